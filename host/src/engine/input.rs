@@ -1,0 +1,43 @@
+//! What the rooms around the engine tell it.
+
+use qt_core::{Event, InvalidSignal, Signal, Snapshot};
+use tokio::sync::{mpsc, oneshot};
+
+/// How many inputs may wait. A sender that finds it full waits in turn.
+pub(crate) const CAPACITY: usize = 4096;
+
+/// The sending half: cheap to clone, one for each room that reports to the engine.
+pub(crate) type Sender = mpsc::Sender<Input>;
+
+/// One message to the engine.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Signals from the backend; the answer comes once what they caused is durable.
+    Signals {
+        /// Understood.
+        taken: Vec<Signal>,
+        /// Not understood.
+        invalid: Vec<InvalidSignal>,
+        /// How many were new.
+        done: oneshot::Sender<usize>,
+    },
+    /// Signals that the backend holds as submitted, fetched once before the first poll.
+    HeldAsSubmitted(Vec<Signal>),
+    /// A fact from the broker's side.
+    Fact(Event),
+    /// A complete snapshot, or why there is none.
+    Snapshot(Result<Snapshot, String>),
+    /// The backend acknowledged these outbox rows.
+    Posted(Vec<i64>),
+    /// The backend refused this outbox row for good: it becomes a dead letter.
+    DeadLetter {
+        /// The outbox row.
+        id: i64,
+        /// The answer's status and the start of its text.
+        error: String,
+    },
+    /// The backend's answer says that the token is no good; true once it is good again.
+    TokenRefused(bool),
+    /// Finish what is in hand and end.
+    Stop,
+}
