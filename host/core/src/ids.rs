@@ -85,7 +85,11 @@ impl FromStr for ClientOrderId {
         let wrong = || ParseClientOrderIdError(text.chars().take(40).collect());
         let bytes: [u8; 20] = text.as_bytes().try_into().map_err(|_| wrong())?;
         let base32 = |b: &u8| b.is_ascii_uppercase() || (b'2'..=b'7').contains(b);
-        if bytes.iter().all(base32) { Ok(Self(bytes)) } else { Err(wrong()) }
+        if bytes.iter().all(base32) {
+            Ok(Self(bytes))
+        } else {
+            Err(wrong())
+        }
     }
 }
 
@@ -140,6 +144,6 @@ mod tests {
     #[test]
     fn the_scheme_never_changes() {
         let id = ClientOrderId::derive("6763f8a2d9e4b1a2c3d4e5f6", &"ORD-20241222-001".into(), 0);
-        assert_eq!(id.as_str(), "GOLDEN");
+        assert_eq!(id.as_str(), "BLFKADTJSNNU4AXQHJ3A");
     }
 }

@@ -139,7 +139,18 @@ mod tests {
             assert_eq!(text.parse::<Symbol>().unwrap().to_string(), text);
         }
         assert_eq!("000858.sz".parse::<Symbol>().unwrap().to_string(), "000858.SZ");
-        for text in ["", ".", "000858", "000858.", "00085.SZ", "0008588.SZ", "00085a.SZ", "000858.HK", "０00858.SZ", " 000858.SZ"] {
+        for text in [
+            "",
+            ".",
+            "000858",
+            "000858.",
+            "00085.SZ",
+            "0008588.SZ",
+            "00085a.SZ",
+            "000858.HK",
+            "０00858.SZ",
+            " 000858.SZ",
+        ] {
             assert!(text.parse::<Symbol>().is_err(), "{text:?} was taken");
         }
     }
