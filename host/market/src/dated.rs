@@ -1,0 +1,51 @@
+//! Values that change by law: each with the first day on which it holds.
+
+use jiff::civil::Date;
+use rust_decimal::Decimal;
+
+/// A value and the first day on which it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Since<T> {
+    /// The first day, in Shanghai.
+    pub since: Date,
+    /// What holds from then on.
+    pub value: T,
+}
+
+/// What holds on `date`; `None` before the first entry. The table may lie in any order.
+pub(crate) fn on<T: Copy>(table: &[Since<T>], date: Date) -> Option<T> {
+    table
+        .iter()
+        .filter(|entry| entry.since <= date)
+        .max_by_key(|entry| entry.since)
+        .map(|entry| entry.value)
+}
+
+/// `mantissa` / 10^`scale`, for tables.
+pub(crate) const fn dec(mantissa: u32, scale: u32) -> Decimal {
+    Decimal::from_parts(mantissa, 0, 0, false, scale)
+}
+
+/// An entry of a table.
+pub(crate) const fn since<T: Copy>(year: i16, month: i8, day: i8, value: T) -> Since<T> {
+    Since {
+        since: Date::constant(year, month, day),
+        value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+
+    #[test]
+    fn an_entry_holds_from_its_day_until_the_next() {
+        let table = [since(2023, 8, 28, 2), since(2008, 9, 19, 1)];
+        assert_eq!(on(&table, date(2008, 9, 18)), None);
+        assert_eq!(on(&table, date(2008, 9, 19)), Some(1));
+        assert_eq!(on(&table, date(2023, 8, 27)), Some(1));
+        assert_eq!(on(&table, date(2023, 8, 28)), Some(2));
+        assert_eq!(on(&table, date(2100, 1, 1)), Some(2));
+    }
+}
