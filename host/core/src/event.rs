@@ -8,12 +8,16 @@ use crate::ids::{BrokerOrderId, ClientOrderId, FillId};
 use crate::report::Report;
 use crate::signal::{InvalidSignal, Signal};
 use crate::time::UtcMillis;
+use crate::trader::Settings;
 
 /// A fact. Only facts change the core, and every fact is durable before its effects leave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// A process started on this journal: no call of the one before it will be answered.
-    HostStarted,
+    HostStarted {
+        /// What holds from now on; part of the journal, so that a replay decides alike.
+        settings: Settings,
+    },
     /// The backend's pending signals.
     Signals {
         /// Those that can be understood.
@@ -62,10 +66,12 @@ pub enum Event {
     FillSeen(BrokerFill),
     /// A complete snapshot of orders and trades was compared; what it changed went before.
     Reconciled {
+        /// When the snapshot was asked for.
+        asked_at: UtcMillis,
         /// Orders of ours that should have been in it and were not.
         absent: Vec<ClientOrderId>,
-        /// Orders of ours, not yet ended, that it showed.
-        present: Vec<ClientOrderId>,
+        /// Absent orders of ours beside an order without our id that looks the same.
+        alike: Vec<(ClientOrderId, BrokerOrderId)>,
         /// Orders in it that are not ours.
         foreign: u64,
     },
@@ -174,6 +180,8 @@ pub struct BrokerFill {
 /// All orders and all trades of the day; complete by its type, since a failed query makes none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
+    /// When it was asked for: it says nothing of what came later.
+    pub asked_at: UtcMillis,
     /// Every order of the account today.
     pub orders: Vec<BrokerOrder>,
     /// Every trade of the account today.

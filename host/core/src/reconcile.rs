@@ -1,0 +1,109 @@
+//! Compares the broker's books with ours and says what is new, as events.
+
+use std::collections::HashSet;
+
+use crate::event::{BrokerOrder, BrokerOrderStatus, Event, Snapshot};
+use crate::ids::{BrokerOrderId, ClientOrderId};
+use crate::order::{Order, OrderState};
+use crate::trader::Trader;
+
+/// The events that `snapshot` calls for, trades before the end they lead to; empty when it shows
+/// nothing that is not known.
+///
+/// Only differences become events, so that the journal does not grow with every look.
+#[must_use]
+pub fn diff(trader: &Trader, snapshot: &Snapshot) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut shown: HashSet<ClientOrderId> = HashSet::new();
+    let mut strangers: Vec<&BrokerOrder> = Vec::new();
+    for row in &snapshot.orders {
+        match find(trader, row.id, &row.broker_order_id) {
+            None => strangers.push(row),
+            Some(order) => {
+                shown.insert(order.id);
+                if brings_news(order, row) {
+                    events.push(Event::OrderSeen(row.clone()));
+                }
+            }
+        }
+    }
+    for fill in &snapshot.fills {
+        if let Some(order) = find(trader, fill.id, &fill.broker_order_id) {
+            shown.insert(order.id);
+            if !order.fills.iter().any(|booked| booked.id == fill.fill_id) {
+                events.push(Event::FillSeen(fill.clone()));
+            }
+        }
+    }
+    let absent: Vec<_> = trader
+        .live_orders()
+        .filter(|order| should_show(order, snapshot) && !shown.contains(&order.id))
+        .collect();
+    let alike = absent
+        .iter()
+        .filter_map(|order| twin(order, &strangers))
+        .collect();
+    let foreign = strangers.len() as u64;
+    if is_worth_an_event(trader, &absent, foreign) {
+        let absent = absent.iter().map(|order| order.id).collect();
+        events.push(Event::Reconciled {
+            asked_at: snapshot.asked_at,
+            absent,
+            alike,
+            foreign,
+        });
+    }
+    events
+}
+
+fn find<'a>(trader: &'a Trader, id: Option<ClientOrderId>, broker: &BrokerOrderId) -> Option<&'a Order> {
+    id.and_then(|id| trader.order(id))
+        .or_else(|| trader.order_of_broker(broker))
+}
+
+fn brings_news(order: &Order, row: &BrokerOrder) -> bool {
+    let revived = order.state == OrderState::NotAccepted && row.status != BrokerOrderStatus::Rejected;
+    if order.state.is_ended() {
+        return revived;
+    }
+    let settled = order.state.is_working() && order.state != OrderState::Missing;
+    let ended = !matches!(row.status, BrokerOrderStatus::Open | BrokerOrderStatus::Unclear);
+    !settled
+        || order.broker_order_id.is_none()
+        || row.filled > order.broker_filled
+        || (ended && !order.broker_ended)
+}
+
+/// True when the order was, or may have been, at the broker before the snapshot was asked for.
+fn should_show(order: &Order, snapshot: &Snapshot) -> bool {
+    let since = match order.state {
+        OrderState::Unknown => order.doubt.map(|doubt| doubt.since),
+        OrderState::Working | OrderState::PartiallyFilled | OrderState::Missing => order.accepted_at,
+        _ => None,
+    };
+    since.is_some_and(|since| since < snapshot.asked_at)
+}
+
+/// An order without our id that looks like this one: it decides nothing, a person does.
+fn twin(order: &Order, strangers: &[&BrokerOrder]) -> Option<(ClientOrderId, BrokerOrderId)> {
+    if order.state != OrderState::Unknown {
+        return None;
+    }
+    let signal = &order.signal;
+    strangers
+        .iter()
+        .find(|row| {
+            row.id.is_none()
+                && row.symbol == signal.symbol
+                && row.side == signal.side
+                && row.size == signal.size
+        })
+        .map(|row| (order.id, row.broker_order_id.clone()))
+}
+
+fn is_worth_an_event(trader: &Trader, absent: &[&Order], foreign: u64) -> bool {
+    !trader.is_reconciled()
+        || foreign != trader.foreign_orders()
+        || absent.iter().any(|order| order.state != OrderState::Missing)
+        || trader.live_orders().any(|order| order.state.is_working())
+}

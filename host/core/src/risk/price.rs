@@ -1,0 +1,54 @@
+//! The protected limit: how far the price may run before we no longer want the trade.
+
+use qt_market::{Price, Side, Toward, round_to_tick, tick};
+use rust_decimal::Decimal;
+
+use super::{Context, Refusal, Verdict};
+use crate::signal::Signal;
+
+/// Works out the limit that is sent, rounded to the tick against the trader: a purchase down, a
+/// sale up, so that the protection is never exceeded by rounding.
+///
+/// The backend's `effective_limit_price` goes before `price`. `reference_price` with
+/// `max_slippage_bps` bounds either, and makes a limit order of a market order.
+pub(super) fn protect(signal: &Signal, context: &Context<'_>) -> Verdict {
+    let wished = signal.effective_limit_price.or(signal.price);
+    let slipped = signal
+        .reference_price
+        .map(|reference| slippage_bound(signal, reference, context));
+    let bound = match signal.side {
+        Side::Buy => signal.price_ceiling,
+        Side::Sell => signal.price_floor,
+    };
+    let stricter = |a: Price, b: Price| match signal.side {
+        Side::Buy => a.min(b),
+        Side::Sell => a.max(b),
+    };
+    let Some(limit) = [wished, slipped, bound].into_iter().flatten().reduce(stricter) else {
+        return Verdict::Pass(None);
+    };
+    let toward = match signal.side {
+        Side::Buy => Toward::Down,
+        Side::Sell => Toward::Up,
+    };
+    let rounded = round_to_tick(limit, tick(&signal.symbol), toward);
+    if rounded <= Decimal::ZERO {
+        let reason = format!("the limit of {limit} yuan is below one tick of {}", signal.symbol);
+        return Verdict::Deny(Refusal {
+            code: "PRICE_BELOW_TICK",
+            reason,
+        });
+    }
+    Verdict::Pass(Some(rounded))
+}
+
+fn slippage_bound(signal: &Signal, reference: Price, context: &Context<'_>) -> Price {
+    let bps = signal
+        .max_slippage_bps
+        .unwrap_or(context.settings.max_slippage_bps);
+    let share = Decimal::new(i64::from(bps), 4);
+    match signal.side {
+        Side::Buy => reference.saturating_mul(Decimal::ONE + share),
+        Side::Sell => reference.saturating_mul(Decimal::ONE - share),
+    }
+}

@@ -1,0 +1,242 @@
+//! Signals in, orders out.
+
+use std::sync::Arc;
+
+use super::{Settled, Trader, alarm};
+use crate::event::{Effect, NewOrder};
+use crate::ids::{ClientOrderId, SignalId};
+use crate::order::{Doubt, Order, OrderState, Step};
+use crate::report::{Report, ReportBody};
+use crate::risk::{self, Verdict};
+use crate::signal::{InvalidSignal, Signal};
+use crate::time::UtcMillis;
+
+/// The order in which signals go: sales first, then the smaller priority, then the older.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    is_purchase: bool,
+    priority: i64,
+    created_at: i64,
+    signal: SignalId,
+}
+
+impl Rank {
+    pub(super) fn of(signal: &Signal) -> Self {
+        Self {
+            is_purchase: signal.side == qt_market::Side::Buy,
+            priority: signal.execution_priority,
+            // One without a time goes after those that have one.
+            created_at: signal.created_at.map_or(i64::MAX, |at| at.0),
+            signal: signal.id.clone(),
+        }
+    }
+}
+
+/// What is known of a signal that the backend shows.
+enum Known {
+    New,
+    NextAttempt,
+    Already,
+}
+
+impl Trader {
+    pub(super) fn take_signals(
+        &mut self,
+        taken: &[Signal],
+        invalid: &[InvalidSignal],
+        now: UtcMillis,
+        effects: &mut Vec<Effect>,
+    ) {
+        for signal in invalid {
+            self.refuse(signal, effects);
+        }
+        if self.halted.is_some() {
+            // They stay with the backend, which shows them again once trading goes on.
+            return;
+        }
+        for signal in taken {
+            self.take(signal, now, effects);
+        }
+    }
+
+    /// Keeps only the signals that would lead to something, so that what the backend shows again
+    /// and again never enters the journal twice.
+    pub fn retain_news(&self, taken: &mut Vec<Signal>, invalid: &mut Vec<InvalidSignal>) {
+        invalid.retain(|signal| self.is_news(signal));
+        if self.halted.is_some() {
+            taken.clear();
+        }
+        taken.retain(|signal| self.is_ours(signal) && !matches!(self.known(signal), Known::Already));
+    }
+
+    fn is_ours(&self, signal: &Signal) -> bool {
+        match (
+            &signal.securities_account_id,
+            &self.settings.securities_account_id,
+        ) {
+            (Some(theirs), Some(ours)) => theirs == ours,
+            _ => true,
+        }
+    }
+
+    fn known(&self, signal: &Signal) -> Known {
+        if let Some(order) = self.order_of_signal(&signal.id) {
+            let next = signal.retry_count > order.signal.retry_count && order.state.allows_next_attempt();
+            return if next { Known::NextAttempt } else { Known::Already };
+        }
+        match self.settled(&signal.id) {
+            Some(Settled { retry_count, reopens }) if reopens && signal.retry_count > retry_count => {
+                Known::NextAttempt
+            }
+            Some(_) => Known::Already,
+            // One that was not understood and has been mended comes with a higher count.
+            None => match self.refused.get(&signal.id) {
+                Some(retry_count) if signal.retry_count <= *retry_count => Known::Already,
+                _ => Known::New,
+            },
+        }
+    }
+
+    fn take(&mut self, signal: &Signal, now: UtcMillis, effects: &mut Vec<Effect>) {
+        if !self.is_ours(signal) || matches!(self.known(signal), Known::Already) {
+            return;
+        }
+        let id = ClientOrderId::derive(&self.settings.account_key, &signal.id, signal.retry_count);
+        if self.orders.contains_key(&id) {
+            return;
+        }
+        self.insert(Order::new(id, Arc::new(signal.clone()), now));
+        self.run_checks(id, now, effects);
+    }
+
+    /// Puts an order that was never sent through the checks.
+    pub(super) fn run_checks(&mut self, id: ClientOrderId, now: UtcMillis, effects: &mut Vec<Effect>) {
+        let Some(order) = self.order(id) else { return };
+        let context = risk::Context {
+            now,
+            connected: self.connected,
+            settings: &self.settings,
+        };
+        let verdict = risk::check(&order.signal, &context);
+        let was_intended = order.state == OrderState::Intended;
+        self.change(id, now, effects, |order| match verdict {
+            Verdict::Pass(limit) => {
+                order.limit = limit;
+                order.code = None;
+                order.reason = None;
+                if was_intended {
+                    Ok(())
+                } else {
+                    order.step(Step::Intend, now)
+                }
+            }
+            Verdict::Defer(refusal) => {
+                order.code = Some(refusal.code.to_owned());
+                order.reason = Some(refusal.reason);
+                order.step(Step::Defer, now)
+            }
+            Verdict::Deny(refusal) => {
+                order.code = Some(refusal.code.to_owned());
+                order.reason = Some(refusal.reason);
+                order.step(Step::Deny, now)
+            }
+        });
+    }
+
+    fn is_news(&self, signal: &InvalidSignal) -> bool {
+        let Some(id) = &signal.id else { return false };
+        let fresh = self
+            .refused
+            .get(id)
+            .is_none_or(|retry_count| signal.retry_count > *retry_count);
+        fresh && !self.by_signal.contains_key(id) && self.settled(id).is_none()
+    }
+
+    fn refuse(&mut self, signal: &InvalidSignal, effects: &mut Vec<Effect>) {
+        let Some(id) = signal.id.as_ref().filter(|_| self.is_news(signal)) else {
+            return;
+        };
+        self.refused.insert(id.clone(), signal.retry_count);
+        let order = ClientOrderId::derive(&self.settings.account_key, id, signal.retry_count);
+        effects.push(alarm(
+            "INVALID_SIGNAL",
+            format!("signal {id} is refused: {}", signal.reason),
+        ));
+        effects.push(Effect::Report(Report {
+            order,
+            signal: id.clone(),
+            step: "failed".into(),
+            body: ReportBody::Failed {
+                last_error: signal.reason.clone(),
+            },
+        }));
+    }
+
+    /// Signals that the backend holds as submitted and this journal does not know: the journal may
+    /// be lost, so the broker is asked, and nothing is sent.
+    pub(super) fn take_held(&mut self, signals: &[Signal], now: UtcMillis, effects: &mut Vec<Effect>) {
+        let mut adopted = false;
+        for signal in signals {
+            let today = signal.created_at.is_some_and(|at| at.trading_date() == self.day);
+            let known = self.by_signal.contains_key(&signal.id)
+                || self.settled(&signal.id).is_some()
+                || self.refused.contains_key(&signal.id);
+            if !today || known || !self.is_ours(signal) {
+                continue;
+            }
+            let id = ClientOrderId::derive(&self.settings.account_key, &signal.id, signal.retry_count);
+            let mut order = Order::new(id, Arc::new(signal.clone()), now);
+            order.state = OrderState::Unknown;
+            order.sent_at = signal.created_at;
+            order.reason = Some("the backend holds it as submitted and this journal does not know it".into());
+            order.doubt = Some(Doubt {
+                since: now,
+                outstanding: false,
+                snapshots: 0,
+                held: true,
+                alarmed: false,
+            });
+            order.told.submitted = true;
+            self.insert(order);
+            adopted = true;
+        }
+        if adopted {
+            effects.push(Effect::Ask);
+        }
+    }
+
+    /// Hands intended orders to the broker, as many as may be on their way at once.
+    pub(super) fn release(&mut self, now: UtcMillis, effects: &mut Vec<Effect>) {
+        if !self.connected || !self.reconciled || self.halted.is_some() {
+            return;
+        }
+        while self.submitting < self.settings.max_in_flight {
+            let Some((_, id)) = self.ready.first().cloned() else {
+                return;
+            };
+            // Time has passed since it was decided: every check again.
+            self.run_checks(id, now, effects);
+            if self
+                .order(id)
+                .is_none_or(|order| order.state != OrderState::Intended)
+            {
+                continue;
+            }
+            self.change(id, now, effects, |order| {
+                order.sent_at = Some(now);
+                order.step(Step::Send, now)
+            });
+            if let Some(order) = self.order(id) {
+                effects.push(Effect::Submit(Box::new(NewOrder {
+                    id,
+                    symbol: order.signal.symbol,
+                    side: order.signal.side,
+                    size: order.signal.size,
+                    limit: order.limit,
+                    not_after: order.signal.valid_until,
+                    strategy: order.signal.strategy.clone(),
+                })));
+            }
+        }
+    }
+}

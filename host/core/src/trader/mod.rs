@@ -1,0 +1,283 @@
+//! The one owner of the state of trading.
+
+mod digest;
+mod evidence;
+mod intake;
+mod requests;
+mod settings;
+mod timers;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+pub use digest::Frame;
+pub use settings::Settings;
+
+use crate::event::{Alarm, Effect, Event};
+use crate::ids::{BrokerOrderId, ClientOrderId, SignalId};
+use crate::order::{IllegalTransition, Order, OrderState};
+use crate::time::{TradingDate, UtcMillis};
+
+/// Why an event was not taken. The state is as it was before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HandleError {
+    /// The event speaks of an order that is not known.
+    #[error("no order {0} is known")]
+    NoSuchOrder(ClientOrderId),
+    /// The table has no such step.
+    #[error("order {id}: {source}")]
+    Illegal {
+        /// The order.
+        id: ClientOrderId,
+        /// State and step.
+        source: IllegalTransition,
+    },
+}
+
+/// A signal of an earlier day, kept only so that it is never taken again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// The number of its last attempt.
+    pub retry_count: u32,
+    /// True when a later attempt may exist.
+    pub reopens: bool,
+}
+
+/// The state of trading: a function of the events it has handled, and of nothing else.
+#[derive(Debug, Clone, Default)]
+pub struct Trader {
+    settings: Settings,
+    now: UtcMillis,
+    day: TradingDate,
+    orders: HashMap<ClientOrderId, digest::Slot>,
+    /// Every order that has not ended.
+    live: BTreeSet<ClientOrderId>,
+    /// Intended orders, in the order in which they go.
+    ready: BTreeSet<(intake::Rank, ClientOrderId)>,
+    submitting: u32,
+    by_signal: HashMap<SignalId, ClientOrderId>,
+    by_broker: HashMap<BrokerOrderId, ClientOrderId>,
+    /// Signals that could not be understood, with their retry count.
+    refused: BTreeMap<SignalId, u32>,
+    settled: HashMap<u128, Settled>,
+    halted: Option<String>,
+    connected: bool,
+    reconciled: bool,
+    foreign: u64,
+    digest: digest::Digest,
+}
+
+impl Trader {
+    /// A fresh one that has handled nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a fact: changes the state and says what follows from it.
+    ///
+    /// `now` never runs backwards in here: an earlier moment counts as the latest one seen.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError`], and the state is as it was.
+    pub fn handle(&mut self, now: UtcMillis, event: &Event) -> Result<Vec<Effect>, HandleError> {
+        let mut effects = Vec::new();
+        let now = now.max(self.now);
+        self.check(event)?;
+        self.now = now;
+        self.roll_day(now, &mut effects);
+        match event {
+            Event::HostStarted { settings } => self.host_started(settings, now, &mut effects),
+            Event::Signals { taken, invalid } => self.take_signals(taken, invalid, now, &mut effects),
+            Event::HeldAsSubmitted { signals } => self.take_held(signals, now, &mut effects),
+            Event::Accepted { id, broker_order_id } => self.accepted(*id, broker_order_id, now, &mut effects),
+            Event::Rejected { id, reason } => self.rejected(*id, reason, now, &mut effects),
+            Event::Unanswered {
+                id,
+                reason,
+                outstanding,
+            } => {
+                self.unanswered(*id, reason, *outstanding, now, &mut effects);
+            }
+            Event::NotSent { id, reason } => self.not_sent(*id, reason, now, &mut effects),
+            Event::OrderSeen(row) => self.order_seen(row, now, &mut effects),
+            Event::FillSeen(fill) => self.fill_seen(fill, now, &mut effects),
+            Event::Reconciled {
+                asked_at,
+                absent,
+                alike,
+                foreign,
+            } => {
+                self.reconciled(*asked_at, absent, alike, *foreign, now, &mut effects);
+            }
+            Event::Connection { up, reason } => self.connection(*up, reason, &mut effects),
+            Event::CancelWanted { id, by } => self.cancel_wanted(*id, by, now, &mut effects),
+            Event::CancelAnswered { id, problem } => {
+                self.cancel_answered(*id, problem.as_deref(), &mut effects)
+            }
+            Event::Decided { id, accepted_as } => self.decided(*id, accepted_as.as_ref(), now, &mut effects),
+            Event::Halted { reason } => self.halted = Some(reason.clone()),
+            Event::HaltLifted => self.halted = None,
+            Event::Tick => {}
+        }
+        if matches!(
+            event,
+            Event::Tick | Event::Connection { .. } | Event::HostStarted { .. }
+        ) {
+            self.run_timers(now, &mut effects);
+        }
+        self.release(now, &mut effects);
+        Ok(effects)
+    }
+
+    /// The order of this id.
+    #[must_use]
+    pub fn order(&self, id: ClientOrderId) -> Option<&Order> {
+        self.orders.get(&id).map(|slot| &slot.order)
+    }
+
+    /// Every order in memory: all that have not ended, and those that ended today.
+    pub fn orders(&self) -> impl Iterator<Item = &Order> {
+        self.orders.values().map(|slot| &slot.order)
+    }
+
+    /// Every order that has not ended, by id.
+    pub fn live_orders(&self) -> impl Iterator<Item = &Order> {
+        self.live.iter().filter_map(|id| self.order(*id))
+    }
+
+    /// The latest attempt at a signal.
+    #[must_use]
+    pub fn order_of_signal(&self, signal: &SignalId) -> Option<&Order> {
+        self.by_signal.get(signal).and_then(|id| self.order(*id))
+    }
+
+    /// The order that the broker calls so.
+    #[must_use]
+    pub fn order_of_broker(&self, id: &BrokerOrderId) -> Option<&Order> {
+        self.by_broker.get(id).and_then(|id| self.order(*id))
+    }
+
+    /// Why trading is halted, if it is.
+    #[must_use]
+    pub fn halted(&self) -> Option<&str> {
+        self.halted.as_deref()
+    }
+
+    /// True when the broker can take orders.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// True when the broker's books were compared since start and since the last reconnect.
+    #[must_use]
+    pub const fn is_reconciled(&self) -> bool {
+        self.reconciled
+    }
+
+    /// Orders on the account that are not ours, as of the last snapshot.
+    #[must_use]
+    pub const fn foreign_orders(&self) -> u64 {
+        self.foreign
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The latest moment that was passed in.
+    #[must_use]
+    pub const fn now(&self) -> UtcMillis {
+        self.now
+    }
+
+    /// True when some order may be at the broker without our knowing.
+    #[must_use]
+    pub fn has_unknown(&self) -> bool {
+        self.live_orders().any(|order| order.state == OrderState::Unknown)
+    }
+
+    /// Changes an order and keeps every index and the digest right. Reports that are due follow.
+    fn change(
+        &mut self,
+        id: ClientOrderId,
+        now: UtcMillis,
+        effects: &mut Vec<Effect>,
+        change: impl FnOnce(&mut Order) -> Result<(), IllegalTransition>,
+    ) {
+        let Some(slot) = self.orders.get_mut(&id) else {
+            return;
+        };
+        let before = slot.order.state;
+        if let Err(illegal) = change(&mut slot.order) {
+            effects.push(alarm(
+                "ILLEGAL_STEP",
+                format!("order {id}: {illegal}; it stays as it is"),
+            ));
+        }
+        let reports = slot.order.tell(now, self.settings.chase_bps);
+        effects.extend(reports.into_iter().map(Effect::Report));
+        let after = slot.order.state;
+        let broker_id = slot.order.broker_order_id.clone();
+        let rank = intake::Rank::of(&slot.order.signal);
+        self.digest.touch(id);
+        if let Some(broker_id) = broker_id {
+            self.by_broker.entry(broker_id).or_insert(id);
+        }
+        self.reindex(id, rank, before, after);
+    }
+
+    fn reindex(&mut self, id: ClientOrderId, rank: intake::Rank, before: OrderState, after: OrderState) {
+        if before == after {
+            return;
+        }
+        if after.is_ended() {
+            self.live.remove(&id);
+        } else {
+            self.live.insert(id);
+        }
+        if before == OrderState::Intended {
+            self.ready.remove(&(rank.clone(), id));
+        }
+        if after == OrderState::Intended {
+            self.ready.insert((rank, id));
+        }
+        if before == OrderState::Submitting {
+            self.submitting = self.submitting.saturating_sub(1);
+        }
+        if after == OrderState::Submitting {
+            self.submitting += 1;
+        }
+    }
+
+    /// Refuses an event that speaks of an order nobody knows, before anything is changed.
+    fn check(&self, event: &Event) -> Result<(), HandleError> {
+        let id = match event {
+            Event::Accepted { id, .. }
+            | Event::Rejected { id, .. }
+            | Event::Unanswered { id, .. }
+            | Event::NotSent { id, .. }
+            | Event::CancelWanted { id, .. }
+            | Event::CancelAnswered { id, .. }
+            | Event::Decided { id, .. } => *id,
+            _ => return Ok(()),
+        };
+        let order = self.order(id).ok_or(HandleError::NoSuchOrder(id))?;
+        // A person decides only what was put before a person.
+        if matches!(event, Event::Decided { .. }) && order.state != OrderState::Review {
+            let source = IllegalTransition {
+                from: order.state,
+                step: crate::order::Step::NeedPerson,
+            };
+            return Err(HandleError::Illegal { id, source });
+        }
+        Ok(())
+    }
+}
+
+fn alarm(code: &'static str, text: String) -> Effect {
+    Effect::Alarm(Alarm { code, text })
+}

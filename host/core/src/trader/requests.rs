@@ -1,0 +1,163 @@
+//! What people ask for, what the connection does, and a process's start.
+
+use super::{Settings, Trader, alarm};
+use crate::event::Effect;
+use crate::ids::{BrokerOrderId, ClientOrderId};
+use crate::order::{Cancel, OrderState, Step};
+use crate::time::UtcMillis;
+
+impl Trader {
+    pub(super) fn host_started(&mut self, settings: &Settings, now: UtcMillis, effects: &mut Vec<Effect>) {
+        self.settings = settings.clone();
+        self.connected = false;
+        self.reconciled = false;
+        let lost: Vec<_> = self
+            .live_orders()
+            .filter(|order| matches!(order.state, OrderState::Submitting | OrderState::Unknown))
+            .map(|order| order.id)
+            .collect();
+        for id in lost {
+            self.change(id, now, effects, |order| {
+                order.doubt_it(
+                    "the process ended before the broker's answer was in the journal",
+                    false,
+                    now,
+                )
+            });
+        }
+        effects.push(Effect::Ask);
+    }
+
+    pub(super) fn connection(&mut self, up: bool, reason: &str, effects: &mut Vec<Effect>) {
+        if up == self.connected {
+            return;
+        }
+        self.connected = up;
+        if up {
+            // What happened while it was away is asked for before anything new is sent.
+            self.reconciled = false;
+            effects.push(Effect::Ask);
+        } else {
+            effects.push(alarm(
+                "BROKER_DOWN",
+                format!("the broker is not connected: {reason}"),
+            ));
+        }
+    }
+
+    pub(super) fn cancel_wanted(
+        &mut self,
+        id: ClientOrderId,
+        by: &str,
+        now: UtcMillis,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(order) = self.order(id) else { return };
+        match order.state {
+            OrderState::Deferred | OrderState::Intended => self.change(id, now, effects, |order| {
+                order.code = Some("CANCELLED_BEFORE_SENT".into());
+                order.reason = Some(format!("cancelled by {by} before it was sent"));
+                order.step(Step::Deny, now)
+            }),
+            state if state.is_ended() => {}
+            _ => {
+                self.change(id, now, effects, |order| {
+                    let fresh = Cancel {
+                        by: by.to_owned(),
+                        wanted_at: now,
+                        sent_at: None,
+                        tries: 0,
+                        problem: None,
+                    };
+                    order.cancel.get_or_insert(fresh);
+                    Ok(())
+                });
+                self.send_waiting_cancel(id, now, effects);
+            }
+        }
+    }
+
+    /// Passes on a cancel that was wanted before the order could be named to the broker.
+    pub(super) fn send_waiting_cancel(
+        &mut self,
+        id: ClientOrderId,
+        now: UtcMillis,
+        effects: &mut Vec<Effect>,
+    ) {
+        let waiting = self.order(id).is_some_and(|order| {
+            order.state.is_working()
+                && order
+                    .cancel
+                    .as_ref()
+                    .is_some_and(|cancel| cancel.sent_at.is_none())
+        });
+        if waiting {
+            self.send_cancel(id, now, effects);
+        }
+    }
+
+    pub(super) fn send_cancel(&mut self, id: ClientOrderId, now: UtcMillis, effects: &mut Vec<Effect>) {
+        self.change(id, now, effects, |order| {
+            if let Some(cancel) = &mut order.cancel {
+                cancel.sent_at = Some(now);
+                cancel.tries = cancel.tries.saturating_add(1);
+                cancel.problem = None;
+            }
+            Ok(())
+        });
+        if let Some(order) = self.order(id) {
+            effects.push(Effect::Cancel {
+                id,
+                broker_order_id: order.broker_order_id.clone(),
+            });
+        }
+    }
+
+    pub(super) fn cancel_answered(
+        &mut self,
+        id: ClientOrderId,
+        problem: Option<&str>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let now = self.now;
+        self.change(id, now, effects, |order| {
+            if let Some(cancel) = &mut order.cancel {
+                cancel.problem = problem.map(str::to_owned);
+            }
+            Ok(())
+        });
+        // The broker passes a cancel on, or refuses it since the order has ended: its books tell.
+        effects.push(Effect::Ask);
+    }
+
+    pub(super) fn decided(
+        &mut self,
+        id: ClientOrderId,
+        accepted_as: Option<&BrokerOrderId>,
+        now: UtcMillis,
+        effects: &mut Vec<Effect>,
+    ) {
+        let today = self.day;
+        self.change(id, now, effects, |order| {
+            let Some(broker_order_id) = accepted_as else {
+                order.reason = Some("a person says that the broker never accepted it".into());
+                return order.step(Step::ProveAbsent, now);
+            };
+            order.broker_order_id = Some(broker_order_id.clone());
+            if order.day() == today {
+                return order.step(Step::Accept, now);
+            }
+            // Its day is over, and the broker's lists no longer show that day.
+            order.reason = Some("a person says that it was accepted; its day is over".into());
+            order.step(
+                if order.fills.is_empty() {
+                    Step::Expire
+                } else {
+                    Step::EndPart
+                },
+                now,
+            )
+        });
+        effects.push(Effect::Ask);
+    }
+}
