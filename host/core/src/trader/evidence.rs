@@ -227,19 +227,18 @@ impl Trader {
                 });
                 self.conclude_absent(id, now, effects);
             }
-            OrderState::Working | OrderState::PartiallyFilled => {
+            OrderState::Working | OrderState::PartiallyFilled
                 // A fresh order shows late in queries.
                 if order
                     .accepted_at
                     .is_some_and(|at| asked_at.since_ms(at) >= settings.unknown_settle_ms)
-                {
+                => {
                     self.change(id, now, effects, |order| order.step(Step::Miss, now));
                     effects.push(alarm(
                         "ORDER_MISSING",
                         format!("order {id} is no longer in the broker's list; it stays open here"),
                     ));
                 }
-            }
             _ => {}
         }
     }

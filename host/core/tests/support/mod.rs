@@ -1,5 +1,9 @@
 //! A desk to tell stories at: a core, a clock that is moved by hand, and a broker's books.
-#![allow(dead_code, reason = "each test file uses its own part of the desk")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part of the desk, and a test may panic"
+)]
 
 use qt_core::{
     BrokerFill, BrokerOrder, BrokerOrderStatus, ClientOrderId, Effect, Event, Order, OrderState, Report,

@@ -1,0 +1,148 @@
+//! Commit, then let the effects go; and what happens when the commit fails.
+
+use std::sync::atomic::Ordering;
+
+use qt_core::{Effect, Event, UtcMillis};
+use tracing::{error, info, warn};
+
+use super::{Engine, Held, JOURNAL_RETRY_MS, Status};
+use crate::engine::input::ToBroker;
+use crate::journal::Batch;
+
+impl Engine {
+    /// Makes what is held durable. While that fails nothing new is sent: only cancels go.
+    pub(super) fn commit(&mut self, now: UtcMillis) {
+        for effect in &mut self.held.effects {
+            if let Effect::Report(report) = effect {
+                self.held.batch.reports.push(report.clone());
+            }
+        }
+        self.held.effects.retain(|effect| !matches!(effect, Effect::Report(_)));
+        if self.held.failing && now.0 < self.held.retry_at_ms {
+            self.let_cancels_go();
+            return;
+        }
+        if !self.held.batch.is_empty() {
+            crate::failpoint::die_at("before-commit");
+            let digest = self.trader.digest();
+            if let Err(e) = self.journal.commit(now, &self.held.batch, digest) {
+                self.commit_failed(now, &e);
+                return;
+            }
+            crate::failpoint::die_at("after-commit");
+        }
+        if self.held.failing {
+            self.held.failing = false;
+            info!("the journal can be written again; new orders are taken");
+        }
+        self.count_reports();
+        self.held.batch = Batch::default();
+        self.dispatch();
+        if let Err(e) = self.journal.checkpoint_if_due(&mut self.trader) {
+            warn!("no checkpoint could be written ({e}); nothing is lost, the next start replays more");
+        }
+    }
+
+    fn count_reports(&self) {
+        let batch = &self.held.batch;
+        let added = batch.reports.len() + batch.retried.len();
+        self.outbox.depth.fetch_add(added, Ordering::Relaxed);
+        if !batch.retried.is_empty() {
+            self.outbox.reload.notify_one();
+        }
+        if added > 0 {
+            self.outbox.added.notify_one();
+        }
+    }
+
+    /// Lets every effect go: their causes are durable.
+    pub(super) fn dispatch(&mut self) {
+        let Held { effects, signal_replies, command_replies, .. } = &mut self.held;
+        let mut asked = false;
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Submit(order) => send(&self.to_broker, ToBroker::Place(order)),
+                Effect::Cancel { id, broker_order_id } => {
+                    crate::failpoint::die_at("before-cancel");
+                    send(&self.to_broker, ToBroker::Cancel { id, broker_order_id });
+                }
+                Effect::Ask => asked = true,
+                Effect::Alarm(alarm) => error!(critical = true, code = alarm.code, "{}", alarm.text),
+                // Reports left with the batch.
+                Effect::Report(_) => {}
+            }
+        }
+        if asked {
+            send(&self.to_broker, ToBroker::Ask);
+        }
+        // A receiver that is gone no longer waits for the answer.
+        for (reply, news) in signal_replies.drain(..) {
+            reply.send(news).ok();
+        }
+        for (reply, answer) in command_replies.drain(..) {
+            reply.send(answer).ok();
+        }
+        self.publish();
+    }
+
+    /// No order whose intent is not durable may leave, now or when the disk is well again: prices
+    /// will have moved. Each is given back as never sent.
+    fn commit_failed(&mut self, now: UtcMillis, e: &crate::journal::JournalError) {
+        if !self.held.failing {
+            error!(critical = true, "{e}. No new orders until it can be written again; cancels and reports still go");
+        }
+        self.held.failing = true;
+        self.held.retry_at_ms = now.0.saturating_add(JOURNAL_RETRY_MS);
+        let effects = std::mem::take(&mut self.held.effects);
+        let (withheld, kept): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| matches!(effect, Effect::Submit(_)));
+        self.held.effects = kept;
+        for effect in withheld {
+            if let Effect::Submit(order) = effect {
+                let reason = "the journal could not be written".to_owned();
+                self.decide(now, Event::NotSent { id: order.id, reason });
+            }
+        }
+        // Refusing frees places for the next ones: those are given back in the next turn.
+        self.let_cancels_go();
+        for (reply, _) in self.held.signal_replies.drain(..) {
+            reply.send(0).ok();
+        }
+        self.publish();
+    }
+
+    /// A cancel may leave before it is durable: at worst it is sent twice.
+    fn let_cancels_go(&mut self) {
+        let effects = std::mem::take(&mut self.held.effects);
+        for effect in effects {
+            match effect {
+                Effect::Cancel { id, broker_order_id } => send(&self.to_broker, ToBroker::Cancel { id, broker_order_id }),
+                Effect::Alarm(alarm) => error!(critical = true, code = alarm.code, "{}", alarm.text),
+                Effect::Ask => send(&self.to_broker, ToBroker::Ask),
+                other => self.held.effects.push(other),
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let status = Status {
+            ready: self.trader.is_reconciled(),
+            connected: self.trader.is_connected(),
+            halted: self.trader.halted().map(str::to_owned),
+            live: self.trader.live_orders().count(),
+            journal_failing: self.held.failing,
+            fills: self.fills,
+        };
+        self.status.send_if_modified(|seen| {
+            let changed = *seen != status;
+            *seen = status;
+            changed
+        });
+    }
+}
+
+fn send(to_broker: &tokio::sync::mpsc::UnboundedSender<ToBroker>, request: ToBroker) {
+    // The broker's room ends after the engine; were it gone, the next start would ask the broker.
+    if to_broker.send(request).is_err() {
+        warn!("the broker's room has ended; a request stays in the journal for the next start");
+    }
+}

@@ -1,0 +1,287 @@
+//! The loop: receive, decide, commit, dispatch.
+//!
+//! One thread owns the core and the journal. Each turn takes all inputs that wait, lets the core
+//! decide, makes facts and reports durable in one transaction, and only then lets the effects go.
+
+mod command;
+mod dispatch;
+pub(crate) mod input;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use qt_core::{Effect, Event, Settings, Trader, UtcMillis};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tracing::{error, info, warn};
+
+pub(crate) use command::{Command, Reply, find};
+use input::{Input, ToBroker};
+
+use crate::clock::Clock;
+use crate::journal::{Batch, Fact, Journal, Loaded};
+
+/// Inputs taken in one turn, and so the most that one transaction holds.
+const TURN: usize = 512;
+
+/// How often waiting time is looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long a stop waits for calls that are under way.
+const STOP_GRACE_MS: i64 = 2_000;
+
+/// Between two tries to write to a journal that could not be written.
+const JOURNAL_RETRY_MS: i64 = 1_000;
+
+/// What others may see of the engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// The broker's books were compared: signals may be taken.
+    pub(crate) ready: bool,
+    /// The broker takes orders.
+    pub(crate) connected: bool,
+    /// Why trading is halted.
+    pub(crate) halted: Option<String>,
+    /// Orders that have not ended.
+    pub(crate) live: usize,
+    /// True while the journal cannot be written.
+    pub(crate) journal_failing: bool,
+    /// Fills booked since the start.
+    pub(crate) fills: u64,
+}
+
+/// How the reporter learns of new rows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OutboxSignal {
+    /// Rows were added.
+    pub(crate) added: Arc<Notify>,
+    /// Dead letters were set free and may have any id.
+    pub(crate) reload: Arc<Notify>,
+    /// Rows that wait.
+    pub(crate) depth: Arc<AtomicUsize>,
+}
+
+/// How often the broker's books are asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AskEvery {
+    /// At any time, in ms.
+    pub(crate) normally_ms: i64,
+    /// While some order is unknown, in ms.
+    pub(crate) in_doubt_ms: i64,
+}
+
+/// The engine and what it owns.
+pub(crate) struct Engine {
+    trader: Trader,
+    journal: Journal,
+    clock: Clock,
+    to_broker: mpsc::UnboundedSender<ToBroker>,
+    outbox: OutboxSignal,
+    status: watch::Sender<Status>,
+    ask_every: AskEvery,
+    last_ask_ms: i64,
+    /// What could not be made durable yet: nothing of it has left.
+    held: Held,
+    fills: u64,
+    stop_by_ms: Option<i64>,
+}
+
+/// A turn's results before they are durable.
+#[derive(Default)]
+struct Held {
+    batch: Batch,
+    effects: Vec<Effect>,
+    signal_replies: Vec<(oneshot::Sender<usize>, usize)>,
+    command_replies: Vec<(oneshot::Sender<Reply>, Reply)>,
+    failing: bool,
+    retry_at_ms: i64,
+}
+
+impl Engine {
+    /// An engine on a state that was read from `journal`.
+    pub(crate) fn new(
+        journal: Journal,
+        loaded: Loaded,
+        clock: Clock,
+        ask_every: AskEvery,
+        to_broker: mpsc::UnboundedSender<ToBroker>,
+        outbox: OutboxSignal,
+    ) -> (Self, watch::Receiver<Status>) {
+        let (status, seen) = watch::channel(Status::default());
+        let engine = Self {
+            trader: loaded.trader,
+            journal,
+            clock,
+            to_broker,
+            outbox,
+            status,
+            ask_every,
+            last_ask_ms: i64::MIN / 2,
+            held: Held::default(),
+            fills: 0,
+            stop_by_ms: None,
+        };
+        (engine, seen)
+    }
+
+    /// Marks the start of this process in the journal: calls of the one before are lost.
+    ///
+    /// # Errors
+    ///
+    /// The journal cannot be written.
+    pub(crate) fn start(&mut self, settings: Settings) -> Result<(), crate::journal::JournalError> {
+        let now = self.now();
+        self.decide(now, Event::HostStarted { settings });
+        let digest = self.trader.digest();
+        self.journal.commit(now, &self.held.batch, digest)?;
+        self.journal.checkpoint(&mut self.trader)?;
+        self.outbox.depth.store(self.journal.waiting_reports()?, Ordering::Relaxed);
+        self.held.batch = Batch::default();
+        self.dispatch();
+        Ok(())
+    }
+
+    /// Carries out a command with no broker at hand, and makes it durable.
+    pub(crate) fn run_offline(&mut self, command: &Command) -> Result<Reply, crate::journal::JournalError> {
+        let now = self.now();
+        let reply = self.take_command(now, command);
+        let digest = self.trader.digest();
+        self.journal.commit(now, &self.held.batch, digest)?;
+        self.held = Held::default();
+        self.journal.checkpoint(&mut self.trader)?;
+        Ok(reply)
+    }
+
+    /// The core, to look at.
+    pub(crate) const fn trader(&self) -> &Trader {
+        &self.trader
+    }
+
+    /// Runs until told to stop.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+        let mut waiting = Vec::with_capacity(TURN);
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                count = inputs.recv_many(&mut waiting, TURN) => if count == 0 { break },
+                _ = ticks.tick() => {}
+            }
+            self.turn(&mut waiting);
+            if self.may_stop() {
+                break;
+            }
+        }
+        self.finish();
+    }
+
+    fn turn(&mut self, inputs: &mut Vec<Input>) {
+        let now = self.now();
+        for input in inputs.drain(..) {
+            self.take(now, input);
+        }
+        if self.trader.is_due(now) {
+            self.decide(now, Event::Tick);
+        }
+        self.ask_if_due(now);
+        self.commit(now);
+    }
+
+    fn take(&mut self, now: UtcMillis, input: Input) {
+        match input {
+            Input::Signals { mut taken, mut invalid, done } => {
+                if self.held.failing || self.stop_by_ms.is_some() {
+                    // They stay with the backend until intent can be made durable again.
+                    done.send(0).ok();
+                    return;
+                }
+                self.trader.retain_news(&mut taken, &mut invalid);
+                let news = taken.len() + invalid.len();
+                if news > 0 {
+                    self.decide(now, Event::Signals { taken, invalid });
+                }
+                self.held.signal_replies.push((done, news));
+            }
+            Input::HeldAsSubmitted(signals) => {
+                if !signals.is_empty() {
+                    self.decide(now, Event::HeldAsSubmitted { signals });
+                }
+            }
+            Input::Fact(event) => self.decide(now, event),
+            Input::Snapshot(Ok(snapshot)) => {
+                for event in qt_core::reconcile::diff(&self.trader, &snapshot) {
+                    self.decide(now, event);
+                }
+            }
+            Input::Snapshot(Err(reason)) => {
+                warn!("the broker's lists could not be read ({reason}); nothing is concluded from that, they are asked for again");
+            }
+            Input::Posted(ids) => self.held.batch.posted.extend(ids),
+            Input::DeadLetter { id, error } => {
+                error!(critical = true, "the backend refuses report {id}: {error}; see `qt-host reports show {id}`");
+                self.held.batch.dead.push((id, error));
+            }
+            Input::TokenRefused(true) => warn!("no signals are taken until the backend accepts the token again; orders and reports are kept"),
+            Input::TokenRefused(false) => info!("the backend accepts the token again"),
+            Input::Command { command, reply } => {
+                let answer = self.take_command(now, &command);
+                self.held.command_replies.push((reply, answer));
+            }
+            Input::Stop => self.stop_by_ms = Some(now.0.saturating_add(STOP_GRACE_MS)),
+        }
+    }
+
+    fn take_command(&mut self, now: UtcMillis, command: &Command) -> Reply {
+        match command::facts_of(&self.trader, command, &mut self.held.batch) {
+            Err(reply) => reply,
+            Ok((facts, reply)) => {
+                for fact in facts {
+                    self.decide(now, fact);
+                }
+                reply
+            }
+        }
+    }
+
+    /// Lets the core decide about one fact.
+    fn decide(&mut self, now: UtcMillis, event: Event) {
+        let is_fill = matches!(event, Event::FillSeen(_));
+        match self.trader.handle(now, &event) {
+            Ok(effects) => {
+                self.fills += u64::from(is_fill);
+                self.held.batch.facts.push(Fact { at: now, event });
+                self.held.effects.extend(effects);
+            }
+            Err(refusal) => error!(critical = true, "{refusal}; the event is not used: {event:?}"),
+        }
+    }
+
+    fn ask_if_due(&mut self, now: UtcMillis) {
+        let every = if self.trader.has_unknown() || !self.trader.is_reconciled() {
+            self.ask_every.in_doubt_ms
+        } else {
+            self.ask_every.normally_ms
+        };
+        if now.0.saturating_sub(self.last_ask_ms) >= every {
+            self.last_ask_ms = now.0;
+            self.to_broker.send(ToBroker::Ask).ok();
+        }
+    }
+
+    fn may_stop(&self) -> bool {
+        let Some(by) = self.stop_by_ms else { return false };
+        let calls_under_way = self.trader.live_orders().any(|order| order.state == qt_core::OrderState::Submitting);
+        !calls_under_way || self.now().0 >= by
+    }
+
+    fn finish(&mut self) {
+        self.commit(self.now());
+        if let Err(e) = self.journal.checkpoint(&mut self.trader) {
+            warn!("no checkpoint at the end ({e}); the next start replays instead");
+        }
+    }
+
+    fn now(&self) -> UtcMillis {
+        UtcMillis(self.clock.now_ms())
+    }
+}

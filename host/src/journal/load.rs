@@ -1,0 +1,178 @@
+//! The reading half: checkpoint, replay, and the proof that both give the state that was.
+
+use std::path::{Path, PathBuf};
+
+use qt_core::{Frame, Order, Settled, SignalId, Trader, UtcMillis};
+use rusqlite::Connection;
+
+use super::{Fact, JournalError, check_of, link, schema};
+
+/// The state that a journal holds.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The core, as it was after the last commit.
+    pub(crate) trader: Trader,
+    /// The last commit.
+    pub(crate) seq: i64,
+    /// Its link.
+    pub(crate) link: i64,
+    /// Facts that were replayed.
+    pub(crate) replayed: usize,
+    /// When the last commit was made.
+    pub(crate) last_at: Option<UtcMillis>,
+}
+
+/// Reads the state without changing the file.
+pub(crate) fn load(path: &Path) -> Result<Loaded, JournalError> {
+    load_from(&open_read_only(path)?, path)
+}
+
+/// A connection that only looks.
+pub(crate) fn open_read_only(path: &Path) -> Result<Connection, JournalError> {
+    schema::open_to_read(path)
+}
+
+struct Mark {
+    seq: i64,
+    digest: u64,
+    frame: Frame,
+}
+
+pub(super) fn load_from(conn: &Connection, path: &Path) -> Result<Loaded, JournalError> {
+    let mark = read_mark(conn, path)?;
+    let (trader, from) = match mark {
+        None => (Trader::new(), 0),
+        Some(mark) => (read_checkpoint(conn, path, &mark)?, mark.seq),
+    };
+    replay(conn, path, trader, from)
+}
+
+fn read_mark(conn: &Connection, path: &Path) -> Result<Option<Mark>, JournalError> {
+    let damaged = |what: &str| JournalError::damaged(path, format!("the checkpoint's mark {what}"));
+    let text: String = match conn.query_row("SELECT value FROM meta WHERE key = 'checkpoint'", [], |row| row.get(0)) {
+        Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(None),
+        other => other.map_err(|source| JournalError::sql(path, source))?,
+    };
+    let (check, mark) = text.split_at_checked(16).ok_or_else(|| damaged("is cut"))?;
+    if check != format!("{:016x}", check_of(mark)) {
+        return Err(damaged("does not fit its check sum"));
+    }
+    let value: serde_json::Value = serde_json::from_str(mark).map_err(|_| damaged("is not JSON"))?;
+    let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str).ok_or_else(|| damaged("lacks a part"));
+    let frame = serde_json::from_str(text("frame")?).map_err(|e| damaged(&format!("cannot be read: {e}")))?;
+    let digest = text("digest")?.parse().map_err(|_| damaged("has no digest"))?;
+    let seq = value.get("seq").and_then(serde_json::Value::as_i64).ok_or_else(|| damaged("has no number"))?;
+    Ok(Some(Mark { seq, digest, frame }))
+}
+
+fn read_checkpoint(conn: &Connection, path: &Path, mark: &Mark) -> Result<Trader, JournalError> {
+    let at = |source| JournalError::sql(path, source);
+    let today = mark.frame.now().trading_date().0;
+    let mut orders: Vec<Order> = Vec::new();
+    let mut query =
+        conn.prepare("SELECT id, body, hash FROM orders WHERE ended_day IS NULL OR ended_day >= ?1").map_err(at)?;
+    let mut rows = query.query([today]).map_err(at)?;
+    while let Some(row) = rows.next().map_err(at)? {
+        let id: String = row.get(0).map_err(at)?;
+        let body: String = row.get(1).map_err(|_| JournalError::damaged(path, format!("order {id} cannot be read")))?;
+        if check_of(&body) != row.get::<_, i64>(2).map_err(at)? {
+            return Err(JournalError::damaged(path, format!("order {id} does not fit its check sum")));
+        }
+        let order = serde_json::from_str(&body).map_err(|e| JournalError::damaged(path, format!("order {id}: {e}")))?;
+        orders.push(order);
+    }
+    let mut query =
+        conn.prepare("SELECT signal, retry_count, reopens FROM orders WHERE ended_day < ?1").map_err(at)?;
+    let settled: Vec<(SignalId, Settled)> = query
+        .query_map([today], |row| {
+            Ok((SignalId(row.get(0)?), Settled { retry_count: row.get(1)?, reopens: row.get(2)? }))
+        })
+        .and_then(Iterator::collect)
+        .map_err(at)?;
+    let mut trader = Trader::restore(mark.frame.clone(), orders, settled);
+    if trader.digest() != mark.digest {
+        return Err(JournalError::damaged(path, "the checkpoint's orders do not give the checkpoint's digest"));
+    }
+    Ok(trader)
+}
+
+/// Applies every commit after `from`, holding each to its link and the last to its digest.
+fn replay(conn: &Connection, path: &Path, mut trader: Trader, from: i64) -> Result<Loaded, JournalError> {
+    let at = |source| JournalError::sql(path, source);
+    let mut query = conn
+        .prepare("SELECT seq, at_ms, facts, digest, link FROM commits WHERE seq >= ?1 ORDER BY seq")
+        .map_err(at)?;
+    let mut rows = query.query([from]).map_err(at)?;
+    let mut loaded = Loaded { trader: Trader::new(), seq: from, link: 0, replayed: 0, last_at: None };
+    let mut last_digest = None;
+    while let Some(row) = rows.next().map_err(at)? {
+        let commit = Commit::read(row, path)?;
+        loaded.last_at = Some(UtcMillis(commit.at_ms));
+        if commit.seq == from {
+            // The commit that the checkpoint was made after: only its link is needed.
+            loaded.link = commit.link;
+            continue;
+        }
+        commit.hold_to(loaded.seq, loaded.link, path)?;
+        for fact in commit.facts(path)? {
+            trader
+                .handle(fact.at, &fact.event)
+                .map_err(|e| JournalError::damaged(path, format!("commit {} does not replay: {e}", commit.seq)))?;
+            loaded.replayed += 1;
+        }
+        loaded.seq = commit.seq;
+        loaded.link = commit.link;
+        last_digest = Some(commit.digest);
+    }
+    if last_digest.is_some_and(|digest| digest != trader.digest().cast_signed()) {
+        let what = format!("replaying up to commit {} gives another state than the one that was", loaded.seq);
+        return Err(JournalError::damaged(path, what));
+    }
+    loaded.trader = trader;
+    Ok(loaded)
+}
+
+/// One row of `commits`.
+pub(super) struct Commit {
+    pub(super) seq: i64,
+    pub(super) at_ms: i64,
+    pub(super) text: String,
+    pub(super) digest: i64,
+    pub(super) link: i64,
+}
+
+impl Commit {
+    pub(super) fn read(row: &rusqlite::Row<'_>, path: &Path) -> Result<Self, JournalError> {
+        let seq: i64 = row.get(0).map_err(|source| JournalError::sql(path, source))?;
+        let field = |source: rusqlite::Error| JournalError::damaged(path, format!("commit {seq} cannot be read: {source}"));
+        Ok(Self {
+            seq,
+            at_ms: row.get(1).map_err(field)?,
+            text: row.get(2).map_err(field)?,
+            digest: row.get(3).map_err(field)?,
+            link: row.get(4).map_err(field)?,
+        })
+    }
+
+    /// Checks that this is the commit after `seq`, whose link is `before`.
+    pub(super) fn hold_to(&self, seq: i64, before: i64, path: &Path) -> Result<(), JournalError> {
+        if self.seq != seq + 1 {
+            let what = format!("commit {} follows commit {seq}: those between are gone", self.seq);
+            return Err(JournalError::damaged(path, what));
+        }
+        if link(before, self.seq, &self.text, self.digest) != self.link {
+            return Err(JournalError::damaged(path, format!("commit {} does not fit its link", self.seq)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn facts(&self, path: &Path) -> Result<Vec<Fact>, JournalError> {
+        serde_json::from_str(&self.text)
+            .map_err(|e| JournalError::damaged(path, format!("commit {} cannot be read: {e}", self.seq)))
+    }
+}
+
+/// Where the journal of a data folder lies.
+pub(crate) fn path_in(data_dir: &Path) -> PathBuf {
+    data_dir.join(super::FILE_NAME)
+}

@@ -1,0 +1,193 @@
+//! The writing half: one owner, the engine.
+
+use std::path::{Path, PathBuf};
+
+use qt_core::{Order, Report, Trader, UtcMillis};
+use rusqlite::{Connection, params};
+
+use super::load::{Loaded, load_from};
+use super::{Fact, JournalError, check_of, link, schema};
+
+/// Orders that may have changed since the checkpoint before a new one is written.
+const CHECKPOINT_AT: usize = 5_000;
+
+/// What one transaction holds.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// What happened, in order.
+    pub(crate) facts: Vec<Fact>,
+    /// What must be posted because of it, in order.
+    pub(crate) reports: Vec<Report>,
+    /// Outbox rows that the backend acknowledged.
+    pub(crate) posted: Vec<i64>,
+    /// Outbox rows that the backend refused, with its words.
+    pub(crate) dead: Vec<(i64, String)>,
+    /// Dead letters that go out again, with an edited body.
+    pub(crate) retried: Vec<(i64, Option<String>)>,
+    /// Dead letters that a person gave up.
+    pub(crate) dropped: Vec<i64>,
+}
+
+impl Batch {
+    /// True when there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+            && self.reports.is_empty()
+            && self.posted.is_empty()
+            && self.dead.is_empty()
+            && self.retried.is_empty()
+            && self.dropped.is_empty()
+    }
+}
+
+/// The open journal.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    conn: Connection,
+    path: PathBuf,
+    seq: i64,
+    link: i64,
+}
+
+impl Journal {
+    /// Opens or makes the journal, and reads the state that it holds.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`]; after `Damaged` nothing may be traded on it.
+    pub(crate) fn open(path: &Path, account_key: &str) -> Result<(Self, Loaded), JournalError> {
+        let conn = schema::open(path)?;
+        let at = |source| JournalError::sql(path, source);
+        conn.execute("INSERT OR IGNORE INTO meta VALUES ('account_key', ?1)", [account_key]).map_err(at)?;
+        let owner: String =
+            conn.query_row("SELECT value FROM meta WHERE key = 'account_key'", [], |row| row.get(0)).map_err(at)?;
+        if owner != account_key {
+            return Err(JournalError::OtherAccount { path: path.to_owned() });
+        }
+        let loaded = load_from(&conn, path)?;
+        let journal = Self { conn, path: path.to_owned(), seq: loaded.seq, link: loaded.link };
+        Ok((journal, loaded))
+    }
+
+    /// Makes `batch` durable; `digest` is that of the state after its facts.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`], and then nothing of the batch is in the journal.
+    pub(crate) fn commit(&mut self, now: UtcMillis, batch: &Batch, digest: u64) -> Result<(), JournalError> {
+        fail::fail_point!("journal-full", |_| Err(JournalError::sql(
+            &self.path,
+            rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
+        )));
+        let seq = self.seq + 1;
+        let facts = serde_json::to_string(&batch.facts).map_err(|e| JournalError::damaged(&self.path, e.to_string()))?;
+        let digest = digest.cast_signed();
+        let next = link(self.link, seq, &facts, digest);
+        let has_facts = !batch.facts.is_empty();
+        self.write(now, batch, has_facts.then_some((seq, facts.as_str(), digest, next)))
+            .map_err(|source| JournalError::sql(&self.path, source))?;
+        if has_facts {
+            self.seq = seq;
+            self.link = next;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, now: UtcMillis, batch: &Batch, row: Option<(i64, &str, i64, i64)>) -> rusqlite::Result<()> {
+        let made_by = row.map_or(self.seq, |(seq, ..)| seq);
+        let tx = self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        if let Some((seq, facts, digest, link)) = row {
+            let mut insert = tx.prepare_cached("INSERT INTO commits VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            insert.execute(params![seq, now.0, facts, digest, link])?;
+        }
+        if !batch.reports.is_empty() {
+            let mut insert =
+                tx.prepare_cached("INSERT INTO outbox (seq, order_id, body, made_ms) VALUES (?1, ?2, ?3, ?4)")?;
+            for report in &batch.reports {
+                let body = serde_json::to_string(report).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+                insert.execute(params![made_by, report.order.as_str(), body, now.0])?;
+            }
+        }
+        if !batch.posted.is_empty() {
+            let mut done = tx.prepare_cached("UPDATE outbox SET state = 1, done_ms = ?2 WHERE id = ?1")?;
+            for id in &batch.posted {
+                done.execute(params![id, now.0])?;
+            }
+        }
+        for (id, error) in &batch.dead {
+            tx.prepare_cached("UPDATE outbox SET state = 2, error = ?2, tries = tries + 1, done_ms = ?3 WHERE id = ?1")?
+                .execute(params![id, error, now.0])?;
+        }
+        for (id, edited) in &batch.retried {
+            tx.prepare_cached("UPDATE outbox SET state = 0, edited = coalesce(?2, edited), done_ms = NULL WHERE id = ?1 AND state = 2")?
+                .execute(params![id, edited])?;
+        }
+        for id in &batch.dropped {
+            tx.prepare_cached("UPDATE outbox SET state = 3, done_ms = ?2 WHERE id = ?1 AND state = 2")?
+                .execute(params![id, now.0])?;
+        }
+        tx.commit()
+    }
+
+    /// Writes a checkpoint when so much has changed that a start without one would be slow.
+    pub(crate) fn checkpoint_if_due(&mut self, trader: &mut Trader) -> Result<(), JournalError> {
+        if trader.changed_count() >= CHECKPOINT_AT { self.checkpoint(trader) } else { Ok(()) }
+    }
+
+    /// Writes the state of the orders that changed since the last checkpoint: work in proportion
+    /// to what happened, and not to what is there.
+    pub(crate) fn checkpoint(&mut self, trader: &mut Trader) -> Result<(), JournalError> {
+        let digest = trader.digest();
+        let orders = trader.take_changed();
+        let frame = trader.frame();
+        self.write_checkpoint(&orders, &frame, digest).map_err(|source| JournalError::sql(&self.path, source))
+    }
+
+    fn write_checkpoint(&mut self, orders: &[Order], frame: &qt_core::Frame, digest: u64) -> rusqlite::Result<()> {
+        let json = |value: &dyn erased::Json| value.json().map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()));
+        let seq = self.seq;
+        let tx = self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        {
+            let mut put = tx.prepare_cached("INSERT OR REPLACE INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+            for order in orders {
+                let body = json(order)?;
+                put.execute(params![
+                    order.id.as_str(),
+                    order.signal.id.0,
+                    order.signal.retry_count,
+                    order.state.allows_next_attempt(),
+                    order.state.as_str(),
+                    order.day().0,
+                    order.ended_at.filter(|_| order.state.is_ended()).map(|at| at.trading_date().0),
+                    body,
+                    check_of(&body),
+                ])?;
+            }
+        }
+        let text = json(frame)?;
+        let mark = serde_json::json!({ "seq": seq, "digest": digest.to_string(), "frame": text }).to_string();
+        let guarded = format!("{:016x}{mark}", check_of(&mark));
+        tx.execute("INSERT OR REPLACE INTO meta VALUES ('checkpoint', ?1)", [guarded])?;
+        tx.commit()
+    }
+
+    /// Outbox rows that still wait.
+    pub(crate) fn waiting_reports(&self) -> Result<usize, JournalError> {
+        self.conn
+            .query_row("SELECT count(*) FROM outbox WHERE state = 0", [], |row| row.get::<_, i64>(0))
+            .map(|count| usize::try_from(count).unwrap_or(0))
+            .map_err(|source| JournalError::sql(&self.path, source))
+    }
+}
+
+mod erased {
+    //! Both shapes that a checkpoint holds, as JSON text.
+    pub(super) trait Json {
+        fn json(&self) -> Result<String, serde_json::Error>;
+    }
+    impl<T: serde::Serialize> Json for T {
+        fn json(&self) -> Result<String, serde_json::Error> {
+            serde_json::to_string(self)
+        }
+    }
+}
