@@ -1,0 +1,68 @@
+//! What poller and reporter know of each other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use qt_core::UtcMillis;
+use tokio::sync::Notify;
+
+/// How full the outbox is, and how far it got. Cheap to clone; all clones are one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Gauge(Arc<Readings>);
+
+#[derive(Debug, Default)]
+struct Readings {
+    /// Whoever commits rows adds them here, the reporter takes off what is done with.
+    depth: Arc<AtomicUsize>,
+    settled: AtomicU64,
+    last_poll_ms: AtomicI64,
+    moved: Notify,
+}
+
+impl Gauge {
+    /// A gauge over the count of waiting rows that the engine adds to.
+    pub(crate) fn new(depth: Arc<AtomicUsize>) -> Self {
+        Self(Arc::new(Readings {
+            depth,
+            ..Readings::default()
+        }))
+    }
+
+    /// Reports that are committed and not delivered.
+    pub(crate) fn depth(&self) -> usize {
+        // A row may be delivered in the moment between its commit and its being counted: then the
+        // count is below zero for that moment.
+        usize::try_from(self.0.depth.load(Ordering::Relaxed).cast_signed()).unwrap_or(0)
+    }
+
+    /// How many delivered posts took a signal off the backend's pending list, since the start.
+    pub(crate) fn settled(&self) -> u64 {
+        self.0.settled.load(Ordering::Relaxed)
+    }
+
+    /// When the last answer with signals came; `None` before the first.
+    pub(crate) fn last_poll(&self) -> Option<UtcMillis> {
+        Some(self.0.last_poll_ms.load(Ordering::Relaxed))
+            .filter(|ms| *ms != 0)
+            .map(UtcMillis)
+    }
+
+    /// Waits for the next change of depth or count. One waiter at a time.
+    pub(super) async fn moved(&self) {
+        self.0.moved.notified().await;
+    }
+
+    /// One row is delivered or dead.
+    pub(super) fn one_less(&self) {
+        self.0.depth.fetch_sub(1, Ordering::Relaxed);
+        self.0.moved.notify_one();
+    }
+
+    pub(super) fn add_settled(&self, more: u64) {
+        self.0.settled.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_last_poll(&self, at: UtcMillis) {
+        self.0.last_poll_ms.store(at.0, Ordering::Relaxed);
+    }
+}

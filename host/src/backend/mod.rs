@@ -1,0 +1,19 @@
+//! The backend's side of the host: what is fetched from it and what is posted to it.
+//!
+//! [`wire`] alone knows the JSON shapes; [`client`] speaks HTTP and says what an answer means;
+//! [`poller`] brings signals in, [`reporter`] takes reports out, [`sync`] shows the book. Nothing
+//! here knows a broker or the rules of the order machine.
+
+pub(crate) mod backoff;
+pub(crate) mod client;
+pub(crate) mod gauge;
+pub(crate) mod poller;
+pub(crate) mod reporter;
+pub(crate) mod sync;
+pub(crate) mod wire;
+
+#[cfg(test)]
+mod tests;
+
+/// The log target that the lines of trading carry; people and scripts look for it.
+const TRADING: &str = "quant_trader.trader_loop";

@@ -1,0 +1,402 @@
+//! Signals in: asks the backend, hands what it says to the engine, and waits until that is durable.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use qt_core::UtcMillis;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, error, info, warn};
+
+use super::TRADING;
+use super::backoff::Backoff;
+use super::client::{Answer, Caller, Cause, Client};
+use super::gauge::Gauge;
+use super::wire::{self, SignalsAnswer, View};
+use crate::engine::input::{Input, Sender};
+
+/// While more than this of the last answer is on its way, asking again would mostly fetch the same.
+const DEEP: usize = 256;
+/// How often a refused token is tried again.
+pub(super) const TOKEN_RETRY: Duration = Duration::from_secs(30);
+/// How often a line that says nothing new is repeated.
+const REPEAT_LINE: Duration = Duration::from_secs(60);
+/// How many faulty signals of one answer are written to the log one by one.
+const LOGGED_FAULTS: usize = 10;
+
+/// How to poll.
+#[derive(Debug, Clone)]
+pub(crate) struct PollSettings {
+    /// The most signals asked for at once, 1 to 500.
+    pub(crate) limit: usize,
+    /// From the end of one poll to the next.
+    pub(crate) interval: Duration,
+    /// The wall clock.
+    pub(crate) now: fn() -> UtcMillis,
+}
+
+/// What the poller is tied to.
+#[derive(Debug)]
+pub(crate) struct PollLinks {
+    /// The backend.
+    pub(crate) client: Arc<Client>,
+    /// Where signals go.
+    pub(crate) engine: Sender,
+    /// How far the reports are.
+    pub(crate) gauge: Gauge,
+    /// True while the engine takes signals.
+    pub(crate) ready: watch::Receiver<bool>,
+    /// True once the host ends.
+    pub(crate) shutdown: watch::Receiver<bool>,
+}
+
+/// Polls until shutdown, or until the engine is gone.
+pub(crate) async fn run(settings: PollSettings, links: PollLinks) {
+    let mut shutdown = links.shutdown.clone();
+    let mut poller = Poller {
+        settings,
+        links,
+        backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
+        trouble: None,
+        held_sent: false,
+        on_its_way: 0,
+        settled_before: 0,
+        lines: Lines::default(),
+    };
+    tokio::select! {
+        // Dropping the poller in the midst of a call is safe: what it had fetched and not handed
+        // over stays pending at the backend.
+        _ = shutdown.wait_for(|stop| *stop) => {}
+        () = poller.poll_for_ever() => {}
+    }
+}
+
+/// What went wrong last; a line is written when it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    NotKnown(Cause),
+    Token,
+    Refused(u16),
+    Shape,
+}
+
+struct Poller {
+    settings: PollSettings,
+    links: PollLinks,
+    backoff: Backoff,
+    trouble: Option<Trouble>,
+    held_sent: bool,
+    /// New signals whose first report was not delivered when we last looked.
+    on_its_way: u64,
+    settled_before: u64,
+    lines: Lines,
+}
+
+/// What to do after a poll.
+enum Next {
+    /// The usual wait.
+    Interval,
+    /// The backend has more: as soon as what we took is off its list.
+    Soon,
+    /// Something went wrong.
+    After(Duration),
+    /// As before, but a new token ends the wait.
+    AfterOrNewToken(Duration),
+    /// The engine is gone.
+    End,
+}
+
+impl Poller {
+    async fn poll_for_ever(&mut self) {
+        let mut tokens = self.links.client.token_changes();
+        loop {
+            if self.links.ready.wait_for(|ready| *ready).await.is_err() {
+                return;
+            }
+            tokens.mark_unchanged();
+            match self.poll_once().await {
+                Next::End => return,
+                Next::Interval => sleep(self.settings.interval).await,
+                Next::Soon => self.until_there_is_room().await,
+                Next::After(wait) => sleep(wait).await,
+                Next::AfterOrNewToken(wait) => {
+                    // Either end of the wait leads to the same next try.
+                    let _ = timeout(wait, tokens.changed()).await;
+                }
+            }
+        }
+    }
+
+    async fn poll_once(&mut self) -> Next {
+        let view = if self.held_sent {
+            View::Pending
+        } else {
+            View::Submitted
+        };
+        let limit = self.settings.limit.clamp(1, wire::MAX_SIGNALS);
+        let value = match self.links.client.signals(limit, view).await {
+            Answer::Done(value) => value,
+            other => return self.failed(other).await,
+        };
+        let found = match wire::signals(&value, view) {
+            Ok(found) => found,
+            Err(fault) => {
+                let wait = self.backoff.next(None);
+                if self.changed(Trouble::Shape) {
+                    warn!(target: TRADING, "Cannot fetch signals: {fault}; trying again");
+                }
+                return Next::After(wait);
+            }
+        };
+        drop(value);
+        if !self.recovered().await {
+            return Next::End;
+        }
+        self.links.gauge.set_last_poll((self.settings.now)());
+        match view {
+            View::Submitted => self.hand_over_held(found, limit).await,
+            View::Pending => self.hand_over(found, limit).await,
+        }
+    }
+
+    async fn hand_over_held(&mut self, found: SignalsAnswer, limit: usize) -> Next {
+        if found.entries >= limit {
+            warn!(
+                target: TRADING,
+                "The backend holds {} signals or more, the most it tells at once: submitted ones beyond them \
+                 are known from the journal alone", found.entries
+            );
+        }
+        if !found.invalid.is_empty() {
+            let count = found.invalid.len();
+            warn!(target: TRADING, "{count} signals that the backend holds as submitted cannot be understood");
+        }
+        debug!(target: TRADING, "The backend holds {} signals as submitted", found.taken.len());
+        if self
+            .links
+            .engine
+            .send(Input::HeldAsSubmitted(found.taken))
+            .await
+            .is_err()
+        {
+            return Next::End;
+        }
+        self.held_sent = true;
+        Next::After(Duration::ZERO)
+    }
+
+    async fn hand_over(&mut self, found: SignalsAnswer, limit: usize) -> Next {
+        self.lines.fetched(&found);
+        let full = found.entries >= limit;
+        if found.taken.is_empty() && found.invalid.is_empty() {
+            return Next::Interval;
+        }
+        let settled = self.links.gauge.settled();
+        let (done, committed) = oneshot::channel();
+        let input = Input::Signals {
+            taken: found.taken,
+            invalid: found.invalid,
+            done,
+        };
+        if self.links.engine.send(input).await.is_err() {
+            return Next::End;
+        }
+        // The next poll waits until what this one brought is durable: polls never overlap.
+        let Ok(new) = committed.await else {
+            return Next::End;
+        };
+        self.on_its_way = self.still_on_its_way(settled) + new as u64;
+        self.settled_before = settled;
+        if full && new > 0 {
+            Next::Soon
+        } else {
+            Next::Interval
+        }
+    }
+
+    const fn still_on_its_way(&self, settled: u64) -> u64 {
+        self.on_its_way
+            .saturating_sub(settled.saturating_sub(self.settled_before))
+    }
+
+    /// Signals stay pending until their first post is delivered. Until most of them are off the
+    /// backend's list, or the usual interval has passed, asking again would fetch the same.
+    async fn until_there_is_room(&mut self) {
+        let gauge = self.links.gauge.clone();
+        let deep = (self.settings.limit / 2).clamp(1, DEEP);
+        let room = async {
+            while gauge.depth() >= DEEP || self.still_on_its_way(gauge.settled()) >= deep as u64 {
+                gauge.moved().await;
+            }
+        };
+        if timeout(self.settings.interval, room).await.is_err() {
+            // What is still on its way now waits for something else, such as a trading session.
+            self.on_its_way = 0;
+        }
+    }
+
+    async fn failed(&mut self, answer: Answer) -> Next {
+        match answer {
+            Answer::TokenRefused { status } => {
+                if self.changed(Trouble::Token) {
+                    debug!(target: TRADING, "Signals are refused with {status}");
+                }
+                let news = token_refused(&self.links.client, Caller::Poller, status);
+                if self.tell(news).await {
+                    Next::AfterOrNewToken(TOKEN_RETRY)
+                } else {
+                    Next::End
+                }
+            }
+            Answer::NotKnown {
+                why,
+                cause,
+                retry_after,
+            } => {
+                let wait = self.backoff.next(retry_after);
+                if self.changed(Trouble::NotKnown(cause)) {
+                    warn!(target: TRADING, "Cannot fetch signals: {why}; trying again");
+                }
+                Next::After(wait)
+            }
+            Answer::Refused { status, text } => {
+                let wait = self.backoff.next(None);
+                if self.changed(Trouble::Refused(status)) {
+                    let base = self.links.client.base();
+                    warn!(
+                        target: TRADING,
+                        "Cannot fetch signals: {base}/trader/signals answered {status}: {text}; is \
+                         `api_base_url` right? The format is http://host:port/api; trying again"
+                    );
+                }
+                Next::After(wait)
+            }
+            Answer::Done(_) => Next::Interval,
+        }
+    }
+
+    /// True when this trouble is not the one of the last poll.
+    fn changed(&mut self, trouble: Trouble) -> bool {
+        self.trouble.replace(trouble) != Some(trouble)
+    }
+
+    /// False when the engine is gone.
+    async fn recovered(&mut self) -> bool {
+        self.backoff.reset();
+        if self.trouble.take().is_some() {
+            info!(target: TRADING, "The backend answers again");
+        }
+        let news = token_accepted(&self.links.client, Caller::Poller);
+        self.tell(news).await
+    }
+
+    /// False when the engine is gone.
+    async fn tell(&self, news: Option<Input>) -> bool {
+        match news {
+            Some(input) => self.links.engine.send(input).await.is_ok(),
+            None => true,
+        }
+    }
+}
+
+/// Notes that the token is no good; gives what the engine is to be told, once however many callers
+/// find out.
+pub(super) fn token_refused(client: &Client, caller: Caller, status: u16) -> Option<Input> {
+    if client.token_refused(caller, true) != Some(true) {
+        return None;
+    }
+    let name = if status == 401 {
+        "401 Unauthorized"
+    } else {
+        "403 Forbidden"
+    };
+    error!(
+        target: TRADING,
+        "The backend at {} refuses the token ({name}): no signals are taken; orders and reports are kept. Is \
+         `api_token` right, has it expired or been revoked? Log in again via POST /api/user/login and put the \
+         new access_token into the configuration; trying again every {} s",
+        client.base(),
+        TOKEN_RETRY.as_secs()
+    );
+    Some(Input::TokenRefused(true))
+}
+
+/// Notes that the token is good; gives what the engine is to be told where it was not.
+pub(super) fn token_accepted(client: &Client, caller: Caller) -> Option<Input> {
+    if client.token_refused(caller, false) != Some(false) {
+        return None;
+    }
+    info!(target: TRADING, "The backend at {} accepts the token again", client.base());
+    Some(Input::TokenRefused(false))
+}
+
+/// The lines about answers: each that says something new, and one a minute otherwise.
+#[derive(Default)]
+struct Lines {
+    last_info: Option<Instant>,
+    last_ids: u64,
+    last_faults: u64,
+}
+
+impl Lines {
+    fn fetched(&mut self, found: &SignalsAnswer) {
+        let count = found.taken.len() + found.invalid.len();
+        let ids = digest(found.taken.iter().map(|signal| signal.id.0.as_str()));
+        let news = count > 0 && ids != self.last_ids;
+        self.last_ids = ids;
+        if news || self.last_info.is_none_or(|last| last.elapsed() >= REPEAT_LINE) {
+            self.last_info = Some(Instant::now());
+            info!(target: TRADING, "Fetched {count} pending signals");
+        } else {
+            debug!(target: TRADING, "Fetched {count} pending signals");
+        }
+        if found.skipped() > 0 {
+            debug!(
+                target: TRADING,
+                "Left alone: {} not executable, {} not live, {} with another status",
+                found.not_executable, found.not_live, found.other_status
+            );
+        }
+        self.faults(found);
+    }
+
+    fn faults(&mut self, found: &SignalsAnswer) {
+        let reasons = found.invalid.iter().map(|bad| bad.reason.as_str());
+        let faults = digest(reasons.chain(found.duplicates.iter().map(|name| name.0.as_str())));
+        let same = std::mem::replace(&mut self.last_faults, faults) == faults;
+        if found.beyond_limit > 0 {
+            warn!(
+                target: TRADING,
+                "The answer holds {} signals, {} more than allowed: those wait for the next answer",
+                found.entries, found.beyond_limit
+            );
+        }
+        if same {
+            return;
+        }
+        for bad in found.invalid.iter().take(LOGGED_FAULTS) {
+            let name = bad
+                .id
+                .as_ref()
+                .map_or("without a usable order_id", |id| id.0.as_str());
+            warn!(target: TRADING, "Signal {name} cannot be executed: {}", bad.reason);
+        }
+        if found.invalid.len() > LOGGED_FAULTS {
+            warn!(target: TRADING, "{} more signals cannot be executed", found.invalid.len() - LOGGED_FAULTS);
+        }
+        if let Some(first) = found.duplicates.first() {
+            let count = found.duplicates.len();
+            warn!(
+                target: TRADING,
+                "{count} signals of the answer repeat an order_id, such as {first}: the first of each counts"
+            );
+        }
+    }
+}
+
+fn digest<'a>(texts: impl Iterator<Item = &'a str>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    texts.for_each(|text| text.hash(&mut hasher));
+    hasher.finish()
+}
