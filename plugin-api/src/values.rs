@@ -1,0 +1,288 @@
+//! The plain structs that an author and the host work with. `extras` is JSON text, or empty.
+
+use rust_decimal::Decimal;
+
+/// Which way an order goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Shares come, money goes.
+    Buy,
+    /// Shares go, money comes.
+    Sell,
+}
+
+/// A state of an order, as the broker shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OrderStatus {
+    /// Taken, not at the exchange yet.
+    Pending,
+    /// At the exchange, nothing filled.
+    Working,
+    /// At the exchange, a part filled.
+    PartiallyFilled,
+    /// Filled to the last share.
+    Filled,
+    /// A cancel is on its way.
+    CancelPending,
+    /// Ended by a cancel after a part was filled.
+    PartiallyCancelled,
+    /// Ended by a cancel with nothing filled.
+    Cancelled,
+    /// Refused by the broker or the exchange.
+    Rejected,
+    /// The broker cannot tell.
+    Unknown,
+}
+
+impl OrderStatus {
+    /// Whether nothing more can happen to the order.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::Filled | Self::PartiallyCancelled | Self::Cancelled | Self::Rejected
+        )
+    }
+}
+
+/// An order to place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderRequest {
+    /// Our id, 20 ASCII characters; it must come back whole in every row of this order.
+    pub client_order_id: String,
+    /// Code and exchange, `000858.SZ`.
+    pub symbol: String,
+    /// Buy or sell.
+    pub side: Side,
+    /// Shares.
+    pub quantity: u64,
+    /// Yuan a share; `None` for a market order.
+    pub limit_price: Option<Decimal>,
+    /// The order must not reach the exchange after this time, in milliseconds since 1970 UTC.
+    pub not_after_ms: Option<i64>,
+    /// Name of the strategy behind the order, for the broker's records.
+    pub strategy: String,
+    /// JSON text, or empty.
+    pub extras: String,
+}
+
+/// An order to cancel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CancelRequest {
+    /// Our id.
+    pub client_order_id: String,
+    /// The broker's id, where it is known.
+    pub broker_order_id: Option<String>,
+    /// JSON text, or empty.
+    pub extras: String,
+}
+
+/// What became of a place. The three are kept apart because money hangs on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlaceResult {
+    /// The broker has it.
+    Accepted {
+        /// The broker's id.
+        broker_order_id: String,
+    },
+    /// The broker refused it for certain; no such order exists.
+    Rejected {
+        /// What the broker said.
+        reason: String,
+    },
+    /// A time-out, a lost answer: it may exist or not.
+    Unknown {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// What became of a cancel. Only the order's rows tell whether it took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CancelResult {
+    /// On its way.
+    Sent,
+    /// Refused for certain, because the order is finished or nobody knows it.
+    Rejected {
+        /// What the broker said.
+        reason: String,
+    },
+    /// A time-out, a lost answer: it may take effect or not.
+    Unknown {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// An order as the broker shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderRow {
+    /// Our id; `None` for an order that is not ours or whose remark is unreadable.
+    pub client_order_id: Option<String>,
+    /// The broker's id.
+    pub broker_order_id: String,
+    /// Code and exchange.
+    pub symbol: String,
+    /// Buy or sell.
+    pub side: Side,
+    /// Shares ordered.
+    pub quantity: u64,
+    /// Yuan a share; `None` for a market order.
+    pub limit_price: Option<Decimal>,
+    /// State.
+    pub status: OrderStatus,
+    /// Shares filled so far; it never shrinks.
+    pub filled_quantity: u64,
+    /// Why it ended, where it ended badly; else empty.
+    pub reason: String,
+    /// Last change, in milliseconds since 1970 UTC.
+    pub updated_ms: i64,
+    /// JSON text, or empty.
+    pub extras: String,
+}
+
+impl OrderRow {
+    /// The row of an order that was just accepted: working, nothing filled.
+    #[must_use]
+    pub fn working(order: &OrderRequest, broker_order_id: &str, updated_ms: i64) -> Self {
+        Self {
+            client_order_id: Some(order.client_order_id.clone()),
+            broker_order_id: broker_order_id.to_owned(),
+            symbol: order.symbol.clone(),
+            side: order.side,
+            quantity: order.quantity,
+            limit_price: order.limit_price,
+            status: OrderStatus::Working,
+            filled_quantity: 0,
+            reason: String::new(),
+            updated_ms,
+            extras: String::new(),
+        }
+    }
+}
+
+/// One trade: a fill of one order at one price.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TradeRow {
+    /// The broker's id of the trade, unique within the day.
+    pub trade_id: String,
+    /// Our id of the order; `None` where the order is not ours.
+    pub client_order_id: Option<String>,
+    /// The broker's id of the order.
+    pub broker_order_id: String,
+    /// Code and exchange.
+    pub symbol: String,
+    /// Buy or sell.
+    pub side: Side,
+    /// Shares.
+    pub quantity: u64,
+    /// Yuan a share.
+    pub price: Decimal,
+    /// Commission in yuan for this trade alone, where the broker tells.
+    pub commission: Option<Decimal>,
+    /// Stamp tax in yuan, where the broker tells.
+    pub stamp_tax: Option<Decimal>,
+    /// Transfer fee in yuan, where the broker tells.
+    pub transfer_fee: Option<Decimal>,
+    /// When it was made, in milliseconds since 1970 UTC.
+    pub traded_ms: i64,
+    /// JSON text, or empty.
+    pub extras: String,
+}
+
+/// A holding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PositionRow {
+    /// Code and exchange.
+    pub symbol: String,
+    /// Name of the security.
+    pub name: Option<String>,
+    /// Shares held.
+    pub quantity: u64,
+    /// Shares that may be sold now.
+    pub available_qty: u64,
+    /// Shares bound by open sales.
+    pub frozen_qty: u64,
+    /// Yuan a share.
+    pub avg_cost: Decimal,
+    /// Yuan a share.
+    pub last_price: Option<Decimal>,
+    /// Yuan a share.
+    pub previous_close: Option<Decimal>,
+    /// Yuan.
+    pub market_value: Option<Decimal>,
+    /// JSON text, or empty.
+    pub extras: String,
+}
+
+/// The account's money, all in yuan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountRow {
+    /// The broker's number of the account.
+    pub account_id: String,
+    /// Cash and holdings together.
+    pub total_asset: Decimal,
+    /// Cash, the frozen part included.
+    pub cash: Decimal,
+    /// Cash that a new order may use.
+    pub available_cash: Decimal,
+    /// Cash bound by open buys.
+    pub frozen_cash: Decimal,
+    /// Value of all holdings.
+    pub market_value: Decimal,
+    /// JSON text, or empty.
+    pub extras: String,
+}
+
+/// State of the connection between plugin and broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// Orders can be placed.
+    Connected,
+    /// Being made.
+    Connecting,
+    /// Lost or never made.
+    Disconnected {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A call that reads has failed. Never answer with a part of the rows instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallError {
+    /// What failed, in words for the user.
+    pub reason: String,
+}
+
+/// A broker could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenError {
+    /// What failed and what to do, in words for the user.
+    pub reason: String,
+}
+
+macro_rules! reason_error {
+    ($name:ident) => {
+        impl $name {
+            /// An error with this reason.
+            #[must_use]
+            pub fn new(reason: impl Into<String>) -> Self {
+                Self {
+                    reason: reason.into(),
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.reason)
+            }
+        }
+
+        impl std::error::Error for $name {}
+    };
+}
+
+reason_error!(CallError);
+reason_error!(OpenError);
