@@ -1,1 +1,60 @@
-//! Not written yet.
+//! A simulated broker: it takes orders, fills them at the last price, and keeps books that outlive the host.
+//!
+//! # Options
+//! All of them lie in the configuration's block `simulated`; money is a JSON number or a string.
+//!
+//! | key | default | meaning |
+//! |---|---|---|
+//! | `cash` | 1000000 | yuan at the start of the ledger |
+//! | `positions` | none | list of `symbol`, `quantity`, `avg_cost`, `last_price`, and optionally `available_qty`, `name`, `previous_close` |
+//! | `prices` | none | last prices of symbols that are not held, `{"000858.SZ": 150.5}` |
+//! | `ledger` | `simulated-ledger.jsonl` | path of the ledger, relative to the data folder |
+//! | `fill` | `immediate` | `immediate`, `partial` (half in lots of 100, the rest stays open), `never`, `reject` |
+//! | `latency_ms` | 0 | time an order takes to the broker |
+//! | `fill_after_ms` | 0 | fills come that much later, from a thread of their own |
+//!
+//! # Faults
+//! Each fault is off, or `true` (always), or a number (only the first so many times after the start), or
+//! `{"every": n}` (each n-th time).
+//!
+//! | key | what happens |
+//! |---|---|
+//! | `fault_accept_silently` | the order stands in the ledger, no event tells of it, and after `answer_after_ms` (0) the answer is "unknown" |
+//! | `fault_answer_late_ms` | a number: every acceptance is answered that much later than it is in the ledger |
+//! | `fault_never_answer` | the order is accepted, and the call blocks until `close` |
+//! | `snapshot_lag_ms` | a number: orders and trades younger than that are missing from the day's lists |
+//! | `fault_snapshot_fails` | the day's lists, positions and account answer with an error |
+//! | `fault_duplicate_events` | an event comes twice |
+//! | `fault_reorder_events` | the events of one step come in the reverse order |
+//! | `fault_no_events` | an event is not sent; only the lists show it |
+//! | `fault_refuse_cancels` | a cancel is refused |
+//! | `fault_fill_during_cancel` | the order fills while its cancel is on the way |
+//!
+//! # The ledger
+//! One JSON object a line, with `event` (`accepted`, `rejected`, `fill`, `cancelled`), `ts` (milliseconds since 1970
+//! UTC), `client_order_id`, `broker_order_id`, `symbol`, `side` (`buy`, `sell`), `quantity`, `price` (null for a market
+//! order), and where they apply `fill_id`, `commission`, `reason`. A line is handed to the operating system before the
+//! answer or event that rests on it leaves, so the death of the process loses none. It is not synced to the disk: this
+//! broker plays one for tests, and a power cut ends both sides of the play. The ledger is replayed at the start over
+//! `cash` and `positions`; an incomplete last line is dropped, and any other damage is an error. A lock keeps a second
+//! process off.
+
+mod book;
+mod broker;
+mod failpoints;
+mod fault;
+mod fees;
+mod ledger;
+mod options;
+
+pub use broker::Simulated;
+
+qt_plugin_api::export_broker! {
+    type: Simulated,
+    name: "simulated",
+    version: env!("CARGO_PKG_VERSION"),
+    description: "A simulated broker with a ledger of its own",
+    capabilities: ["place", "cancel", "orders", "trades", "positions", "account", "events"],
+    licence: "MIT OR Apache-2.0",
+    config_schema: include_str!("../config-schema.json"),
+}

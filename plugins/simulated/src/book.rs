@@ -1,0 +1,452 @@
+//! The broker's books: cash, holdings, orders, trades. They change by facts of the ledger alone, so that a replay
+//! gives what was there before.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use qt_plugin_api::{AccountRow, OrderRequest, OrderRow, OrderStatus, PositionRow, Side, TradeRow};
+use rust_decimal::Decimal;
+
+use crate::{
+    fees,
+    ledger::{Fact, Kind},
+    options::Options,
+};
+
+/// Day in China, whose clocks have been 8 hours ahead of UTC all year since 1991.
+pub(crate) fn day_of(ms: i64) -> i64 {
+    (ms + 8 * 3_600_000).div_euclid(86_400_000)
+}
+
+/// An order, finished or not.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) row: OrderRow,
+    pub(crate) accepted_ms: i64,
+    /// No event may tell of it; a fault of this process's, so the ledger does not know it.
+    pub(crate) silent: bool,
+    turnover: Decimal,
+    frozen_cash: Decimal,
+}
+
+impl Order {
+    /// Shares that can still be filled.
+    pub(crate) fn remaining(&self) -> u64 {
+        self.row.quantity.saturating_sub(self.row.filled_quantity)
+    }
+
+    /// Whether a repeat with the same id wishes the same.
+    pub(crate) fn is_for(&self, order: &OrderRequest) -> bool {
+        let row = &self.row;
+        row.symbol == order.symbol
+            && row.side == order.side
+            && row.quantity == order.quantity
+            && row.limit_price == order.limit_price
+    }
+}
+
+#[derive(Debug, Default)]
+struct Holding {
+    quantity: u64,
+    cost: Decimal,
+    bought_today: u64,
+    // What was not sellable when the ledger began.
+    locked: u64,
+    frozen: u64,
+    name: Option<String>,
+    previous_close: Option<Decimal>,
+}
+
+impl Holding {
+    fn available(&self) -> u64 {
+        self.quantity
+            .saturating_sub(self.bought_today + self.locked + self.frozen)
+    }
+}
+
+/// All books of one broker.
+#[derive(Debug)]
+pub(crate) struct Book {
+    day: Option<i64>,
+    cash: Decimal,
+    frozen_cash: Decimal,
+    holdings: BTreeMap<String, Holding>,
+    prices: BTreeMap<String, Decimal>,
+    orders: Vec<Order>,
+    trades: Vec<TradeRow>,
+    by_client: HashMap<String, usize>,
+    by_broker: HashMap<String, usize>,
+    open: BTreeSet<usize>,
+    first_order_today: usize,
+    first_trade_today: usize,
+}
+
+impl Book {
+    /// The books at the start of the ledger.
+    pub(crate) fn new(options: &Options) -> Self {
+        let mut prices = options.prices.clone();
+        let mut holdings = BTreeMap::new();
+        for p in &options.positions {
+            prices.insert(p.symbol.clone(), p.last_price);
+            let holding = Holding {
+                quantity: p.quantity,
+                cost: p.avg_cost * Decimal::from(p.quantity),
+                locked: p.quantity - p.available_qty.unwrap_or(p.quantity),
+                name: p.name.clone(),
+                previous_close: p.previous_close,
+                ..Holding::default()
+            };
+            holdings.insert(p.symbol.clone(), holding);
+        }
+        Self {
+            day: None,
+            cash: options.cash,
+            frozen_cash: Decimal::ZERO,
+            holdings,
+            prices,
+            orders: Vec::new(),
+            trades: Vec::new(),
+            by_client: HashMap::new(),
+            by_broker: HashMap::new(),
+            open: BTreeSet::new(),
+            first_order_today: 0,
+            first_trade_today: 0,
+        }
+    }
+
+    /// Turns the page when a new day has come: open orders lapse, and what was bought can be sold.
+    pub(crate) fn roll(&mut self, now_ms: i64) {
+        let today = day_of(now_ms);
+        let Some(day) = self.day.replace(today) else {
+            return;
+        };
+        if today <= day {
+            self.day = Some(day);
+            return;
+        }
+        for at in std::mem::take(&mut self.open) {
+            self.release(at);
+        }
+        for holding in self.holdings.values_mut() {
+            (holding.bought_today, holding.locked, holding.frozen) = (0, 0, 0);
+        }
+        self.first_order_today = self.orders.len();
+        self.first_trade_today = self.trades.len();
+    }
+
+    pub(crate) fn order(&self, at: usize) -> &Order {
+        &self.orders[at]
+    }
+
+    pub(crate) fn silence(&mut self, at: usize) {
+        self.orders[at].silent = true;
+    }
+
+    /// Where an order stands, by our id.
+    pub(crate) fn find(&self, client_order_id: &str) -> Option<usize> {
+        self.by_client.get(client_order_id).copied()
+    }
+
+    pub(crate) fn is_open(&self, at: usize) -> bool {
+        self.open.contains(&at)
+    }
+
+    pub(crate) fn open_orders(&self) -> Vec<usize> {
+        self.open.iter().copied().collect()
+    }
+
+    pub(crate) fn next_order_id(&self) -> String {
+        format!("S{:08}", self.orders.len() + 1)
+    }
+
+    pub(crate) fn next_fill_id(&self) -> String {
+        format!("F{:08}", self.trades.len() + 1)
+    }
+
+    /// The price at which an order would fill now, if it would.
+    pub(crate) fn fill_price(&self, row: &OrderRow) -> Option<Decimal> {
+        let last = self.prices.get(&row.symbol).copied();
+        match (row.limit_price, last, row.side) {
+            (None, last, _) => last,
+            // A symbol without a price takes the limit for one.
+            (Some(limit), None, _) => Some(limit),
+            (Some(limit), Some(last), Side::Buy) => (limit >= last).then_some(last),
+            (Some(limit), Some(last), Side::Sell) => (limit <= last).then_some(last),
+        }
+    }
+
+    /// Why an order cannot be taken.
+    pub(crate) fn objection(&self, order: &OrderRequest, now_ms: i64) -> Option<String> {
+        if order.client_order_id.is_empty() || order.symbol.is_empty() {
+            return Some("an order needs a client order id and a symbol".to_owned());
+        }
+        if order.quantity == 0 {
+            return Some("the quantity is 0".to_owned());
+        }
+        if order.limit_price.is_some_and(|p| p <= Decimal::ZERO) {
+            return Some("the limit price is not above 0".to_owned());
+        }
+        if order.not_after_ms.is_some_and(|until| now_ms > until) {
+            return Some("the order came after the time it was good for".to_owned());
+        }
+        let Some(price) = order
+            .limit_price
+            .or_else(|| self.prices.get(&order.symbol).copied())
+        else {
+            return Some(format!(
+                "no last price is known for {}, so a market order cannot fill",
+                order.symbol
+            ));
+        };
+        match order.side {
+            Side::Sell => {
+                let available = self.holdings.get(&order.symbol).map_or(0, Holding::available);
+                (order.quantity > available).then(|| {
+                    format!(
+                        "not enough shares: {} of {} can be sold, {} asked",
+                        available, order.symbol, order.quantity
+                    )
+                })
+            }
+            Side::Buy => {
+                let Some(turnover) = price.checked_mul(Decimal::from(order.quantity)) else {
+                    return Some("the order's value is too large to count".to_owned());
+                };
+                let (need, have) = (
+                    turnover + fees::commission(turnover),
+                    self.cash - self.frozen_cash,
+                );
+                (need > have)
+                    .then(|| format!("not enough cash: {need} needed with the commission, {have} available"))
+            }
+        }
+    }
+
+    /// Commission that a further fill of an order costs.
+    pub(crate) fn commission_for(&self, at: usize, quantity: u64, price: Decimal) -> Decimal {
+        let before = self.orders[at].turnover;
+        fees::commission(before + price * Decimal::from(quantity)) - fees::commission(before)
+    }
+
+    /// Enters one fact.
+    ///
+    /// # Errors
+    /// When it contradicts what is in the books.
+    pub(crate) fn apply(&mut self, fact: &Fact) -> Result<usize, String> {
+        self.roll(fact.ts);
+        match fact.event {
+            Kind::Accepted | Kind::Rejected => self.enter(fact),
+            Kind::Fill => self.fill(fact),
+            Kind::Cancelled => self.cancel(fact),
+        }
+    }
+
+    fn enter(&mut self, fact: &Fact) -> Result<usize, String> {
+        if self.by_client.contains_key(&fact.client_order_id) {
+            return Err(format!(
+                "the client order id {} was there before",
+                fact.client_order_id
+            ));
+        }
+        let accepted = fact.event == Kind::Accepted;
+        let row = OrderRow {
+            client_order_id: Some(fact.client_order_id.clone()),
+            broker_order_id: fact.broker_order_id.clone(),
+            symbol: fact.symbol.clone(),
+            side: fact.side,
+            quantity: fact.quantity,
+            limit_price: fact.price,
+            status: if accepted {
+                OrderStatus::Working
+            } else {
+                OrderStatus::Rejected
+            },
+            filled_quantity: 0,
+            reason: fact.reason.clone().unwrap_or_default(),
+            updated_ms: fact.ts,
+            extras: String::new(),
+        };
+        let at = self.orders.len();
+        self.by_client.insert(fact.client_order_id.clone(), at);
+        self.by_broker.insert(fact.broker_order_id.clone(), at);
+        let (turnover, frozen_cash) = (Decimal::ZERO, Decimal::ZERO);
+        self.orders.push(Order {
+            row,
+            accepted_ms: fact.ts,
+            silent: false,
+            turnover,
+            frozen_cash,
+        });
+        if accepted {
+            self.open.insert(at);
+            self.freeze(at);
+        }
+        Ok(at)
+    }
+
+    fn fill(&mut self, fact: &Fact) -> Result<usize, String> {
+        let at = self.open_of(fact)?;
+        let price = fact.price.ok_or("a fill without a price")?;
+        let trade_id = fact.fill_id.clone().ok_or("a fill without a fill_id")?;
+        let commission = fact.commission.unwrap_or_default();
+        if fact.quantity > self.orders[at].remaining() {
+            return Err(format!("{} is filled beyond its quantity", fact.broker_order_id));
+        }
+        let turnover = price * Decimal::from(fact.quantity);
+        self.release(at);
+        let holding = self.holdings.entry(fact.symbol.clone()).or_default();
+        match fact.side {
+            Side::Buy => {
+                holding.quantity += fact.quantity;
+                holding.bought_today += fact.quantity;
+                holding.cost += turnover;
+                self.cash -= turnover + commission;
+            }
+            Side::Sell => {
+                let left = holding.quantity.checked_sub(fact.quantity).ok_or_else(|| {
+                    format!(
+                        "it sells {} of {}, and {} are held",
+                        fact.quantity, fact.symbol, holding.quantity
+                    )
+                })?;
+                holding.cost = holding.cost * Decimal::from(left) / Decimal::from(holding.quantity);
+                holding.quantity = left;
+                self.cash += turnover - commission;
+            }
+        }
+        self.prices.entry(fact.symbol.clone()).or_insert(price);
+        let order = &mut self.orders[at];
+        order.turnover += turnover;
+        order.row.filled_quantity += fact.quantity;
+        order.row.updated_ms = fact.ts;
+        if order.remaining() == 0 {
+            order.row.status = OrderStatus::Filled;
+            self.open.remove(&at);
+        } else {
+            order.row.status = OrderStatus::PartiallyFilled;
+            self.freeze(at);
+        }
+        self.trades.push(TradeRow {
+            trade_id,
+            client_order_id: Some(fact.client_order_id.clone()),
+            broker_order_id: fact.broker_order_id.clone(),
+            symbol: fact.symbol.clone(),
+            side: fact.side,
+            quantity: fact.quantity,
+            price,
+            commission: Some(commission),
+            stamp_tax: None,
+            transfer_fee: None,
+            traded_ms: fact.ts,
+            extras: String::new(),
+        });
+        Ok(at)
+    }
+
+    fn cancel(&mut self, fact: &Fact) -> Result<usize, String> {
+        let at = self.open_of(fact)?;
+        self.release(at);
+        self.open.remove(&at);
+        let row = &mut self.orders[at].row;
+        row.updated_ms = fact.ts;
+        row.status = if row.filled_quantity == 0 {
+            OrderStatus::Cancelled
+        } else {
+            OrderStatus::PartiallyCancelled
+        };
+        Ok(at)
+    }
+
+    fn open_of(&self, fact: &Fact) -> Result<usize, String> {
+        let at = self.by_broker.get(&fact.broker_order_id).copied();
+        at.filter(|at| self.open.contains(at))
+            .ok_or_else(|| format!("{} is no open order of that day", fact.broker_order_id))
+    }
+
+    /// Binds what the rest of an order may need: cash for a buy, shares for a sale.
+    fn freeze(&mut self, at: usize) {
+        let order = &mut self.orders[at];
+        let remaining = order.remaining();
+        match order.row.side {
+            Side::Sell => {
+                self.holdings.entry(order.row.symbol.clone()).or_default().frozen += remaining;
+            }
+            Side::Buy => {
+                let last = || self.prices.get(&order.row.symbol).copied();
+                let price = order.row.limit_price.or_else(last).unwrap_or_default();
+                let rest = price * Decimal::from(remaining);
+                let fee = fees::commission(order.turnover + rest) - fees::commission(order.turnover);
+                order.frozen_cash = rest + fee;
+                self.frozen_cash += order.frozen_cash;
+            }
+        }
+    }
+
+    fn release(&mut self, at: usize) {
+        let order = &mut self.orders[at];
+        match order.row.side {
+            Side::Sell => {
+                if let Some(holding) = self.holdings.get_mut(&order.row.symbol) {
+                    holding.frozen = holding.frozen.saturating_sub(order.remaining());
+                }
+            }
+            Side::Buy => self.frozen_cash -= std::mem::take(&mut order.frozen_cash),
+        }
+    }
+
+    /// Today's orders that were accepted no later than `until_ms`.
+    pub(crate) fn orders_until(&self, until_ms: i64) -> Vec<OrderRow> {
+        let today = &self.orders[self.first_order_today..];
+        today
+            .iter()
+            .filter(|o| o.accepted_ms <= until_ms)
+            .map(|o| o.row.clone())
+            .collect()
+    }
+
+    /// Today's trades that were made no later than `until_ms`.
+    pub(crate) fn trades_until(&self, until_ms: i64) -> Vec<TradeRow> {
+        let today = &self.trades[self.first_trade_today..];
+        today
+            .iter()
+            .filter(|t| t.traded_ms <= until_ms)
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn last_trade(&self) -> Option<&TradeRow> {
+        self.trades.last()
+    }
+
+    pub(crate) fn positions(&self) -> Vec<PositionRow> {
+        let held = self.holdings.iter().filter(|(_, h)| h.quantity > 0);
+        held.map(|(symbol, h)| {
+            let last = self.prices.get(symbol).copied();
+            PositionRow {
+                symbol: symbol.clone(),
+                name: h.name.clone(),
+                quantity: h.quantity,
+                available_qty: h.available(),
+                frozen_qty: h.frozen,
+                avg_cost: (h.cost / Decimal::from(h.quantity)).normalize(),
+                last_price: last,
+                previous_close: h.previous_close,
+                market_value: last.map(|p| p * Decimal::from(h.quantity)),
+                extras: String::new(),
+            }
+        })
+        .collect()
+    }
+
+    pub(crate) fn account(&self, account_id: &str) -> AccountRow {
+        let market_value = self.positions().iter().filter_map(|p| p.market_value).sum();
+        AccountRow {
+            account_id: account_id.to_owned(),
+            total_asset: self.cash + market_value,
+            cash: self.cash,
+            available_cash: self.cash - self.frozen_cash,
+            frozen_cash: self.frozen_cash,
+            market_value,
+            extras: String::new(),
+        }
+    }
+}
