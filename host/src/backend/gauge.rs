@@ -58,8 +58,10 @@ impl Gauge {
         self.0.moved.notify_one();
     }
 
-    pub(super) fn add_settled(&self, more: u64) {
-        self.0.settled.fetch_add(more, Ordering::Relaxed);
+    /// One signal is off the backend's pending list.
+    pub(super) fn settle_one(&self) {
+        self.0.settled.fetch_add(1, Ordering::Relaxed);
+        self.0.moved.notify_one();
     }
 
     pub(super) fn set_last_poll(&self, at: UtcMillis) {

@@ -382,7 +382,7 @@ impl Reporter {
             body => {
                 debug!(target: TRADING, "Reported {:?} for order_id={signal}", row.report.kind());
                 if matches!(body, ReportBody::Submitted { .. } | ReportBody::Failed { .. }) {
-                    self.gauge.add_settled(1);
+                    self.gauge.settle_one();
                 }
             }
         }
