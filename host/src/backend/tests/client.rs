@@ -238,3 +238,14 @@ fn addresses_that_cannot_be_a_backend_are_explained() {
     }
     assert_eq!(format!("{:?}", Token::new(SECRET).unwrap()), "Token(***)");
 }
+
+#[tokio::test]
+async fn https_is_spoken_and_certificates_are_asked_for() {
+    // The other side speaks no TLS: the call fails before a byte of the request is out.
+    let address = raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        .await
+        .replace("http:", "https:");
+    let (cause, why, _) = not_known(client_at(&address).signals(1, View::Pending).await);
+    assert_eq!(cause, Cause::Unreachable);
+    assert!(why.contains(&format!("cannot connect to {address}")), "{why}");
+}
