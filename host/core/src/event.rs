@@ -110,6 +110,8 @@ pub enum Event {
     },
     /// New orders again.
     HaltLifted,
+    /// The clock was set, or the machine slept: times before and after do not compare.
+    ClockJumped,
     /// Time passed that something waits for.
     Tick,
 }

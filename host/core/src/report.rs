@@ -147,7 +147,9 @@ impl Fees {
     /// All fees together, in yuan.
     #[must_use]
     pub fn total(&self) -> Decimal {
-        self.commission + self.stamp_tax + self.transfer_fee
+        self.commission
+            .saturating_add(self.stamp_tax)
+            .saturating_add(self.transfer_fee)
     }
 }
 

@@ -459,3 +459,218 @@ fn limits_are_protected_and_rounded_against_the_trader() {
         );
     }
 }
+
+#[test]
+fn three_snapshots_that_come_back_late_prove_nothing_of_the_time_between() {
+    let mut desk = Desk::open();
+    let id = desk.signals(vec![buy("S1", 100)])[0];
+    desk.lose_answer(id);
+    desk.pass(SECOND);
+    let early = desk.now;
+    desk.pass(70 * SECOND);
+    for _ in 0..3 {
+        desk.take(Event::Reconciled {
+            asked_at: early,
+            absent: vec![id],
+            alike: Vec::new(),
+            foreign: 0,
+        });
+    }
+    assert_eq!(desk.state("S1"), OrderState::Unknown);
+}
+
+#[test]
+fn a_jump_of_the_clock_or_a_start_does_not_count_as_time_without_the_order() {
+    for jump in [true, false] {
+        let mut desk = Desk::open();
+        let id = desk.signals(vec![buy("S1", 100)])[0];
+        desk.lose_answer(id);
+        desk.pass(3600 * SECOND);
+        if jump {
+            desk.take(Event::ClockJumped);
+        } else {
+            desk.restart();
+        }
+        for _ in 0..5 {
+            desk.pass(SECOND);
+            desk.reconcile();
+        }
+        assert_eq!(desk.state("S1"), OrderState::Unknown);
+    }
+}
+
+#[test]
+fn a_missing_order_with_a_fill_that_is_accepted_late_can_still_end() {
+    let mut desk = Desk::open();
+    desk.signals(vec![buy("S1", 300)]);
+    desk.fill("S1", "B1", "T1", 100, "10");
+    desk.pass(61 * SECOND);
+    desk.reconcile();
+    assert_eq!(desk.state("S1"), OrderState::Missing);
+    desk.accept("S1", "B1");
+    assert_eq!(desk.state("S1"), OrderState::PartiallyFilled);
+    desk.broker_ended("S1", "B1", 100);
+    assert_eq!(desk.state("S1"), OrderState::PartiallyCancelled);
+}
+
+#[test]
+fn a_signal_whose_first_attempt_came_back_has_no_third() {
+    let mut desk = Desk::open();
+    let id = desk.signals(vec![buy("S1", 100)])[0];
+    desk.lose_answer(id);
+    for _ in 0..3 {
+        desk.pass(30 * SECOND);
+        desk.reconcile();
+    }
+    let mut second = buy("S1", 100);
+    second.retry_count = 1;
+    let next = desk.signals(vec![second])[0];
+    desk.take(Event::Accepted {
+        id,
+        broker_order_id: "B1".into(),
+    });
+    desk.take(Event::Rejected {
+        id: next,
+        reason: "no cash".into(),
+    });
+    let mut third = buy("S1", 100);
+    third.retry_count = 2;
+    assert!(
+        desk.signals(vec![third]).is_empty(),
+        "the first attempt is at the broker"
+    );
+}
+
+#[test]
+fn a_cancel_wanted_under_review_leaves_once_a_person_finds_the_order() {
+    let mut desk = Desk::open();
+    let id = desk.signals(vec![buy("S1", 100)])[0];
+    desk.lose_answer(id);
+    desk.pass(SECOND);
+    desk.stranger("S1", "B7");
+    desk.reconcile();
+    desk.take(Event::CancelWanted {
+        id,
+        by: "a person".into(),
+    });
+    desk.take(Event::Decided {
+        id,
+        accepted_as: Some("B7".into()),
+    });
+    assert_eq!(desk.pass(SECOND), 1);
+}
+
+#[test]
+fn a_person_cannot_undo_what_the_broker_showed() {
+    let mut desk = Desk::open();
+    desk.signals(vec![buy("S1", 300)]);
+    desk.fill("S1", "B1", "T1", 100, "10");
+    desk.pass(24 * 3600 * SECOND);
+    assert_eq!(desk.state("S1"), OrderState::Review);
+    let id = desk.order("S1").id;
+    for accepted_as in [None, Some("B2".into())] {
+        let before = desk.trader.digest();
+        let said = Event::Decided { id, accepted_as };
+        assert!(desk.trader.handle(desk.now, &said).is_err());
+        assert_eq!(before, desk.trader.digest());
+    }
+    desk.take(Event::Rejected {
+        id,
+        reason: "late".into(),
+    });
+    assert_eq!(desk.state("S1"), OrderState::Review);
+    desk.take(Event::Decided {
+        id,
+        accepted_as: Some("B1".into()),
+    });
+    assert_eq!(desk.state("S1"), OrderState::PartiallyCancelled);
+}
+
+#[test]
+fn an_order_that_an_earlier_journal_sent_is_taken_over_and_not_sent_again() {
+    let mut desk = Desk::open();
+    desk.restart();
+    desk.take(Event::Connection {
+        up: true,
+        reason: String::new(),
+    });
+    desk.signals(vec![buy("S1", 100)]);
+    assert_eq!(desk.state("S1"), OrderState::Intended);
+    desk.broker_has("S1", "B1");
+    assert!(desk.reconcile().is_empty());
+    assert_eq!(desk.state("S1"), OrderState::Working);
+}
+
+#[test]
+fn a_row_that_the_broker_is_not_sure_of_is_neither_told_nor_ruled_out() {
+    let mut desk = Desk::open();
+    let id = desk.signals(vec![buy("S1", 100)])[0];
+    desk.lose_answer(id);
+    desk.pass(SECOND);
+    desk.broker_has("S1", "B1");
+    desk.books.orders[0].status = qt_core::BrokerOrderStatus::Unclear;
+    desk.reconcile();
+    assert!(desk.reports.is_empty(), "{:?}", desk.reports);
+    desk.books.orders.clear();
+    for _ in 0..4 {
+        desk.pass(30 * SECOND);
+        desk.reconcile();
+    }
+    assert_eq!(desk.state("S1"), OrderState::Review);
+}
+
+#[test]
+fn absurd_fees_of_a_broker_do_not_stop_the_host() {
+    let mut desk = Desk::open();
+    desk.signals(vec![buy("S1", 300)]);
+    desk.accept("S1", "B1");
+    for trade in ["T1", "T2"] {
+        let order = desk.order("S1");
+        let fill = qt_core::BrokerFill {
+            fill_id: trade.into(),
+            id: Some(order.id),
+            broker_order_id: "B1".into(),
+            symbol: order.signal.symbol,
+            side: order.signal.side,
+            size: 100,
+            price: rust_decimal::Decimal::MAX,
+            commission: Some(rust_decimal::Decimal::MAX),
+            stamp_tax: Some(rust_decimal::Decimal::MAX),
+            transfer_fee: None,
+            at: desk.now,
+        };
+        desk.take(Event::FillSeen(fill));
+    }
+    assert_eq!(desk.order("S1").filled(), 200);
+}
+
+#[test]
+fn a_restored_core_knows_what_was_revived_and_whom_the_broker_calls_what() {
+    let mut desk = Desk::open();
+    let id = desk.signals(vec![buy("S1", 100)])[0];
+    desk.lose_answer(id);
+    for _ in 0..3 {
+        desk.pass(30 * SECOND);
+        desk.reconcile();
+    }
+    let mut second = buy("S1", 100);
+    second.retry_count = 1;
+    let next = desk.signals(vec![second])[0];
+    desk.take(Event::Accepted {
+        id,
+        broker_order_id: "B1".into(),
+    });
+    desk.take(Event::Rejected {
+        id: next,
+        reason: "no cash".into(),
+    });
+    let orders: Vec<_> = desk.trader.orders().cloned().collect();
+    desk.trader = qt_core::Trader::restore(desk.trader.frame(), orders, []);
+    let mut third = buy("S1", 100);
+    third.retry_count = 2;
+    assert!(desk.signals(vec![third]).is_empty());
+    assert_eq!(
+        desk.trader.order_of_broker(&"B1".into()).map(|order| order.id),
+        Some(id)
+    );
+}

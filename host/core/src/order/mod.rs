@@ -53,6 +53,9 @@ pub struct Order {
     pub cancel: Option<Cancel>,
     /// Set while it cannot be told whether the broker has it.
     pub doubt: Option<Doubt>,
+    /// It was taken for never at the broker, and the broker had it after all: a next attempt may
+    /// have been made, so that no further one is ever made by itself.
+    pub revived: bool,
     /// What the backend has been told.
     pub told: Told,
 }
@@ -129,8 +132,8 @@ pub struct Told {
     pub filled: Shares,
     /// The end.
     pub ended: Option<OrderState>,
-    /// The code of the check that it waits for.
-    pub deferred: Option<String>,
+    /// The codes of the checks that it waited for.
+    pub deferred: Vec<String>,
 }
 
 impl Order {
@@ -154,6 +157,7 @@ impl Order {
             broker_ended: false,
             cancel: None,
             doubt: None,
+            revived: false,
             told: Told::default(),
             signal,
         }
@@ -201,13 +205,27 @@ impl Order {
         self.sent_at.unwrap_or(self.received_at).trading_date()
     }
 
+    /// True when a later attempt at the same signal cannot make two live orders of it.
+    #[must_use]
+    pub const fn allows_next_attempt(&self) -> bool {
+        self.state.allows_next_attempt() && !self.revived
+    }
+
+    /// True when it is beyond doubt that the broker took it.
+    #[must_use]
+    pub fn was_accepted(&self) -> bool {
+        self.accepted_at.is_some() || !self.fills.is_empty()
+    }
+
     /// Takes a step of the table.
     ///
     /// # Errors
     ///
     /// [`IllegalTransition`], and the order is as it was.
     pub(crate) fn step(&mut self, step: Step, now: UtcMillis) -> Result<(), IllegalTransition> {
-        self.state = self.state.after(step)?;
+        let after = self.state.after(step)?;
+        self.revived |= self.state.allows_next_attempt() && !after.allows_next_attempt();
+        self.state = after;
         if self.state.is_ended() {
             self.ended_at.get_or_insert(now);
             self.doubt = None;

@@ -216,6 +216,24 @@ pub const TRANSITIONS: &[(OrderState, Step, OrderState)] = {
         (O::Intended, S::Defer, O::Deferred),
         (O::Intended, S::Deny, O::Denied),
         (O::Intended, S::Send, O::Submitting),
+        // The broker has it although this journal never sent it: one before this journal did. It
+        // is taken over, for sending it would make two of it.
+        (O::Deferred, S::Accept, O::Working),
+        (O::Deferred, S::Refuse, O::Rejected),
+        (O::Deferred, S::Show, O::Working),
+        (O::Deferred, S::ShowPart, O::PartiallyFilled),
+        (O::Deferred, S::FillSome, O::PartiallyFilled),
+        (O::Deferred, S::FillAll, O::Filled),
+        (O::Deferred, S::End, O::Cancelled),
+        (O::Deferred, S::EndPart, O::PartiallyCancelled),
+        (O::Intended, S::Accept, O::Working),
+        (O::Intended, S::Refuse, O::Rejected),
+        (O::Intended, S::Show, O::Working),
+        (O::Intended, S::ShowPart, O::PartiallyFilled),
+        (O::Intended, S::FillSome, O::PartiallyFilled),
+        (O::Intended, S::FillAll, O::Filled),
+        (O::Intended, S::End, O::Cancelled),
+        (O::Intended, S::EndPart, O::PartiallyCancelled),
         // From here on the order may exist at the broker, and there is no way back.
         (O::Submitting, S::Accept, O::Working),
         (O::Submitting, S::Refuse, O::Rejected),
@@ -284,6 +302,8 @@ pub const TRANSITIONS: &[(OrderState, Step, OrderState)] = {
         (O::NotAccepted, S::End, O::Cancelled),
         (O::NotAccepted, S::EndPart, O::PartiallyCancelled),
         // Trades that come after an end.
+        (O::Denied, S::FillSome, O::PartiallyFilled),
+        (O::Denied, S::FillAll, O::Filled),
         (O::Rejected, S::FillSome, O::PartiallyFilled),
         (O::Rejected, S::FillAll, O::Filled),
         (O::Cancelled, S::FillSome, O::PartiallyCancelled),

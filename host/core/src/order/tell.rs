@@ -34,7 +34,9 @@ impl Order {
             self.state,
             OrderState::Rejected | OrderState::Denied | OrderState::NotAccepted
         );
-        if self.told.submitted || never {
+        // A row that the broker itself is not sure of names the order and proves nothing.
+        let unsure = !self.state.is_ended() && !self.was_accepted();
+        if self.told.submitted || never || unsure {
             return;
         }
         let Some(submitted_at) = self.accepted_at.or(self.sent_at) else {
@@ -114,15 +116,19 @@ impl Order {
                 due.push(self.report(format!("retry-{retry_count}"), body));
                 self.told.ended = Some(self.state);
             }
-            OrderState::Deferred if self.told.deferred != self.code => {
+            OrderState::Deferred => {
+                let code = self.code.as_deref().unwrap_or("other").to_owned();
+                if self.told.deferred.contains(&code) {
+                    return;
+                }
                 let retry_count = self.signal.retry_count;
-                let step = format!("deferred-{}", self.code.as_deref().unwrap_or("other"));
+                let step = format!("deferred-{code}");
                 let body = ReportBody::RetryPending {
                     last_error: last_error(),
                     retry_count,
                 };
                 due.push(self.report(step, body));
-                self.told.deferred.clone_from(&self.code);
+                self.told.deferred.push(code);
             }
             _ => {}
         }
@@ -183,9 +189,14 @@ impl Order {
         let mut unsaid = false;
         for fill in &self.fills {
             unsaid |= fill.commission.is_none() || fill.stamp_tax.is_none() || fill.transfer_fee.is_none();
-            fees.commission += fill.commission.unwrap_or_default();
-            fees.stamp_tax += fill.stamp_tax.unwrap_or_default();
-            fees.transfer_fee += fill.transfer_fee.unwrap_or_default();
+            for (sum, part) in [
+                (&mut fees.commission, fill.commission),
+                (&mut fees.stamp_tax, fill.stamp_tax),
+                (&mut fees.transfer_fee, fill.transfer_fee),
+            ] {
+                // What a broker says is not checked: an absurd figure may not stop the host.
+                *sum = sum.saturating_add(part.unwrap_or_default());
+            }
         }
         if unsaid {
             self.estimate(&mut fees);
@@ -206,15 +217,15 @@ impl Order {
             |part: fn(&super::Fill) -> Option<Decimal>| self.fills.iter().all(|fill| part(fill).is_some());
         if !said(|fill| fill.commission) {
             fees.commission = guess.commission;
-            fees.estimated += guess.commission;
+            fees.estimated = fees.estimated.saturating_add(guess.commission);
         }
         if !said(|fill| fill.stamp_tax) {
             fees.stamp_tax = guess.stamp_tax;
-            fees.estimated += guess.stamp_tax;
+            fees.estimated = fees.estimated.saturating_add(guess.stamp_tax);
         }
         if !said(|fill| fill.transfer_fee) {
             fees.transfer_fee = guess.transfer_fee;
-            fees.estimated += guess.transfer_fee;
+            fees.estimated = fees.estimated.saturating_add(guess.transfer_fee);
         }
     }
 }

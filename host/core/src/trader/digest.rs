@@ -146,24 +146,27 @@ impl Trader {
         if order.state == Submitting {
             self.submitting += 1;
         }
-        if let Some(broker_id) = &order.broker_order_id {
-            self.by_broker.insert(broker_id.clone(), id);
-        }
         let newest = self
             .order_of_signal(&order.signal.id)
             .is_none_or(|other| other.signal.retry_count <= order.signal.retry_count);
         if newest {
             self.by_signal.insert(order.signal.id.clone(), id);
         }
+        if order.revived {
+            self.revived.insert(order.signal.id.clone());
+        }
         self.orders.insert(id, Slot::new(order));
+        self.index_broker(id);
         self.digest.touch(id);
     }
 
     pub(super) fn settle(&mut self, signal: &SignalId, entry: Settled) {
         let kept = self.settled.entry(signal_key(signal)).or_insert(entry);
-        if entry.retry_count >= kept.retry_count {
-            *kept = entry;
-        }
+        // One attempt that allows no other is enough, in whatever order they come.
+        *kept = Settled {
+            retry_count: entry.retry_count.max(kept.retry_count),
+            reopens: entry.reopens && kept.reopens,
+        };
     }
 
     pub(super) fn settled(&self, signal: &SignalId) -> Option<Settled> {

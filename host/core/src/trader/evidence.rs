@@ -36,7 +36,7 @@ impl Trader {
                 return Ok(());
             }
             order.reason = None;
-            order.step(Step::Accept, now)
+            order.take_up(now)
         });
         self.send_waiting_cancel(id, now, effects);
     }
@@ -50,13 +50,13 @@ impl Trader {
     ) {
         let Some(order) = self.order(id) else { return };
         match order.state {
-            OrderState::Submitting | OrderState::Unknown | OrderState::Review => {
+            OrderState::Submitting | OrderState::Unknown | OrderState::Review if !order.was_accepted() => {
                 self.change(id, now, effects, |order| {
                     order.reason = Some(reason.to_owned());
                     order.step(Step::Refuse, now)
                 });
             }
-            OrderState::Working | OrderState::PartiallyFilled | OrderState::Missing => {
+            OrderState::Working | OrderState::PartiallyFilled | OrderState::Missing | OrderState::Review => {
                 // The books were seen to hold it: they are believed, and asked again.
                 let text = format!(
                     "order {id} is at the broker, yet its call was answered with a refusal: {reason}"
@@ -195,7 +195,8 @@ impl Trader {
             .collect();
         for id in shown {
             self.change(id, now, effects, |order| {
-                order.last_seen_at = Some(asked_at);
+                // Snapshots may come back in another order than they were asked for.
+                order.last_seen_at = order.last_seen_at.max(Some(asked_at));
                 Ok(())
             });
         }
@@ -225,7 +226,7 @@ impl Trader {
                     }
                     Ok(())
                 });
-                self.conclude_absent(id, now, effects);
+                self.conclude_absent(id, asked_at, now, effects);
             }
             OrderState::Working | OrderState::PartiallyFilled
                 // A fresh order shows late in queries.
@@ -244,15 +245,25 @@ impl Trader {
     }
 
     /// Several complete snapshots over a set time, no call that may still answer, and the same day.
-    fn conclude_absent(&mut self, id: ClientOrderId, now: UtcMillis, effects: &mut Vec<Effect>) {
+    ///
+    /// What counts is when the snapshot was asked for: one that comes back late tells of the past.
+    fn conclude_absent(
+        &mut self,
+        id: ClientOrderId,
+        asked_at: UtcMillis,
+        now: UtcMillis,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(order) = self.order(id) else { return };
         let Some(doubt) = order.doubt else { return };
         let enough = doubt.snapshots >= self.settings.unknown_snapshots
-            && now.since_ms(doubt.since) >= self.settings.unknown_settle_ms;
+            && asked_at.since_ms(doubt.since) >= self.settings.unknown_settle_ms;
         if !enough || doubt.outstanding {
             return;
         }
-        if doubt.held || self.settings.never_resend || order.day() != self.day {
+        // Where the broker once named it, it was there.
+        let named = order.broker_order_id.is_some();
+        if doubt.held || named || self.settings.never_resend || order.day() != self.day {
             let reason = "the broker's lists do not show it, which does not prove that it was never there";
             self.put_before_person(id, reason, now, effects);
             return;
@@ -362,6 +373,18 @@ impl Order {
     /// True when the broker's row counts more shares than the trades that were seen.
     pub(super) fn lacks_trades(&self) -> bool {
         self.filled() < self.broker_filled
+    }
+
+    /// It is at the broker.
+    pub(super) fn take_up(&mut self, now: UtcMillis) -> Result<(), crate::order::IllegalTransition> {
+        self.step(
+            if self.fills.is_empty() {
+                Step::Accept
+            } else {
+                Step::ShowPart
+            },
+            now,
+        )
     }
 
     fn show(&mut self, now: UtcMillis) -> Result<(), crate::order::IllegalTransition> {

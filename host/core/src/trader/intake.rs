@@ -81,7 +81,9 @@ impl Trader {
 
     fn known(&self, signal: &Signal) -> Known {
         if let Some(order) = self.order_of_signal(&signal.id) {
-            let next = signal.retry_count > order.signal.retry_count && order.state.allows_next_attempt();
+            let next = signal.retry_count > order.signal.retry_count
+                && order.allows_next_attempt()
+                && !self.revived.contains(&signal.id);
             return if next { Known::NextAttempt } else { Known::Already };
         }
         match self.settled(&signal.id) {

@@ -7,7 +7,7 @@ mod requests;
 mod settings;
 mod timers;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 pub use digest::Frame;
 pub use settings::Settings;
@@ -23,6 +23,14 @@ pub enum HandleError {
     /// The event speaks of an order that is not known.
     #[error("no order {0} is known")]
     NoSuchOrder(ClientOrderId),
+    /// A person says what the broker's own words contradict.
+    #[error("order {id}: {known}, and that cannot be decided otherwise")]
+    Contradicted {
+        /// The order.
+        id: ClientOrderId,
+        /// What is known.
+        known: String,
+    },
     /// The table has no such step.
     #[error("order {id}: {source}")]
     Illegal {
@@ -59,6 +67,8 @@ pub struct Trader {
     /// Signals that could not be understood, with their retry count.
     refused: BTreeMap<SignalId, u32>,
     settled: HashMap<u128, Settled>,
+    /// Signals that have an order that was revived.
+    revived: HashSet<SignalId>,
     halted: Option<String>,
     connected: bool,
     reconciled: bool,
@@ -118,6 +128,7 @@ impl Trader {
             Event::Decided { id, accepted_as } => self.decided(*id, accepted_as.as_ref(), now, &mut effects),
             Event::Halted { reason } => self.halted = Some(reason.clone()),
             Event::HaltLifted => self.halted = None,
+            Event::ClockJumped => self.restart_doubts(now, &mut effects),
             Event::Tick => {}
         }
         if matches!(
@@ -221,13 +232,28 @@ impl Trader {
         let reports = slot.order.tell(now, self.settings.chase_bps);
         effects.extend(reports.into_iter().map(Effect::Report));
         let after = slot.order.state;
-        let broker_id = slot.order.broker_order_id.clone();
+        if slot.order.revived {
+            self.revived.insert(slot.order.signal.id.clone());
+        }
         let rank = intake::Rank::of(&slot.order.signal);
         self.digest.touch(id);
-        if let Some(broker_id) = broker_id {
-            self.by_broker.entry(broker_id).or_insert(id);
-        }
+        self.index_broker(id);
         self.reindex(id, rank, before, after);
+    }
+
+    /// Makes an order known by the broker's name for it. Where two share a name, as they may on two
+    /// days, the later one has it.
+    fn index_broker(&mut self, id: ClientOrderId) {
+        let Some(order) = self.order(id) else { return };
+        let Some(broker_id) = order.broker_order_id.clone() else {
+            return;
+        };
+        let other = self
+            .order_of_broker(&broker_id)
+            .map(|other| (other.day(), other.id));
+        if other.is_none_or(|other| (order.day(), id) > other) {
+            self.by_broker.insert(broker_id, id);
+        }
     }
 
     fn reindex(&mut self, id: ClientOrderId, rank: intake::Rank, before: OrderState, after: OrderState) {
@@ -274,8 +300,20 @@ impl Trader {
             };
             return Err(HandleError::Illegal { id, source });
         }
-        Ok(())
+        match event {
+            Event::Decided { accepted_as, .. } => hold_to_evidence(order, accepted_as.as_ref()),
+            _ => Ok(()),
+        }
     }
+}
+
+fn hold_to_evidence(order: &Order, accepted_as: Option<&BrokerOrderId>) -> Result<(), HandleError> {
+    let known = match (accepted_as, &order.broker_order_id) {
+        (None, _) if order.was_accepted() => "the broker has accepted it".to_owned(),
+        (Some(said), Some(known)) if said != known => format!("the broker calls it {known}"),
+        _ => return Ok(()),
+    };
+    Err(HandleError::Contradicted { id: order.id, known })
 }
 
 fn alarm(code: &'static str, text: String) -> Effect {

@@ -11,6 +11,7 @@ impl Trader {
         self.settings = settings.clone();
         self.connected = false;
         self.reconciled = false;
+        self.restart_doubts(now, effects);
         let lost: Vec<_> = self
             .live_orders()
             .filter(|order| matches!(order.state, OrderState::Submitting | OrderState::Unknown))
@@ -26,6 +27,25 @@ impl Trader {
             });
         }
         effects.push(Effect::Ask);
+    }
+
+    /// Two moments with a start or a clock's jump between them say nothing of the time that passed:
+    /// what absence is to prove is counted anew.
+    pub(super) fn restart_doubts(&mut self, now: UtcMillis, effects: &mut Vec<Effect>) {
+        let doubted: Vec<_> = self
+            .live_orders()
+            .filter(|order| order.doubt.is_some())
+            .map(|order| order.id)
+            .collect();
+        for id in doubted {
+            self.change(id, now, effects, |order| {
+                if let Some(doubt) = &mut order.doubt {
+                    doubt.since = now;
+                    doubt.snapshots = 0;
+                }
+                Ok(())
+            });
+        }
     }
 
     pub(super) fn connection(&mut self, up: bool, reason: &str, effects: &mut Vec<Effect>) {
@@ -145,7 +165,7 @@ impl Trader {
             };
             order.broker_order_id = Some(broker_order_id.clone());
             if order.day() == today {
-                return order.step(Step::Accept, now);
+                return order.take_up(now);
             }
             // Its day is over, and the broker's lists no longer show that day.
             order.reason = Some("a person says that it was accepted; its day is over".into());

@@ -78,7 +78,10 @@ impl Trader {
         let Some(cancel) = &order.cancel else {
             return (now >= self.expires_at(order)).then_some(Due::Cancel);
         };
-        let sent_at = cancel.sent_at?;
+        let Some(sent_at) = cancel.sent_at else {
+            // It was wanted while nobody could say what the broker calls the order.
+            return self.connected.then_some(Due::CancelAgain);
+        };
         let wait = if cancel.tries <= 1 {
             self.settings.cancel_grace_ms
         } else {
@@ -173,15 +176,21 @@ impl Trader {
             let order = &slot.order;
             let entry = Settled {
                 retry_count: order.signal.retry_count,
-                reopens: order.state.allows_next_attempt(),
+                reopens: order.allows_next_attempt(),
             };
             self.settle(&order.signal.id, entry);
             if self.by_signal.get(&order.signal.id) == Some(&id) {
                 self.by_signal.remove(&order.signal.id);
             }
-            if let Some(broker_id) = &order.broker_order_id {
-                self.by_broker.remove(broker_id);
+            if order.revived {
+                self.revived.remove(&order.signal.id);
             }
+        }
+        // A broker may use a name again on another day.
+        self.by_broker.clear();
+        let left: Vec<_> = self.orders.keys().copied().collect();
+        for id in left {
+            self.index_broker(id);
         }
     }
 }

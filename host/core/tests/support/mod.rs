@@ -147,6 +147,15 @@ impl Desk {
         self.take(Event::FillSeen(fill));
     }
 
+    /// The call came back without an answer.
+    pub fn lose_answer(&mut self, id: ClientOrderId) {
+        self.take(Event::Unanswered {
+            id,
+            reason: "lost".into(),
+            outstanding: false,
+        });
+    }
+
     fn row(&self, signal: &str, broker: &str, status: BrokerOrderStatus, filled: Shares) -> BrokerOrder {
         let order = self.order(signal);
         BrokerOrder {
