@@ -56,6 +56,20 @@ pub fn diff(trader: &Trader, snapshot: &Snapshot) -> Vec<Event> {
     events
 }
 
+/// True when an order or a trade that the broker pushed tells something that is not known yet.
+#[must_use]
+pub fn is_news(trader: &Trader, event: &Event) -> bool {
+    match event {
+        Event::OrderSeen(row) => {
+            find(trader, row.id, &row.broker_order_id).is_some_and(|order| brings_news(order, row))
+        }
+        Event::FillSeen(fill) => find(trader, fill.id, &fill.broker_order_id).is_some_and(|order| {
+            order.fills.iter().all(|booked| booked.id != fill.fill_id || booked.size != fill.size)
+        }),
+        _ => true,
+    }
+}
+
 fn find<'a>(trader: &'a Trader, id: Option<ClientOrderId>, broker: &BrokerOrderId) -> Option<&'a Order> {
     id.and_then(|id| trader.order(id))
         .or_else(|| trader.order_of_broker(broker))

@@ -61,10 +61,10 @@ impl Engine {
         let mut asked = false;
         for effect in effects.drain(..) {
             match effect {
-                Effect::Submit(order) => send(&self.to_broker, ToBroker::Place(order)),
+                Effect::Submit(order) => self.to_broker.send(ToBroker::Place(order)),
                 Effect::Cancel { id, broker_order_id } => {
                     crate::failpoint::die_at("before-cancel");
-                    send(&self.to_broker, ToBroker::Cancel { id, broker_order_id });
+                    self.to_broker.send(ToBroker::Cancel { id, broker_order_id });
                 }
                 Effect::Ask => asked = true,
                 Effect::Alarm(alarm) => error!(critical = true, code = alarm.code, "{}", alarm.text),
@@ -73,7 +73,7 @@ impl Engine {
             }
         }
         if asked {
-            send(&self.to_broker, ToBroker::Ask);
+            self.to_broker.send(ToBroker::Ask);
         }
         // A receiver that is gone no longer waits for the answer.
         for (reply, news) in signal_replies.drain(..) {
@@ -115,9 +115,9 @@ impl Engine {
         let effects = std::mem::take(&mut self.held.effects);
         for effect in effects {
             match effect {
-                Effect::Cancel { id, broker_order_id } => send(&self.to_broker, ToBroker::Cancel { id, broker_order_id }),
+                Effect::Cancel { id, broker_order_id } => self.to_broker.send(ToBroker::Cancel { id, broker_order_id }),
                 Effect::Alarm(alarm) => error!(critical = true, code = alarm.code, "{}", alarm.text),
-                Effect::Ask => send(&self.to_broker, ToBroker::Ask),
+                Effect::Ask => self.to_broker.send(ToBroker::Ask),
                 other => self.held.effects.push(other),
             }
         }
@@ -137,12 +137,5 @@ impl Engine {
             *seen = status;
             changed
         });
-    }
-}
-
-fn send(to_broker: &tokio::sync::mpsc::UnboundedSender<ToBroker>, request: ToBroker) {
-    // The broker's room ends after the engine; were it gone, the next start would ask the broker.
-    if to_broker.send(request).is_err() {
-        warn!("the broker's room has ended; a request stays in the journal for the next start");
     }
 }

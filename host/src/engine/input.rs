@@ -1,7 +1,9 @@
 //! What the rooms around the engine tell it.
 
-use qt_core::{Event, InvalidSignal, Signal, Snapshot};
+use qt_core::{BrokerOrderId, ClientOrderId, Event, InvalidSignal, NewOrder, Signal, Snapshot};
 use tokio::sync::{mpsc, oneshot};
+
+use super::command::{Command, Reply};
 
 /// How many inputs may wait. A sender that finds it full waits in turn.
 pub(crate) const CAPACITY: usize = 4096;
@@ -38,6 +40,29 @@ pub(crate) enum Input {
     },
     /// The backend's answer says that the token is no good; true once it is good again.
     TokenRefused(bool),
+    /// A person asks for something; the answer comes once it is durable.
+    Command {
+        /// What.
+        command: Command,
+        /// What came of it.
+        reply: oneshot::Sender<Reply>,
+    },
     /// Finish what is in hand and end.
     Stop,
+}
+
+/// What the engine asks of the broker's room. None of it is sent before its cause is durable.
+#[derive(Debug)]
+pub(crate) enum ToBroker {
+    /// Give this order to the broker.
+    Place(Box<NewOrder>),
+    /// Pass a cancel on.
+    Cancel {
+        /// Ours.
+        id: ClientOrderId,
+        /// The broker's.
+        broker_order_id: Option<BrokerOrderId>,
+    },
+    /// Ask for all orders and trades of the day.
+    Ask,
 }

@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 pub(crate) use command::{Command, Reply, find};
 use input::{Input, ToBroker};
 
+use crate::broker::BrokerSender;
 use crate::clock::Clock;
 use crate::journal::{Batch, Fact, Journal, Loaded};
 
@@ -75,7 +76,7 @@ pub(crate) struct Engine {
     trader: Trader,
     journal: Journal,
     clock: Clock,
-    to_broker: mpsc::UnboundedSender<ToBroker>,
+    to_broker: BrokerSender,
     outbox: OutboxSignal,
     status: watch::Sender<Status>,
     ask_every: AskEvery,
@@ -104,7 +105,7 @@ impl Engine {
         loaded: Loaded,
         clock: Clock,
         ask_every: AskEvery,
-        to_broker: mpsc::UnboundedSender<ToBroker>,
+        to_broker: BrokerSender,
         outbox: OutboxSignal,
     ) -> (Self, watch::Receiver<Status>) {
         let (status, seen) = watch::channel(Status::default());
@@ -207,7 +208,11 @@ impl Engine {
                     self.decide(now, Event::HeldAsSubmitted { signals });
                 }
             }
-            Input::Fact(event) => self.decide(now, event),
+            Input::Fact(event) => {
+                if qt_core::reconcile::is_news(&self.trader, &event) {
+                    self.decide(now, event);
+                }
+            }
             Input::Snapshot(Ok(snapshot)) => {
                 for event in qt_core::reconcile::diff(&self.trader, &snapshot) {
                     self.decide(now, event);
@@ -264,7 +269,7 @@ impl Engine {
         };
         if now.0.saturating_sub(self.last_ask_ms) >= every {
             self.last_ask_ms = now.0;
-            self.to_broker.send(ToBroker::Ask).ok();
+            self.to_broker.send(ToBroker::Ask);
         }
     }
 

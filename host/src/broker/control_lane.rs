@@ -1,0 +1,184 @@
+//! The lane for all but new orders: cancels, snapshots, the book, the connection. A slow list of
+//! orders here never delays an order there.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use qt_core::portfolio::{Account, Position};
+use qt_core::{BrokerOrderId, ClientOrderId, Event, Snapshot, UtcMillis};
+use qt_plugin_api::host::LoadedBroker;
+use qt_plugin_api::{CancelRequest, CancelResult, ConnectionState};
+use tokio::sync::oneshot;
+
+use super::convert;
+use crate::clock::Clock;
+use crate::engine::input::{Input, Sender};
+
+/// How often the plugin is asked for its connection while nothing else is to be done.
+const LOOK_AT_CONNECTION: Duration = Duration::from_millis(500);
+
+/// Holdings and balances, complete.
+#[derive(Debug, Clone)]
+pub(crate) struct Book {
+    /// Every holding.
+    pub(crate) positions: Vec<Position>,
+    /// The balances.
+    pub(crate) account: Account,
+    /// When they were asked for.
+    pub(crate) asked_at: UtcMillis,
+}
+
+/// What the lane is asked to do.
+#[derive(Debug)]
+pub(super) enum Job {
+    Cancel { id: ClientOrderId, broker_order_id: Option<BrokerOrderId> },
+    Ask,
+    Book(oneshot::Sender<Result<Book, String>>),
+    Close,
+}
+
+/// What the lane is doing, for its watchdog.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watched(Arc<Mutex<Option<Doing>>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Doing {
+    what: &'static str,
+    cancel: Option<ClientOrderId>,
+    since: Instant,
+    overdue: bool,
+}
+
+impl Watched {
+    fn set(&self, doing: Option<Doing>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = doing;
+    }
+
+    pub(super) fn is_stuck(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|doing| doing.overdue)
+    }
+
+    /// What to tell the engine when the lane has become overdue since the last look.
+    pub(super) fn overdue(&self, deadline: Duration) -> Option<Input> {
+        let mut doing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let doing = doing.as_mut().filter(|doing| !doing.overdue && doing.since.elapsed() >= deadline)?;
+        doing.overdue = true;
+        let problem = format!("the plugin has not answered ({}) within {} s", doing.what, deadline.as_secs_f32());
+        Some(match doing.cancel {
+            Some(id) => Input::Fact(Event::CancelAnswered { id, problem: Some(problem) }),
+            None => Input::Snapshot(Err(problem)),
+        })
+    }
+}
+
+/// The lane's thread.
+pub(super) struct ControlLane {
+    pub(super) broker: Arc<LoadedBroker>,
+    pub(super) engine: Sender,
+    pub(super) jobs: Receiver<Job>,
+    pub(super) watched: Watched,
+    pub(super) clock: Clock,
+    /// The connection as the plugin last told it; the watchdog passes it on.
+    pub(super) connection: tokio::sync::watch::Sender<ConnectionState>,
+}
+
+impl ControlLane {
+    /// Runs until told to close, or until nobody asks any more.
+    pub(super) fn run(self) {
+        let mut waiting: Vec<Job> = Vec::new();
+        loop {
+            self.look_at_connection();
+            match self.jobs.recv_timeout(LOOK_AT_CONNECTION) {
+                Ok(job) => waiting.push(job),
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            waiting.extend(self.jobs.try_iter());
+            if !self.work_off(&mut waiting) {
+                break;
+            }
+        }
+        self.watch("close", None, || self.broker.close());
+    }
+
+    /// Cancels first; any number of questions for the books is one question.
+    fn work_off(&self, waiting: &mut Vec<Job>) -> bool {
+        let mut ask = false;
+        let mut goes_on = true;
+        let mut books = Vec::new();
+        for job in waiting.drain(..) {
+            match job {
+                Job::Cancel { id, broker_order_id } => self.cancel(id, broker_order_id),
+                Job::Ask => ask = true,
+                Job::Book(reply) => books.push(reply),
+                Job::Close => goes_on = false,
+            }
+        }
+        if ask && goes_on {
+            let snapshot = self.snapshot();
+            crate::failpoint::die_at("after-snapshot");
+            self.tell(Input::Snapshot(snapshot));
+        }
+        if !books.is_empty() {
+            let book = self.book();
+            for reply in books {
+                reply.send(book.clone()).ok();
+            }
+        }
+        goes_on
+    }
+
+    fn cancel(&self, id: ClientOrderId, broker_order_id: Option<BrokerOrderId>) {
+        let request = CancelRequest {
+            client_order_id: id.to_string(),
+            broker_order_id: broker_order_id.map(|id| id.0),
+            extras: String::new(),
+        };
+        let answer = self.watch("cancel", Some(id), || self.broker.cancel_order(&request));
+        crate::failpoint::die_at("after-cancel");
+        let problem = match answer {
+            CancelResult::Sent => None,
+            CancelResult::Rejected { reason } => Some(format!("refused: {reason}")),
+            CancelResult::Unknown { reason } => Some(format!("no answer: {reason}")),
+        };
+        self.tell(Input::Fact(Event::CancelAnswered { id, problem }));
+    }
+
+    /// Orders before trades: an order that ends in between then lacks no trade that it counts.
+    fn snapshot(&self) -> Result<Snapshot, String> {
+        let asked_at = UtcMillis(self.clock.now_ms());
+        let orders = self.watch("today's orders", None, || self.broker.orders_today()).map_err(|e| e.to_string())?;
+        let trades = self.watch("today's trades", None, || self.broker.trades_today()).map_err(|e| e.to_string())?;
+        convert::snapshot(asked_at, &orders, &trades).map_err(|e| e.to_string())
+    }
+
+    fn book(&self) -> Result<Book, String> {
+        let asked_at = UtcMillis(self.clock.now_ms());
+        let rows = self.watch("positions", None, || self.broker.positions()).map_err(|e| e.to_string())?;
+        let row = self.watch("account", None, || self.broker.account()).map_err(|e| e.to_string())?;
+        let positions = rows.iter().map(convert::position).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+        Ok(Book { positions, account: convert::account(&row), asked_at })
+    }
+
+    fn look_at_connection(&self) {
+        let state = self.watch("connection", None, || self.broker.connection());
+        self.connection.send_if_modified(|known| {
+            let changed = *known != state;
+            *known = state;
+            changed
+        });
+    }
+
+    fn watch<T>(&self, what: &'static str, cancel: Option<ClientOrderId>, call: impl FnOnce() -> T) -> T {
+        self.watched.set(Some(Doing { what, cancel, since: Instant::now(), overdue: false }));
+        let answer = call();
+        self.watched.set(None);
+        answer
+    }
+
+    fn tell(&self, input: Input) {
+        // The engine is gone only when the process ends; what was learned is asked again then.
+        self.engine.blocking_send(input).ok();
+    }
+}

@@ -1,0 +1,157 @@
+//! The one place where the plugins' words become ours, and ours theirs.
+
+use qt_core::portfolio::{Account, Position};
+use qt_core::{BrokerFill, BrokerOrder, BrokerOrderStatus, ClientOrderId, FillId, NewOrder, Snapshot, UtcMillis};
+use qt_market::{Shares, Side, Symbol};
+use qt_plugin_api as api;
+
+/// A row that says something impossible: a snapshot that holds it is not complete.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the broker's {row} says {what}")]
+pub(crate) struct Unreadable {
+    row: String,
+    what: String,
+}
+
+fn unreadable(row: String, what: impl Into<String>) -> Unreadable {
+    Unreadable { row, what: what.into() }
+}
+
+/// An order of ours, for the plugin.
+pub(super) fn request(order: &NewOrder) -> api::OrderRequest {
+    api::OrderRequest {
+        client_order_id: order.id.to_string(),
+        symbol: order.symbol.to_string(),
+        side: match order.side {
+            Side::Buy => api::Side::Buy,
+            Side::Sell => api::Side::Sell,
+        },
+        quantity: order.size.unsigned_abs(),
+        limit_price: order.limit,
+        not_after_ms: order.not_after.map(|at| at.0),
+        strategy: order.strategy.clone().unwrap_or_default(),
+        extras: String::new(),
+    }
+}
+
+const fn side(side: api::Side) -> Side {
+    match side {
+        api::Side::Buy => Side::Buy,
+        api::Side::Sell => Side::Sell,
+    }
+}
+
+fn shares(count: u64, row: &str) -> Result<Shares, Unreadable> {
+    Shares::try_from(count).map_err(|_| unreadable(row.to_owned(), format!("{count} shares")))
+}
+
+/// Ours, if it is one of ours by its form.
+fn our_id(text: Option<&String>) -> Option<ClientOrderId> {
+    text.and_then(|text| text.trim().parse().ok())
+}
+
+/// The row of an order, or nothing for one that is neither ours nor of this market.
+pub(super) fn order(row: &api::OrderRow) -> Result<Option<BrokerOrder>, Unreadable> {
+    let id = our_id(row.client_order_id.as_ref());
+    let name = || format!("order {}", row.broker_order_id);
+    let symbol: Symbol = match row.symbol.parse() {
+        Ok(symbol) => symbol,
+        Err(_) if id.is_none() => return Ok(None),
+        Err(e) => return Err(unreadable(name(), e.to_string())),
+    };
+    if row.broker_order_id.is_empty() {
+        return Err(unreadable(format!("order in {symbol}"), "no id of its own"));
+    }
+    Ok(Some(BrokerOrder {
+        id,
+        broker_order_id: row.broker_order_id.as_str().into(),
+        symbol,
+        side: side(row.side),
+        size: shares(row.quantity, &name())?,
+        status: match row.status {
+            api::OrderStatus::Filled => BrokerOrderStatus::Filled,
+            api::OrderStatus::PartiallyCancelled | api::OrderStatus::Cancelled => BrokerOrderStatus::Cancelled,
+            api::OrderStatus::Rejected => BrokerOrderStatus::Rejected,
+            api::OrderStatus::Unknown => BrokerOrderStatus::Unclear,
+            api::OrderStatus::Pending
+            | api::OrderStatus::Working
+            | api::OrderStatus::PartiallyFilled
+            | api::OrderStatus::CancelPending => BrokerOrderStatus::Open,
+        },
+        filled: shares(row.filled_quantity, &name())?,
+        reason: (!row.reason.is_empty()).then(|| row.reason.clone()),
+    }))
+}
+
+/// The row of a trade, or nothing for one that is neither ours nor of this market.
+pub(super) fn fill(row: &api::TradeRow) -> Result<Option<BrokerFill>, Unreadable> {
+    let id = our_id(row.client_order_id.as_ref());
+    let name = || format!("trade {}", row.trade_id);
+    let symbol: Symbol = match row.symbol.parse() {
+        Ok(symbol) => symbol,
+        Err(_) if id.is_none() => return Ok(None),
+        Err(e) => return Err(unreadable(name(), e.to_string())),
+    };
+    let size = shares(row.quantity, &name())?;
+    if row.trade_id.is_empty() || size == 0 || row.price.is_sign_negative() {
+        let what = format!("id `{}`, {} shares at {}", row.trade_id, row.quantity, row.price);
+        return Err(unreadable(name(), what));
+    }
+    Ok(Some(BrokerFill {
+        fill_id: FillId(row.trade_id.clone()),
+        id,
+        broker_order_id: row.broker_order_id.as_str().into(),
+        symbol,
+        side: side(row.side),
+        size,
+        price: row.price,
+        commission: row.commission,
+        stamp_tax: row.stamp_tax,
+        transfer_fee: row.transfer_fee,
+        at: UtcMillis(row.traded_ms),
+    }))
+}
+
+/// Both lists, complete, or an error.
+pub(super) fn snapshot(
+    asked_at: UtcMillis,
+    orders: &[api::OrderRow],
+    trades: &[api::TradeRow],
+) -> Result<Snapshot, Unreadable> {
+    let mut snapshot = Snapshot { asked_at, ..Snapshot::default() };
+    for row in orders {
+        snapshot.orders.extend(order(row)?);
+    }
+    for row in trades {
+        snapshot.fills.extend(fill(row)?);
+    }
+    Ok(snapshot)
+}
+
+/// A holding.
+pub(super) fn position(row: &api::PositionRow) -> Result<Position, Unreadable> {
+    let name = format!("holding of {}", row.symbol);
+    let symbol = row.symbol.parse().map_err(|e: qt_market::ParseSymbolError| unreadable(name.clone(), e.to_string()))?;
+    Ok(Position {
+        symbol,
+        name: row.name.clone().filter(|text| !text.is_empty()),
+        total: shares(row.quantity, &name)?,
+        sellable: shares(row.available_qty, &name)?,
+        frozen: shares(row.frozen_qty, &name)?,
+        avg_cost: row.avg_cost,
+        last_price: row.last_price.filter(|price| !price.is_zero()),
+        previous_close: row.previous_close.filter(|price| !price.is_zero()),
+    })
+}
+
+/// Balances.
+pub(super) fn account(row: &api::AccountRow) -> Account {
+    Account {
+        account_id: row.account_id.clone(),
+        total_asset: row.total_asset,
+        cash: row.cash,
+        available_cash: row.available_cash,
+        frozen_cash: row.frozen_cash,
+        market_value: row.market_value,
+    }
+}
