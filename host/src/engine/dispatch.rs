@@ -12,12 +12,7 @@ use crate::journal::Batch;
 impl Engine {
     /// Makes what is held durable. While that fails nothing new is sent: only cancels go.
     pub(super) fn commit(&mut self, now: UtcMillis) {
-        for effect in &mut self.held.effects {
-            if let Effect::Report(report) = effect {
-                self.held.batch.reports.push(report.clone());
-            }
-        }
-        self.held.effects.retain(|effect| !matches!(effect, Effect::Report(_)));
+        self.gather_reports();
         if self.held.failing && now.0 < self.held.retry_at_ms {
             self.let_cancels_go();
             return;
@@ -40,6 +35,16 @@ impl Engine {
         self.dispatch();
         if let Err(e) = self.journal.checkpoint_if_due(&mut self.trader) {
             warn!("no checkpoint could be written ({e}); nothing is lost, the next start replays more");
+        }
+    }
+
+    /// Reports become rows of the same transaction as the facts that caused them.
+    pub(super) fn gather_reports(&mut self) {
+        for effect in std::mem::take(&mut self.held.effects) {
+            match effect {
+                Effect::Report(report) => self.held.batch.reports.push(report),
+                other => self.held.effects.push(other),
+            }
         }
     }
 
@@ -128,7 +133,8 @@ impl Engine {
             ready: self.trader.is_reconciled(),
             connected: self.trader.is_connected(),
             halted: self.trader.halted().map(str::to_owned),
-            live: self.trader.live_orders().count(),
+            live: self.trader.live_count(),
+            on_their_way: self.trader.on_their_way(),
             journal_failing: self.held.failing,
             fills: self.fills,
         };

@@ -45,6 +45,8 @@ pub(crate) struct Status {
     pub(crate) halted: Option<String>,
     /// Orders that have not ended.
     pub(crate) live: usize,
+    /// Orders decided or sent whose outcome is not known yet.
+    pub(crate) on_their_way: usize,
     /// True while the journal cannot be written.
     pub(crate) journal_failing: bool,
     /// Fills booked since the start.
@@ -133,6 +135,7 @@ impl Engine {
     pub(crate) fn start(&mut self, settings: Settings) -> Result<(), crate::journal::JournalError> {
         let now = self.now();
         self.decide(now, Event::HostStarted { settings });
+        self.gather_reports();
         let digest = self.trader.digest();
         self.journal.commit(now, &self.held.batch, digest)?;
         self.journal.checkpoint(&mut self.trader)?;
@@ -146,6 +149,7 @@ impl Engine {
     pub(crate) fn run_offline(&mut self, command: &Command) -> Result<Reply, crate::journal::JournalError> {
         let now = self.now();
         let reply = self.take_command(now, command);
+        self.gather_reports();
         let digest = self.trader.digest();
         self.journal.commit(now, &self.held.batch, digest)?;
         self.held = Held::default();

@@ -1,8 +1,8 @@
 //! The reading half: checkpoint, replay, and the proof that both give the state that was.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use qt_core::{Frame, Order, Settled, SignalId, Trader, UtcMillis};
+use qt_core::{Frame, Order, Settled, SignalId, Trader, TradingDate, UtcMillis};
 use rusqlite::Connection;
 
 use super::{Fact, JournalError, check_of, link, schema};
@@ -20,6 +20,8 @@ pub(crate) struct Loaded {
     pub(crate) replayed: usize,
     /// When the last commit was made.
     pub(crate) last_at: Option<UtcMillis>,
+    /// The commit that the checkpoint covers.
+    pub(crate) checkpoint_seq: i64,
 }
 
 /// Reads the state without changing the file.
@@ -82,7 +84,7 @@ fn read_checkpoint(conn: &Connection, path: &Path, mark: &Mark) -> Result<Trader
         orders.push(order);
     }
     let mut query =
-        conn.prepare("SELECT signal, retry_count, reopens FROM orders WHERE ended_day < ?1").map_err(at)?;
+        conn.prepare("SELECT signal, retry_count, reopens FROM orders WHERE ended_day < ?1 UNION ALL SELECT * FROM settled").map_err(at)?;
     let settled: Vec<(SignalId, Settled)> = query
         .query_map([today], |row| {
             Ok((SignalId(row.get(0)?), Settled { retry_count: row.get(1)?, reopens: row.get(2)? }))
@@ -103,7 +105,7 @@ fn replay(conn: &Connection, path: &Path, mut trader: Trader, from: i64) -> Resu
         .prepare("SELECT seq, at_ms, facts, digest, link FROM commits WHERE seq >= ?1 ORDER BY seq")
         .map_err(at)?;
     let mut rows = query.query([from]).map_err(at)?;
-    let mut loaded = Loaded { trader: Trader::new(), seq: from, link: 0, replayed: 0, last_at: None };
+    let mut loaded = Loaded { trader: Trader::new(), seq: from, link: 0, replayed: 0, last_at: None, checkpoint_seq: from };
     let mut last_digest = None;
     while let Some(row) = rows.next().map_err(at)? {
         let commit = Commit::read(row, path)?;
@@ -172,7 +174,22 @@ impl Commit {
     }
 }
 
-/// Where the journal of a data folder lies.
-pub(crate) fn path_in(data_dir: &Path) -> PathBuf {
-    data_dir.join(super::FILE_NAME)
+/// Every order that is open, and every one of `since` or later, whatever its state.
+pub(crate) fn orders_since(path: &Path, since: TradingDate) -> Result<Vec<Order>, JournalError> {
+    let conn = open_read_only(path)?;
+    let at = |source| JournalError::sql(path, source);
+    let trader = load_from(&conn, path)?.trader;
+    let mut found: Vec<Order> = trader.orders().cloned().collect();
+    let mut query = conn.prepare("SELECT id, body FROM orders WHERE day >= ?1 AND ended_day IS NOT NULL").map_err(at)?;
+    let mut rows = query.query([since.0]).map_err(at)?;
+    while let Some(row) = rows.next().map_err(at)? {
+        let (id, body): (String, String) = (row.get(0).map_err(at)?, row.get(1).map_err(at)?);
+        let order: Order =
+            serde_json::from_str(&body).map_err(|e| JournalError::damaged(path, format!("order {id}: {e}")))?;
+        // What is in memory is newer than the checkpoint.
+        if trader.order(order.id).is_none() {
+            found.push(order);
+        }
+    }
+    Ok(found)
 }

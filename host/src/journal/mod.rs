@@ -5,6 +5,7 @@
 //! transaction and thus one fsync, however many facts it holds. The state of the orders is kept
 //! apart as of a checkpoint, so that a start replays only what came since.
 
+mod archive;
 mod load;
 mod outbox;
 mod schema;
@@ -13,7 +14,7 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use load::{Loaded, load, open_read_only};
+pub(crate) use load::{Loaded, load, open_read_only, orders_since};
 pub(crate) use outbox::{OutboxItem, OutboxReader, ReportRow, ReportState};
 pub(crate) use verify::{Verification, export, facts_of, verify};
 pub(crate) use write::{Batch, Journal};

@@ -23,6 +23,10 @@ CREATE TABLE IF NOT EXISTS orders (
     state TEXT NOT NULL, day INTEGER NOT NULL, ended_day INTEGER, body TEXT NOT NULL, hash INTEGER NOT NULL)
     WITHOUT ROWID;
 
+-- Signals whose orders were archived: never to be taken again.
+CREATE TABLE IF NOT EXISTS settled (
+    signal TEXT PRIMARY KEY, retry_count INTEGER NOT NULL, reopens INTEGER NOT NULL) WITHOUT ROWID;
+
 -- Reports: state 0 waiting, 1 delivered, 2 dead letter, 3 dropped by a person.
 CREATE TABLE IF NOT EXISTS outbox (
     id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, order_id TEXT NOT NULL, body TEXT NOT NULL, edited TEXT,

@@ -47,6 +47,7 @@ pub(crate) struct Journal {
     path: PathBuf,
     seq: i64,
     link: i64,
+    checkpoint_seq: i64,
 }
 
 impl Journal {
@@ -65,7 +66,7 @@ impl Journal {
             return Err(JournalError::OtherAccount { path: path.to_owned() });
         }
         let loaded = load_from(&conn, path)?;
-        let journal = Self { conn, path: path.to_owned(), seq: loaded.seq, link: loaded.link };
+        let journal = Self { conn, path: path.to_owned(), seq: loaded.seq, link: loaded.link, checkpoint_seq: loaded.checkpoint_seq };
         Ok((journal, loaded))
     }
 
@@ -140,7 +141,24 @@ impl Journal {
         let digest = trader.digest();
         let orders = trader.take_changed();
         let frame = trader.frame();
-        self.write_checkpoint(&orders, &frame, digest).map_err(|source| JournalError::sql(&self.path, source))
+        if let Err(source) = self.write_checkpoint(&orders, &frame, digest) {
+            trader.put_back_changed(orders);
+            return Err(JournalError::sql(&self.path, source));
+        }
+        self.checkpoint_seq = self.seq;
+        Ok(())
+    }
+
+    pub(super) const fn checkpoint_seq(&self) -> i64 {
+        self.checkpoint_seq
+    }
+
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
+    pub(super) const fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.conn
     }
 
     fn write_checkpoint(&mut self, orders: &[Order], frame: &qt_core::Frame, digest: u64) -> rusqlite::Result<()> {

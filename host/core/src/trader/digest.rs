@@ -84,6 +84,17 @@ impl Trader {
         changed
     }
 
+    /// Gives back what [`Self::take_changed`] took, when no copies could be kept.
+    pub fn put_back_changed(&mut self, changed: Vec<Order>) {
+        for order in changed {
+            if self.orders.contains_key(&order.id) {
+                self.digest.unsaved.insert(order.id);
+            } else {
+                self.digest.retired.push(order);
+            }
+        }
+    }
+
     /// How many orders [`Self::take_changed`] would give.
     #[must_use]
     pub fn changed_count(&self) -> usize {
@@ -135,7 +146,7 @@ impl Trader {
     }
 
     fn insert_restored(&mut self, order: Order) {
-        use crate::order::OrderState::{Intended, Submitting};
+        use crate::order::OrderState::{Intended, Submitting, Unknown};
         let id = order.id;
         if !order.state.is_ended() {
             self.live.insert(id);
@@ -145,6 +156,9 @@ impl Trader {
         }
         if order.state == Submitting {
             self.submitting += 1;
+        }
+        if order.state == Unknown {
+            self.unknown += 1;
         }
         let newest = self
             .order_of_signal(&order.signal.id)
@@ -181,6 +195,9 @@ impl Trader {
         self.by_signal.insert(signal.id.clone(), id);
         if !state.is_ended() {
             self.live.insert(id);
+        }
+        if state == crate::order::OrderState::Unknown {
+            self.unknown += 1;
         }
         if state == crate::order::OrderState::Intended {
             self.ready.insert((super::intake::Rank::of(&signal), id));

@@ -62,6 +62,7 @@ pub struct Trader {
     /// Intended orders, in the order in which they go.
     ready: BTreeSet<(intake::Rank, ClientOrderId)>,
     submitting: u32,
+    unknown: usize,
     by_signal: HashMap<SignalId, ClientOrderId>,
     by_broker: HashMap<BrokerOrderId, ClientOrderId>,
     /// Signals that could not be understood, with their retry count.
@@ -157,6 +158,18 @@ impl Trader {
         self.live.iter().filter_map(|id| self.order(*id))
     }
 
+    /// How many orders have not ended.
+    #[must_use]
+    pub fn live_count(&self) -> usize {
+        self.live.len()
+    }
+
+    /// How many orders are decided or sent and their outcome is not known yet.
+    #[must_use]
+    pub fn on_their_way(&self) -> usize {
+        self.ready.len() + usize::try_from(self.submitting).unwrap_or(0) + self.unknown
+    }
+
     /// The latest attempt at a signal.
     #[must_use]
     pub fn order_of_signal(&self, signal: &SignalId) -> Option<&Order> {
@@ -208,7 +221,7 @@ impl Trader {
     /// True when some order may be at the broker without our knowing.
     #[must_use]
     pub fn has_unknown(&self) -> bool {
-        self.live_orders().any(|order| order.state == OrderState::Unknown)
+        self.unknown > 0
     }
 
     /// Changes an order and keeps every index and the digest right. Reports that are due follow.
@@ -276,6 +289,12 @@ impl Trader {
         }
         if after == OrderState::Submitting {
             self.submitting += 1;
+        }
+        if before == OrderState::Unknown {
+            self.unknown = self.unknown.saturating_sub(1);
+        }
+        if after == OrderState::Unknown {
+            self.unknown += 1;
         }
     }
 

@@ -1,0 +1,340 @@
+//! Puts the rooms together and takes them down again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use qt_core::{Event, Settings, UtcMillis};
+use qt_plugin_api::host::{LoadedBroker, OpenArgs};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use crate::backend::client::{Client, ClientSettings, SetupError, Token};
+use crate::backend::gauge::Gauge;
+use crate::backend::poller::{self, PollLinks, PollSettings};
+use crate::backend::reporter::{self, OutboxRow, OutboxSource, ReportLinks, ReportSettings};
+use crate::broker::{self, Lanes};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::input::{CAPACITY, Input, Sender};
+use crate::engine::{AskEvery, Engine, OutboxSignal, Status};
+use crate::journal::{Journal, JournalError, OutboxReader};
+use crate::lease::{Lease, LeaseError};
+use crate::plugin::{self, PluginError};
+use crate::system::{self, ShutdownCause, ShutdownReceiver, ShutdownSender};
+use crate::telemetry::TRADER_LOOP;
+
+/// A journal that is switched off: in memory, shared by this process's connections.
+const NO_JOURNAL: &str = "file:qt-host-journal?mode=memory&cache=shared";
+/// How long reports still go out at the end.
+const REPORT_GRACE: Duration = Duration::from_millis(1500);
+/// How long a plugin may take to close.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// Why trading did not start, or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AppError {
+    /// A setting cannot be used.
+    #[error("{0}")]
+    Setting(String),
+    /// The data folder.
+    #[error(transparent)]
+    Folder(#[from] system::SystemError),
+    /// Another host trades.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The plugin.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// The broker said no.
+    #[error("the broker plugin `{name}` cannot start: {reason}")]
+    Open {
+        /// The plugin.
+        name: String,
+        /// Its words.
+        reason: String,
+    },
+    /// The address or the token.
+    #[error(transparent)]
+    Backend(#[from] SetupError),
+    /// The system gives no thread or no runtime.
+    #[error("the system gives no thread to run on: {0}")]
+    Threads(#[from] std::io::Error),
+}
+
+/// Trades until a signal asks for the end, or for one round where `once` is set.
+///
+/// # Errors
+///
+/// [`AppError`], and then no order was sent.
+pub(crate) fn run(config: &Config, once: bool, asks: &ShutdownSender, end: ShutdownReceiver) -> Result<(), AppError> {
+    let clock = Clock::system();
+    let data_dir = config.data_dir()?;
+    system::create_private_dir(&data_dir)?;
+    let lease = Lease::take(&data_dir, clock.now_ms())?;
+    let account_key = account_key(config);
+    let journal_path = journal_path(config, &data_dir);
+    let (journal, loaded) = Journal::open(&journal_path, &account_key)?;
+    if loaded.seq > 0 {
+        let open = loaded.trader.live_orders().count();
+        info!("the journal holds {open} open orders; {} facts were replayed and give the state that was", loaded.replayed);
+    }
+    let (url, token) = config.backend().map_err(|e| AppError::Setting(e.to_string()))?;
+    let client = Arc::new(Client::new(&ClientSettings::new(url.as_str(), Token::new(token.expose())?))?);
+    let plugin = plugin::load(&search_plan(config, &data_dir), Some(&config.broker), &data_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let host = Host { config, clock, data_dir: &data_dir, journal_path: &journal_path, account_key };
+    let result = runtime.block_on(host.trade(journal, loaded, client, &plugin, once, asks, end));
+    // A plugin's thread that hangs must not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    drop(lease);
+    result
+}
+
+/// Where plugins are looked for.
+pub(crate) fn search_plan(config: &Config, data_dir: &Path) -> plugin::SearchPlan {
+    plugin::SearchPlan::new(&config.plugins, &config.plugin_dirs, data_dir)
+}
+
+/// Where the journal of this configuration lies.
+pub(crate) fn journal_path(config: &Config, data_dir: &Path) -> PathBuf {
+    if config.journal.enabled { data_dir.join(crate::journal::FILE_NAME) } else { PathBuf::from(NO_JOURNAL) }
+}
+
+/// Names account and adapter without giving the account's number away.
+pub(crate) fn account_key(config: &Config) -> String {
+    let account = config.securities_account_id.clone().or_else(|| broker_account(config)).unwrap_or_default();
+    let mut hash = Sha256::new();
+    hash.update(config.broker.to_ascii_lowercase());
+    hash.update([0]);
+    hash.update(account);
+    data_encoding::HEXLOWER.encode(&hash.finalize()[..8])
+}
+
+fn broker_account(config: &Config) -> Option<String> {
+    config.broker_block().get("account_id").and_then(serde_json::Value::as_str).map(str::to_owned)
+}
+
+/// What trading needs to know throughout.
+struct Host<'a> {
+    config: &'a Config,
+    clock: Clock,
+    data_dir: &'a Path,
+    journal_path: &'a Path,
+    account_key: String,
+}
+
+impl Host<'_> {
+    #[expect(clippy::too_many_arguments, reason = "each is a room that is handed over once")]
+    async fn trade(
+        self,
+        journal: Journal,
+        loaded: crate::journal::Loaded,
+        client: Arc<Client>,
+        plugin: &plugin::LoadedPlugin,
+        once: bool,
+        asks: &ShutdownSender,
+        mut end: ShutdownReceiver,
+    ) -> Result<(), AppError> {
+        let (engine_in, inputs) = mpsc::channel(CAPACITY);
+        let lanes = Lanes::new();
+        let to_broker = lanes.sender();
+        let broker = self.open(plugin, &engine_in, &to_broker)?;
+        let outbox = OutboxSignal::default();
+        let ask_every = AskEvery {
+            normally_ms: millis(self.config.execution.reconcile_interval),
+            in_doubt_ms: millis(self.config.execution.unknown_poll),
+        };
+        let (mut engine, status) = Engine::new(journal, loaded, self.clock, ask_every, to_broker.clone(), outbox.clone());
+        engine.start(self.settings())?;
+        let lanes = lanes.run(broker, engine_in.clone(), self.clock, self.config.execution.call_deadline)?;
+        let here = tokio::runtime::Handle::current();
+        let engine = std::thread::Builder::new().name("engine".into()).spawn(move || here.block_on(engine.run(inputs)))?;
+
+        self.say_started();
+        let (stop, stopped) = watch::channel(false);
+        let gauge = Gauge::new(Arc::clone(&outbox.depth));
+        let tasks = self.spawn_backend(&client, &engine_in, &gauge, &outbox, &status, &stopped)?;
+        let control = tokio::spawn(crate::control::serve(self.data_dir.to_owned(), engine_in.clone(), move || Clock::system().now_ms()));
+        if once {
+            tokio::spawn(end_after_one_round(status.clone(), gauge.clone(), asks.clone()));
+        }
+        let cause = end.wait().await;
+        if cause != ShutdownCause::Requested {
+            info!(target: TRADER_LOOP, "stopping: what is in hand is finished, new signals stay with the backend");
+        }
+        stop.send_replace(true);
+        for id in lanes.stop_orders() {
+            let reason = "the host is being stopped".to_owned();
+            engine_in.send(Input::Fact(Event::NotSent { id, reason })).await.ok();
+        }
+        tasks.poller.await.ok();
+        tasks.reporter.await.ok();
+        tasks.ready.abort();
+        control.abort();
+        engine_in.send(Input::Stop).await.ok();
+        drop(engine_in);
+        tokio::task::spawn_blocking(move || engine.join().ok()).await.ok();
+        lanes.close(CLOSE_GRACE).await;
+        info!(target: TRADER_LOOP, "quantTrader stopped");
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        plugin: &plugin::LoadedPlugin,
+        engine: &Sender,
+        to_broker: &broker::BrokerSender,
+    ) -> Result<LoadedBroker, AppError> {
+        let callbacks = broker::callbacks(engine.clone(), to_broker.clone(), self.clock);
+        let name = plugin.name().to_owned();
+        let folder = self.data_dir.join("plugin-data").join(&name);
+        system::create_private_dir(&folder)?;
+        let account = broker_account(self.config);
+        let block = self.config.broker_block();
+        let empty = serde_json::json!({});
+        let args = OpenArgs {
+            config: if block.is_null() { &empty } else { block },
+            data_dir: &folder,
+            account_id: account.as_deref(),
+            callbacks,
+        };
+        // On a thread of its own: the plugin's code may block, and never in the runtime's threads.
+        std::thread::scope(|scope| scope.spawn(|| plugin.module().open(args)).join())
+            .map_err(|_| AppError::Open { name: name.clone(), reason: "it panicked".into() })?
+            .map_err(|e| AppError::Open { name, reason: e.reason })
+    }
+
+    fn settings(&self) -> Settings {
+        let execution = &self.config.execution;
+        Settings {
+            account_key: self.account_key.clone(),
+            securities_account_id: self.config.securities_account_id.clone(),
+            buy_timeout_ms: millis(execution.buy_order_timeout),
+            sell_timeout_ms: millis(execution.sell_order_timeout),
+            cancel_grace_ms: millis(execution.cancel_retry_grace),
+            cancel_interval_ms: millis(execution.cancel_retry_interval),
+            max_in_flight: execution.max_in_flight,
+            unknown_snapshots: execution.unknown_snapshots,
+            unknown_settle_ms: millis(execution.unknown_settle),
+            chase_bps: execution.chase_bps,
+            max_slippage_bps: execution.max_slippage_bps,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Settings::default()
+        }
+    }
+
+    fn say_started(&self) {
+        if let Some(url) = &self.config.api_base_url {
+            info!(target: TRADER_LOOP, "quantTrader started. API={url}");
+        }
+        if !self.config.journal.enabled {
+            warn!("the journal is switched off: an order may be lost or placed twice after a crash");
+        }
+    }
+
+    fn spawn_backend(
+        &self,
+        client: &Arc<Client>,
+        engine: &Sender,
+        gauge: &Gauge,
+        outbox: &OutboxSignal,
+        status: &watch::Receiver<Status>,
+        stopped: &watch::Receiver<bool>,
+    ) -> Result<Tasks, AppError> {
+        let (ready, is_ready) = watch::channel(false);
+        let ready = tokio::spawn(tell_ready(status.clone(), ready));
+        let poller = tokio::spawn(poller::run(
+            PollSettings {
+                limit: usize::try_from(self.config.execution.signals_limit).unwrap_or(500),
+                interval: self.config.poll_interval,
+                now: || UtcMillis(Clock::system().now_ms()),
+            },
+            PollLinks {
+                client: Arc::clone(client),
+                engine: engine.clone(),
+                gauge: gauge.clone(),
+                ready: is_ready,
+                shutdown: stopped.clone(),
+            },
+        ));
+        let source = Box::new(Rows(OutboxReader::open(self.journal_path)?));
+        let reporter = tokio::spawn(reporter::run(
+            ReportSettings {
+                concurrency: usize::try_from(self.config.execution.report_concurrency).unwrap_or(16),
+                grace: REPORT_GRACE,
+            },
+            ReportLinks {
+                client: Arc::clone(client),
+                engine: engine.clone(),
+                gauge: gauge.clone(),
+                source,
+                new_rows: Arc::clone(&outbox.added),
+                reload: Arc::clone(&outbox.reload),
+                shutdown: stopped.clone(),
+            },
+        ));
+        Ok(Tasks { poller, reporter, ready })
+    }
+}
+
+struct Tasks {
+    poller: tokio::task::JoinHandle<()>,
+    reporter: tokio::task::JoinHandle<()>,
+    ready: tokio::task::JoinHandle<()>,
+}
+
+/// Signals are taken once the books were compared, and while intent can be made durable.
+async fn tell_ready(mut status: watch::Receiver<Status>, ready: watch::Sender<bool>) {
+    let mut compared = false;
+    loop {
+        let now = {
+            let seen = status.borrow_and_update();
+            compared |= seen.ready;
+            compared && !seen.journal_failing
+        };
+        ready.send_if_modified(|was| std::mem::replace(was, now) != now);
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Asks for the end once a poll was answered, nothing is on its way and everything is reported.
+async fn end_after_one_round(status: watch::Receiver<Status>, gauge: Gauge, asks: ShutdownSender) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let busy = status.borrow().on_their_way > 0;
+        if gauge.last_poll().is_some() && !busy && gauge.depth() == 0 {
+            asks.request(ShutdownCause::Requested);
+            return;
+        }
+    }
+}
+
+/// The journal's rows, as the reporter wants them.
+struct Rows(OutboxReader);
+
+impl OutboxSource for Rows {
+    fn load(&mut self, after_id: i64, limit: usize) -> Result<Vec<OutboxRow>, String> {
+        let items = self.0.waiting(after_id, limit).map_err(|e| e.to_string())?;
+        Ok(items
+            .into_iter()
+            .map(|item| OutboxRow {
+                id: item.id,
+                order_key: item.order_id,
+                report: item.report,
+                override_body: item.edited,
+                attempts: 0,
+            })
+            .collect())
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,59 @@
+//! `halt`, `resume` and `cancel`.
+
+use clap::Args;
+
+use super::live::carry_out;
+use super::{Failure, Options};
+use crate::engine::Command;
+
+/// What `halt` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  qt-host halt --reason \"news\"\n  qt-host halt --cancel-open\n  qt-host resume")]
+pub(super) struct HaltArgs {
+    /// Why, for the log and for whoever comes next.
+    #[arg(long, default_value = "asked for on the command line")]
+    reason: String,
+    /// Cancel every open order as well.
+    #[arg(long)]
+    cancel_open: bool,
+    /// The answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `resume` takes.
+#[derive(Debug, Args)]
+pub(super) struct ResumeArgs {
+    /// The answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `cancel` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  qt-host cancel ORD-20241222-001\n  qt-host cancel --all")]
+pub(super) struct CancelArgs {
+    /// The order: our id, the signal's order_id, or the broker's id.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    order: Option<String>,
+    /// Every open order.
+    #[arg(long)]
+    all: bool,
+    /// The answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn halt(args: HaltArgs, options: &Options) -> Result<(), Failure> {
+    let command = Command::Halt { reason: args.reason, cancel_open: args.cancel_open };
+    carry_out(options, &command, args.json)
+}
+
+pub(super) fn resume(args: &ResumeArgs, options: &Options) -> Result<(), Failure> {
+    carry_out(options, &Command::Resume, args.json)
+}
+
+pub(super) fn cancel(args: CancelArgs, options: &Options) -> Result<(), Failure> {
+    let command = args.order.map_or(Command::CancelAll, |order| Command::Cancel { order });
+    carry_out(options, &command, args.json)
+}
