@@ -202,8 +202,8 @@ fn log(line: plugin::LogLine<'_>) {
     let (target, text, fields) = (line.target, line.message, line.fields);
     match line.level {
         LogLevel::Error => tracing::error!(target: "plugin", part = target, fields, "{text}"),
-        LogLevel::Warn => tracing::warn!(target: "plugin", part = target, fields, "{text}"),
+        LogLevel::Warning => tracing::warn!(target: "plugin", part = target, fields, "{text}"),
         LogLevel::Info => tracing::info!(target: "plugin", part = target, fields, "{text}"),
-        LogLevel::Debug | LogLevel::Trace => tracing::debug!(target: "plugin", part = target, fields, "{text}"),
+        LogLevel::Debug => tracing::debug!(target: "plugin", part = target, fields, "{text}"),
     }
 }

@@ -118,7 +118,7 @@ fn show(id: i64, json: bool, options: &Options) -> Result<(), Failure> {
     if json {
         return super::print(&format!("{}\n", as_json(&row)));
     }
-    let post = crate::backend::wire::render(&row.report);
+    let post = crate::backend::wire::report(&row.report);
     let mut text = format!(
         "Report {id}: {} ({})\nMade:   {}\nSignal: {}\nKey:    {}\nPost:   {} BASE/{}\n",
         row.report.step,
@@ -184,7 +184,7 @@ const fn state_word(state: ReportState) -> &'static str {
 }
 
 fn as_json(row: &ReportRow) -> serde_json::Value {
-    let post = crate::backend::wire::render(&row.report);
+    let post = crate::backend::wire::report(&row.report);
     let body: serde_json::Value = serde_json::from_slice(&post.body).unwrap_or_default();
     json!({
         "id": row.id,
