@@ -7,5 +7,11 @@ mod backend;
 mod engine {
     pub(crate) mod input;
 }
+#[allow(dead_code)]
+mod cli {
+    pub(crate) mod plugins;
+}
+#[allow(dead_code, unused_imports)]
+mod plugin;
 
 fn main() {}
