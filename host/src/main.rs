@@ -1,17 +1,20 @@
 //! quantTrader's host: takes trading signals from a backend, carries them out through a broker plugin, and reports back.
 
-// A binary has no outside: `pub` says here what a room offers to the other rooms.
-#![allow(unreachable_pub)]
 // The rooms are joined one after the other; until then, what one offers may have no caller.
 #![allow(dead_code)]
 
+mod app;
 mod backend;
+mod broker;
 mod cli;
 mod clock;
 mod config;
-mod engine {
-    pub(crate) mod input;
-}
+mod control;
+mod engine;
+mod failpoint;
+mod journal;
+mod lease;
+mod plugin;
 mod system;
 mod telemetry;
 

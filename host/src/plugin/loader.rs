@@ -1,0 +1,254 @@
+//! Chooses a plugin by name and takes it into this process.
+
+// The one place outside qt-plugin-api where foreign code enters; every use says why it is sound.
+#![allow(unsafe_code)]
+
+use std::{
+    ffi::c_void,
+    path::{Path, PathBuf},
+};
+
+use libloading::Library;
+use qt_plugin_api::{
+    host::{PluginModule, ROOT_SYMBOL},
+    manifest::Manifest,
+};
+
+use super::{
+    DEFAULT_BROKER, NOT_LOADED, PluginError, ROOT, STORE, SearchPlan, manifest,
+    search::Found,
+    store::{self, Stored},
+};
+
+/// A plugin in this process. It stays there until the process ends, since its threads may outlive any value of ours.
+pub(crate) struct LoadedPlugin {
+    module: PluginModule,
+    manifest: Manifest,
+    path: PathBuf,
+    sha256: String,
+}
+
+impl LoadedPlugin {
+    /// The plugin's name as it writes it.
+    pub(crate) fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    /// What opens a broker.
+    pub(crate) fn module(&self) -> &PluginModule {
+        &self.module
+    }
+
+    /// What it says of itself.
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The file that was chosen; what runs is a private copy of it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// SHA-256 of the code that runs, in lower-case hexadecimal digits.
+    pub(crate) fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
+
+/// Loads the plugin of a name, in any case; without a name the default's.
+///
+/// Files that were named one by one come before what lies in folders. If exactly one of them is usable and the name
+/// is the default's, it is meant whatever it is called.
+///
+/// # Errors
+/// When there is no such plugin, more than one, or it cannot be used.
+pub(crate) fn load(
+    plan: &SearchPlan,
+    name: Option<&str>,
+    data_dir: &Path,
+) -> Result<LoadedPlugin, PluginError> {
+    let found = plan.scan();
+    let (path, wanted) = choose(plan, &found, name.unwrap_or(DEFAULT_BROKER))?;
+    let stored = store::keep(path, data_dir)?;
+    // What counts is the copy: the file may have changed since it was listed.
+    let manifest = manifest::read(&stored.path)?;
+    if manifest.name != wanted.name {
+        let reason = format!(
+            "changed from `{}` to `{}` while it was read; start again",
+            wanted.name, manifest.name
+        );
+        return Err(PluginError::file(STORE, path, reason));
+    }
+    let module = bring_in(path, &stored, &manifest)?;
+    Ok(LoadedPlugin {
+        module,
+        manifest,
+        path: path.to_path_buf(),
+        sha256: stored.sha256,
+    })
+}
+
+type Candidate<'a> = (&'a Path, &'a Manifest);
+
+/// The file to load for a name.
+pub(super) fn choose<'a>(
+    plan: &SearchPlan,
+    found: &'a [Found],
+    name: &str,
+) -> Result<Candidate<'a>, PluginError> {
+    let usable = |explicit: bool| -> Vec<Candidate<'a>> {
+        let those = found.iter().filter(|f| f.explicit == explicit);
+        those
+            .filter_map(|f| Some((f.path.as_path(), f.manifest.as_ref().ok()?)))
+            .collect()
+    };
+    let named = |all: &[Candidate<'a>]| -> Vec<Candidate<'a>> {
+        let those = all.iter().filter(|(_, m)| m.name.eq_ignore_ascii_case(name));
+        those.copied().collect()
+    };
+    let explicit = usable(true);
+    if let Some(only) = single(&named(&explicit))? {
+        return Ok(only);
+    }
+    // A file that somebody named and that cannot be used is a mistake; another plugin in its place would be worse.
+    if let Some(error) = found
+        .iter()
+        .filter(|f| f.explicit)
+        .find_map(|f| f.manifest.as_ref().err())
+    {
+        return Err(error.clone());
+    }
+    if let [only] = explicit[..]
+        && name.eq_ignore_ascii_case(DEFAULT_BROKER)
+    {
+        tracing::warn!(
+            "Using the plugin `{}` of {}, the only one that was named, although `broker` is `{name}`",
+            only.1.name,
+            only.0.display()
+        );
+        return Ok(only);
+    }
+    if let Some(only) = single(&named(&usable(false)))? {
+        return Ok(only);
+    }
+    Err(refused_of_name(found, name).unwrap_or_else(|| not_found(plan, found, name)))
+}
+
+/// The only one of several files of a name; copies of one content are one.
+fn single<'a>(candidates: &[Candidate<'a>]) -> Result<Option<Candidate<'a>>, PluginError> {
+    let Some(&first) = candidates.first() else {
+        return Ok(None);
+    };
+    if candidates.len() > 1 {
+        let sha256 = store::hash(first.0)?;
+        for second in &candidates[1..] {
+            if store::hash(second.0)? != sha256 {
+                return Err(PluginError::Ambiguous {
+                    name: first.1.name.clone(),
+                    first: first.0.to_path_buf(),
+                    second: second.0.to_path_buf(),
+                });
+            }
+        }
+    }
+    Ok(Some(first))
+}
+
+/// A plugin's name as its file's name suggests it: `simulated` for `libsimulated.so`.
+fn stem(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let bare = stem.strip_prefix(std::env::consts::DLL_PREFIX).unwrap_or(&stem);
+    bare.to_ascii_lowercase().replace('_', "-")
+}
+
+/// The fault of a file that by its own name is the plugin that was asked for.
+fn refused_of_name(found: &[Found], name: &str) -> Option<PluginError> {
+    let wanted = name.to_ascii_lowercase().replace('_', "-");
+    let file = found
+        .iter()
+        .find(|f| f.manifest.is_err() && stem(&f.path) == wanted)?;
+    file.manifest.as_ref().err().cloned()
+}
+
+fn not_found(plan: &SearchPlan, found: &[Found], name: &str) -> PluginError {
+    let mut text = format!("no plugin named `{name}` was found");
+    let mut names: Vec<&str> = found
+        .iter()
+        .filter_map(|f| Some(f.manifest.as_ref().ok()?.name.as_str()))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let lower = name.to_ascii_lowercase();
+    let near = names
+        .iter()
+        .filter(|other| strsim::damerau_levenshtein(&lower, &other.to_ascii_lowercase()) <= 2)
+        .map(|other| format!("`{other}`"))
+        .collect::<Vec<_>>();
+    if !near.is_empty() {
+        text += &format!(" (did you mean {}?)", near.join(" or "));
+    }
+    text += &format!("; searched in this order: {}", plan.places().join(", "));
+    if !names.is_empty() {
+        text += &format!("; found there: {}", names.join(", "));
+    }
+    let refused: Vec<String> = found
+        .iter()
+        .filter_map(|f| {
+            Some(format!(
+                "{} ({})",
+                f.path.display(),
+                f.manifest.as_ref().err()?.code()
+            ))
+        })
+        .collect();
+    if !refused.is_empty() {
+        text += &format!("; refused: {}", refused.join(", "));
+    }
+    text += "; put the plugin's file into one of these folders, name it with --plugin, or correct `broker`";
+    PluginError::NotFound(text)
+}
+
+/// Opens the private copy for ever and asks it for its root module.
+fn bring_in(path: &Path, stored: &Stored, manifest: &Manifest) -> Result<PluginModule, PluginError> {
+    let library = open(&stored.path).map_err(|e| {
+        let reason = format!(
+            "was refused by the system's loader ({e}); install the libraries that it needs, or build it on this machine"
+        );
+        PluginError::file(NOT_LOADED, path, reason)
+    })?;
+    // Never closed, whatever is found in it: a thread or a destructor of its code may still be alive.
+    let library: &'static Library = Box::leak(Box::new(library));
+    // SAFETY: the symbol is only taken as an address here; `from_symbol` checks what lies behind it.
+    let symbol = unsafe { library.get::<*const c_void>(ROOT_SYMBOL) }.map_err(|e| {
+        let reason = format!(
+            "does not export {ROOT_SYMBOL} ({e}); export it with `export_broker!` and build it again"
+        );
+        PluginError::file(ROOT, path, reason)
+    })?;
+    let address: *const c_void = *symbol;
+    // SAFETY: the address is that symbol's, and the library was leaked above, so it stays open with the process.
+    let module =
+        unsafe { PluginModule::from_symbol(address) }.map_err(|fault| PluginError::fault(path, fault))?;
+    module
+        .check_statement(manifest)
+        .map_err(|fault| PluginError::fault(path, fault))?;
+    Ok(module)
+}
+
+/// Opens a library by its absolute path, with every symbol bound at once: a missing one is an error now and not the
+/// end of the process at its first call. Its names stay its own.
+#[cfg(unix)]
+fn open(path: &Path) -> Result<Library, libloading::Error> {
+    use libloading::os::unix::{Library as Unix, RTLD_LOCAL, RTLD_NOW};
+    // SAFETY: constructors of the library run here. The user chose this file, its manifest was read, and the copy
+    // is private and complete, so that mapping it cannot fault.
+    unsafe { Unix::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
+}
+
+/// Opens a library by its absolute path.
+#[cfg(not(unix))]
+fn open(path: &Path) -> Result<Library, libloading::Error> {
+    // SAFETY: initialisers of the library run here. The user chose this file, its manifest was read, and the copy
+    // is private and complete.
+    unsafe { Library::new(path) }
+}
