@@ -1,7 +1,17 @@
 //! The command line: what may be said, and who does it.
 
+mod archive;
 mod config;
+mod halt;
+mod journal;
+mod live;
+mod orders;
+mod plugins;
+#[allow(dead_code, reason = "the commands that show the portfolio come with it")]
+mod render;
+mod reports;
 mod run;
+mod table;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -86,6 +96,41 @@ enum Command {
     Config {
         #[command(subcommand)]
         command: config::ConfigCommand,
+    },
+    /// Look at broker plugins.
+    Plugins {
+        #[command(subcommand)]
+        command: PluginsCommand,
+    },
+    /// List orders, and decide those that only a person can decide.
+    Orders(orders::OrdersArgs),
+    /// List fills.
+    Fills(orders::FillsArgs),
+    /// Cancel an order, or all.
+    Cancel(halt::CancelArgs),
+    /// Stop new orders at once; it lasts until `resume`, restarts included.
+    Halt(halt::HaltArgs),
+    /// Let new orders go again.
+    Resume(halt::ResumeArgs),
+    /// See what the backend was told, and mend what it refused.
+    Reports {
+        #[command(subcommand)]
+        command: reports::ReportsCommand,
+    },
+    /// Verify, read, export or archive the journal.
+    Journal {
+        #[command(subcommand)]
+        command: journal::JournalCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginsCommand {
+    /// List every plugin file that is found, and why those that cannot be used cannot. Runs no plugin code.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -204,7 +249,25 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure
         Some(_) if cli.once => Err(Failure::usage(
             "--once belongs to trading; leave it or the command out",
         )),
-        Some(Command::Config { command }) => config::run(&command, &cli.options),
+        Some(command) => dispatch(command, &cli.options),
+    }
+}
+
+fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
+    match command {
+        Command::Config { command } => config::run(&command, options),
+        Command::Plugins { command: PluginsCommand::List { json } } => {
+            let config = options.load(Purpose::Look)?;
+            let plan = crate::app::search_plan(&config, &config.data_dir()?);
+            print(&plugins::list(&plan, json))
+        }
+        Command::Orders(args) => orders::orders(args, options),
+        Command::Fills(args) => orders::fills(&args, options),
+        Command::Cancel(args) => halt::cancel(args, options),
+        Command::Halt(args) => halt::halt(args, options),
+        Command::Resume(args) => halt::resume(&args, options),
+        Command::Reports { command } => reports::run(command, options),
+        Command::Journal { command } => journal::run(command, options),
     }
 }
 

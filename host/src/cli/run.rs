@@ -1,21 +1,32 @@
 //! Trading: configuration, log and signals in place, then the loop.
 
 use super::{Failure, Options};
+use crate::app::AppError;
 use crate::config::Purpose;
 use crate::{system, telemetry};
 
 /// Trades until a signal asks for the end, or for one round.
-pub fn run(options: &Options, _once: bool) -> Result<(), Failure> {
+pub fn run(options: &Options, once: bool) -> Result<(), Failure> {
     let loaded = crate::config::load(&options.sources(), Purpose::Trade)?;
     let config = loaded.config;
     let _log = telemetry::init(config.log_level, &config.data_dir()?.join("logs"))?;
     for warning in &loaded.warnings {
         tracing::warn!(target: telemetry::QUANT_TRADER, "{warning}");
     }
-    let (_sender, _shutdown) =
-        system::shutdown().map_err(|error| Failure::failed(format!("cannot watch for Ctrl-C: {error}")))?;
-    let (url, _token) = config.backend()?;
-    Err(Failure::failed(format!(
-        "this build has no trading engine, so {url} was not asked for signals"
-    )))
+    let (asks, end) = system::shutdown().map_err(|error| Failure::failed(format!("cannot watch for Ctrl-C: {error}")))?;
+    crate::app::run(&config, once, &asks, end).map_err(|error| {
+        tracing::error!(target: telemetry::QUANT_TRADER, critical = true, "{error}");
+        Failure::from(error)
+    })
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Setting(_) | AppError::Backend(_) | AppError::Folder(_) => Self::usage(error.to_string()),
+            AppError::Plugin(_) => Self::plugin(error.to_string()),
+            AppError::Journal(journal) => journal.into(),
+            AppError::Lease(_) | AppError::Open { .. } | AppError::Threads(_) => Self::failed(error.to_string()),
+        }
+    }
 }

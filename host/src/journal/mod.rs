@@ -15,8 +15,8 @@ mod write;
 use std::path::{Path, PathBuf};
 
 pub(crate) use load::{Loaded, load, open_read_only, orders_since};
-pub(crate) use outbox::{OutboxItem, OutboxReader, ReportRow, ReportState};
-pub(crate) use verify::{Verification, export, facts_of, verify};
+pub(crate) use outbox::{OutboxReader, ReportRow, ReportState};
+pub(crate) use verify::{export, facts_of, verify};
 pub(crate) use write::{Batch, Journal};
 
 use qt_core::{Event, UtcMillis};
