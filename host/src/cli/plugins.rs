@@ -111,7 +111,8 @@ mod tests {
 
     fn plan(files: &[&Path], data_dir: &Path) -> SearchPlan {
         let files: Vec<_> = files.iter().map(|f| f.to_path_buf()).collect();
-        SearchPlan::new(&files, &[], data_dir)
+        // Without the folders of the test program, where plugins may lie or not.
+        SearchPlan::with(&files, &[], None, None, data_dir)
     }
 
     #[test]

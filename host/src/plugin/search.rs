@@ -55,7 +55,7 @@ impl SearchPlan {
     }
 
     /// The same without a look at the process.
-    pub(super) fn with(
+    pub(crate) fn with(
         plugins: &[PathBuf],
         plugin_dirs: &[PathBuf],
         path_variable: Option<&OsStr>,
