@@ -76,16 +76,17 @@ pub(crate) fn run(config: &Config, once: bool, asks: &ShutdownSender, end: Shutd
     let data_dir = config.data_dir()?;
     system::create_private_dir(&data_dir)?;
     let lease = Lease::take(&data_dir, clock.now_ms())?;
-    let account_key = account_key(config);
+    let wanted = config.names_broker.then_some(config.broker.as_str());
+    let plugin = plugin::load(&search_plan(config, &data_dir), wanted, &data_dir)?;
+    let account_key = account_key(config, plugin.name());
     let journal_path = journal_path(config, &data_dir);
-    let (journal, loaded) = Journal::open(&journal_path, &account_key)?;
+    let (journal, loaded) = Journal::open(&journal_path, Some(&account_key))?;
     if loaded.seq > 0 {
         let open = loaded.trader.live_orders().count();
         info!("the journal holds {open} open orders; {} facts were replayed and give the state that was", loaded.replayed);
     }
     let (url, token) = config.backend().map_err(|e| AppError::Setting(e.to_string()))?;
     let client = Arc::new(Client::new(&ClientSettings::new(url.as_str(), Token::new(token.expose())?))?);
-    let plugin = plugin::load(&search_plan(config, &data_dir), Some(&config.broker), &data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let host = Host { config, clock, data_dir: &data_dir, journal_path: &journal_path, account_key };
     let result = runtime.block_on(host.trade(journal, loaded, client, &plugin, once, asks, end));
@@ -106,17 +107,17 @@ pub(crate) fn journal_path(config: &Config, data_dir: &Path) -> PathBuf {
 }
 
 /// Names account and adapter without giving the account's number away.
-pub(crate) fn account_key(config: &Config) -> String {
-    let account = config.securities_account_id.clone().or_else(|| broker_account(config)).unwrap_or_default();
+fn account_key(config: &Config, adapter: &str) -> String {
+    let account = config.securities_account_id.clone().or_else(|| broker_account(config, adapter)).unwrap_or_default();
     let mut hash = Sha256::new();
-    hash.update(config.broker.to_ascii_lowercase());
+    hash.update(adapter.to_ascii_lowercase());
     hash.update([0]);
     hash.update(account);
     data_encoding::HEXLOWER.encode(&hash.finalize()[..8])
 }
 
-fn broker_account(config: &Config) -> Option<String> {
-    config.broker_block().get("account_id").and_then(serde_json::Value::as_str).map(str::to_owned)
+fn broker_account(config: &Config, adapter: &str) -> Option<String> {
+    config.plugin_blocks.get(adapter)?.get("account_id").and_then(serde_json::Value::as_str).map(str::to_owned)
 }
 
 /// What trading needs to know throughout.
@@ -194,11 +195,10 @@ impl Host<'_> {
         let name = plugin.name().to_owned();
         let folder = self.data_dir.join("plugin-data").join(&name);
         system::create_private_dir(&folder)?;
-        let account = broker_account(self.config);
-        let block = self.config.broker_block();
+        let account = broker_account(self.config, &name);
         let empty = serde_json::json!({});
         let args = OpenArgs {
-            config: if block.is_null() { &empty } else { block },
+            config: self.config.plugin_blocks.get(&name).unwrap_or(&empty),
             data_dir: &folder,
             account_id: account.as_deref(),
             callbacks,

@@ -23,7 +23,7 @@ pub(super) fn run(config: &Config, file: &Path, keep_days: u32, json: bool) -> R
     }
     let clock = Clock::system();
     let _lease = Lease::take(&data_dir, clock.now_ms())?;
-    let (mut journal, mut loaded) = Journal::open(&path, &crate::app::account_key(config))?;
+    let (mut journal, mut loaded) = Journal::open(&path, None)?;
     // All that the commits say is in the checkpoint from here on.
     journal.checkpoint(&mut loaded.trader)?;
     crate::system::private_options().write(true).create_new(true).open(file).map_err(|e| {

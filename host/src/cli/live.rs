@@ -25,7 +25,7 @@ pub(super) fn carry_out(options: &Options, command: &Command, json: bool) -> Res
             return Err(Failure::failed(text));
         }
         crate::system::create_private_dir(&data_dir)?;
-        offline(&data_dir, &crate::app::account_key(&config), command, clock)?
+        offline(&data_dir, command, clock)?
     };
     if json {
         super::print(&format!("{}\n", serde_json::json!({ "done": reply.done, "text": reply.text })))?;
@@ -34,9 +34,9 @@ pub(super) fn carry_out(options: &Options, command: &Command, json: bool) -> Res
     if reply.done { super::print(&format!("{}\n", reply.text)) } else { Err(Failure::failed(reply.text)) }
 }
 
-fn offline(data_dir: &Path, account_key: &str, command: &Command, clock: Clock) -> Result<Reply, Failure> {
+fn offline(data_dir: &Path, command: &Command, clock: Clock) -> Result<Reply, Failure> {
     let _lease = Lease::take(data_dir, clock.now_ms())?;
-    let (journal, loaded) = Journal::open(&data_dir.join(crate::journal::FILE_NAME), account_key)?;
+    let (journal, loaded) = Journal::open(&data_dir.join(crate::journal::FILE_NAME), None)?;
     // No plugin is at hand: what would be asked of the broker is asked at the next start.
     let never = AskEvery { normally_ms: i64::MAX, in_doubt_ms: i64::MAX };
     let (mut engine, _) = Engine::new(journal, loaded, clock, never, Lanes::new().sender(), OutboxSignal::default());

@@ -39,6 +39,8 @@ pub struct Config {
     pub securities_account_id: Option<String>,
     /// The name of the broker plugin, as written; names are compared without regard to case.
     pub broker: String,
+    /// False where nobody named a broker, so that the one given plugin file may decide.
+    pub names_broker: bool,
     /// The blocks that plugins read, `miniQMT` and `simulated` among them.
     pub plugin_blocks: PluginBlocks,
     /// Plugin files, those of the command line first.
@@ -227,8 +229,4 @@ impl Config {
         show::shown(self)
     }
 
-    /// The block of the chosen broker, null where there is none.
-    pub fn broker_block(&self) -> &Value {
-        self.plugin_blocks.get(&self.broker).unwrap_or(&Value::Null)
-    }
 }

@@ -234,6 +234,7 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
     let file_plugins = top.file_paths("plugins");
     let file_plugin_dirs = top.file_paths("plugin_dirs");
     let file_data_dir = top.file_path("data_dir");
+    let broker = top.optional_text("broker", "the name of a broker plugin");
     let mut config = Config {
         api_base_url: None,
         api_token,
@@ -241,9 +242,8 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
         log_level: top.word("log_level", LogLevel::Info, &levels),
         securities_account_id: top
             .optional_text("securities_account_id", "the id of the account in the backend"),
-        broker: top
-            .optional_text("broker", "the name of a broker plugin")
-            .unwrap_or_else(|| DEFAULT_BROKER.to_owned()),
+        names_broker: broker.is_some(),
+        broker: broker.unwrap_or_else(|| DEFAULT_BROKER.to_owned()),
         plugin_blocks: PluginBlocks::default(),
         plugins: flags.plugins.iter().cloned().chain(file_plugins).collect(),
         plugin_dirs: flags

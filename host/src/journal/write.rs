@@ -51,19 +51,22 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens or makes the journal, and reads the state that it holds.
+    /// Opens or makes the journal, and reads the state that it holds. With an `account_key` it must
+    /// be that account's.
     ///
     /// # Errors
     ///
     /// [`JournalError`]; after `Damaged` nothing may be traded on it.
-    pub(crate) fn open(path: &Path, account_key: &str) -> Result<(Self, Loaded), JournalError> {
+    pub(crate) fn open(path: &Path, account_key: Option<&str>) -> Result<(Self, Loaded), JournalError> {
         let conn = schema::open(path)?;
         let at = |source| JournalError::sql(path, source);
-        conn.execute("INSERT OR IGNORE INTO meta VALUES ('account_key', ?1)", [account_key]).map_err(at)?;
-        let owner: String =
-            conn.query_row("SELECT value FROM meta WHERE key = 'account_key'", [], |row| row.get(0)).map_err(at)?;
-        if owner != account_key {
-            return Err(JournalError::OtherAccount { path: path.to_owned() });
+        if let Some(account_key) = account_key {
+            conn.execute("INSERT OR IGNORE INTO meta VALUES ('account_key', ?1)", [account_key]).map_err(at)?;
+            let owner: String =
+                conn.query_row("SELECT value FROM meta WHERE key = 'account_key'", [], |row| row.get(0)).map_err(at)?;
+            if owner != account_key {
+                return Err(JournalError::OtherAccount { path: path.to_owned() });
+            }
         }
         let loaded = load_from(&conn, path)?;
         let journal = Self { conn, path: path.to_owned(), seq: loaded.seq, link: loaded.link, checkpoint_seq: loaded.checkpoint_seq };
