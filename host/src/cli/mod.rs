@@ -1,0 +1,330 @@
+//! The command line: what may be said, and who does it.
+
+mod config;
+mod plugins;
+mod render;
+mod run;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Environment, Flags, Loaded, Mistakes, Purpose, Sources};
+use crate::plugin::SearchPlan;
+use crate::system::SystemError;
+use crate::telemetry::TelemetryError;
+
+const EXAMPLES: &str = "\
+Examples:
+  qt-host --config config.json              trade as the file says
+  qt-host --config config.json --once       ask for signals once, carry them out, end
+  TRADER_API_BASE_URL=http://host:8000/api TRADER_API_TOKEN=... qt-host
+                                            trade without a file
+  qt-host config check --config config.json say every mistake in the file
+  qt-host plugins list --plugin-dir DIR     say which broker plugins there are
+
+The access token has no flag, since every user of a machine sees command lines: it comes from the file or from
+TRADER_API_TOKEN.
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 plugin missing or refused, 4 journal unsafe.";
+
+/// Takes trading signals from a quantFinance backend, carries them out through a broker plugin, and reports back.
+/// Without a command it trades.
+#[derive(Debug, Parser)]
+#[command(name = "qt-host", version, after_help = EXAMPLES, subcommand_negates_reqs = true)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+
+    /// Ask for signals once, carry them out, and end.
+    #[arg(long)]
+    once: bool,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// The options of every command; each may stand before or behind it.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Configuration file: JSON, or TOML if its name ends in .toml.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// A broker plugin's file; may be given again.
+    #[arg(long = "plugin", global = true, value_name = "PATH")]
+    plugins: Vec<PathBuf>,
+
+    /// A folder with broker plugins; may be given again.
+    #[arg(long = "plugin-dir", global = true, value_name = "DIR")]
+    plugin_dirs: Vec<PathBuf>,
+
+    /// The broker plugin to use, by name.
+    #[arg(long, global = true, value_name = "NAME")]
+    broker: Option<String>,
+
+    /// The backend's address, such as http://host:8000/api.
+    #[arg(long, global = true, value_name = "URL")]
+    api_base_url: Option<String>,
+
+    /// The folder for logs and journal.
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// DEBUG, INFO, WARNING, ERROR or CRITICAL.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+
+    /// Seconds between two requests for signals.
+    // A negative number is a wrong value, which deserves the configuration's message and not "unknown flag -1".
+    #[arg(long, global = true, value_name = "SECONDS", allow_negative_numbers = true)]
+    poll_interval: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check or show the configuration.
+    Config {
+        #[command(subcommand)]
+        command: config::ConfigCommand,
+    },
+    /// Look at broker plugins. None of their code is run.
+    Plugins {
+        #[command(subcommand)]
+        command: PluginsCommand,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum PluginsCommand {
+    /// List every plugin file, whether it can be used, and if not, why.
+    List {
+        /// Answer in JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// How a command ended that did not end well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The exit code.
+    pub code: u8,
+    /// What failed, with which value, and what to do; empty if everything has been said already.
+    pub message: String,
+}
+
+impl Failure {
+    /// Code 1: it did not work.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self {
+            code: 1,
+            message: message.into(),
+        }
+    }
+
+    /// Code 2: the command line or the configuration is wrong.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self {
+            code: 2,
+            message: message.into(),
+        }
+    }
+
+    /// Code 3: a plugin is missing or was refused.
+    pub fn plugin(message: impl Into<String>) -> Self {
+        Self {
+            code: 3,
+            message: message.into(),
+        }
+    }
+
+    /// Code 4: the journal cannot be trusted.
+    pub fn journal_unsafe(message: impl Into<String>) -> Self {
+        Self {
+            code: 4,
+            message: message.into(),
+        }
+    }
+
+    /// An end that has said everything already.
+    pub const fn silent(code: u8) -> Self {
+        Self {
+            code,
+            message: String::new(),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::failed(format!("{error:#}"))
+    }
+}
+
+impl From<Mistakes> for Failure {
+    fn from(mistakes: Mistakes) -> Self {
+        Self::usage(mistakes.to_string())
+    }
+}
+
+impl From<SystemError> for Failure {
+    fn from(error: SystemError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<TelemetryError> for Failure {
+    fn from(error: TelemetryError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl Options {
+    /// Where the configuration comes from.
+    pub fn sources(&self) -> Sources {
+        Sources {
+            file: self.config.clone(),
+            environment: Environment::of_process(),
+            flags: Flags {
+                api_base_url: self.api_base_url.clone(),
+                broker: self.broker.clone(),
+                data_dir: self.data_dir.clone(),
+                log_level: self.log_level.clone(),
+                poll_interval: self.poll_interval.clone(),
+                plugins: self.plugins.clone(),
+                plugin_dirs: self.plugin_dirs.clone(),
+            },
+        }
+    }
+
+    /// The configuration, checked for a purpose; its warnings go to standard error.
+    pub fn load(&self, purpose: Purpose) -> Result<crate::config::Config, Failure> {
+        let Loaded { config, warnings } = crate::config::load(&self.sources(), purpose)?;
+        warnings.iter().for_each(|warning| warn(warning));
+        Ok(config)
+    }
+}
+
+/// Reads the command line and does what it says.
+///
+/// # Errors
+/// The exit code and what to say about it.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    match cli.command {
+        None => run::run(&cli.options, cli.once),
+        Some(_) if cli.once => Err(Failure::usage(
+            "--once belongs to trading; leave it or the command out",
+        )),
+        Some(Command::Config { command }) => config::run(&command, &cli.options),
+        Some(Command::Plugins { command: PluginsCommand::List { json } }) => {
+            let config = cli.options.load(Purpose::Look)?;
+            let plan = SearchPlan::new(&config.plugins, &config.plugin_dirs, &config.data_dir()?);
+            print(&plugins::list(&plan, json))
+        }
+    }
+}
+
+/// Help and version are answers; all else is a mistake of usage.
+fn refuse(error: &clap::Error) -> Result<(), Failure> {
+    let token_flag = matches!(
+        (error.kind(), error.get(ContextKind::InvalidArg)),
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(flag)))
+            if ["--api-token", "--token", "--password"].contains(&flag.as_str())
+    );
+    if token_flag {
+        return Err(Failure::usage(
+            "the token has no flag, since every user of this machine sees command lines; give it as \"api_token\" \
+             in a file named with --config, or in TRADER_API_TOKEN (and ask for a new one, as this one was seen)",
+        ));
+    }
+    // A closed pipe is the reader's wish to see no more.
+    let _ = error.print();
+    match u8::try_from(error.exit_code()) {
+        Ok(0) => Ok(()),
+        code => Err(Failure::silent(code.unwrap_or(2))),
+    }
+}
+
+/// Writes to standard output. A reader that closed the pipe has seen enough: the command ends well and says nothing.
+///
+/// # Errors
+/// Whatever ends the command, see above.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::silent(0)),
+        Err(error) => Err(Failure::failed(format!(
+            "standard output cannot be written: {error}; free some space or write it elsewhere"
+        ))),
+    }
+}
+
+/// Says something on standard error that is no failure.
+pub fn warn(text: &str) {
+    let _ = writeln!(io::stderr(), "warning: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_before_or_behind_the_command() {
+        for line in [
+            "qt-host --config c.json config check",
+            "qt-host config check --config c.json",
+        ] {
+            let cli = parse(line).unwrap();
+            assert_eq!(
+                cli.options.config.as_deref(),
+                Some(std::path::Path::new("c.json")),
+                "{line}"
+            );
+            assert!(matches!(cli.command, Some(Command::Config { .. })));
+        }
+    }
+
+    #[test]
+    fn no_flag_takes_a_token() {
+        let mut command = Cli::command();
+        command.build();
+        let flags: Vec<_> = command.get_arguments().filter_map(|arg| arg.get_long()).collect();
+        assert!(flags.contains(&"api-base-url"));
+        assert!(
+            flags
+                .iter()
+                .all(|flag| !flag.contains("token") && !flag.contains("password")),
+            "{flags:?}"
+        );
+        let failure = main(["qt-host", "--api-token", "eyJhbGc"].map(OsString::from)).unwrap_err();
+        assert_eq!(failure.code, 2);
+        assert!(failure.message.contains("TRADER_API_TOKEN") && !failure.message.contains("eyJ"));
+    }
+
+    #[test]
+    fn plugins_repeat_and_keep_their_order() {
+        let cli = parse("qt-host --plugin a --plugin b --plugin-dir c --once").unwrap();
+        assert_eq!(cli.options.plugins, [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(cli.options.sources().flags.plugin_dirs, [PathBuf::from("c")]);
+        assert!(cli.once && cli.command.is_none());
+    }
+}

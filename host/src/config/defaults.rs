@@ -1,0 +1,65 @@
+//! The blocks with typed values: their keys, defaults and bounds.
+
+use super::walk::Block;
+use super::{Colors, Display, Execution, Journal, Risk};
+
+/// No waiting time is longer than a day.
+const DAY: &str = "86400";
+/// The shortest time that is worth waiting for; less would only burn the processor.
+const SHORTEST: &str = "0.01";
+
+/// The `execution` block.
+pub fn execution(mut block: Block<'_>) -> Execution {
+    let mut seconds = |key, default, least| block.seconds(key, default, least..=DAY);
+    let execution = Execution {
+        buy_order_timeout: seconds("buy_order_timeout_seconds", "3600", SHORTEST),
+        sell_order_timeout: seconds("sell_order_timeout_seconds", "90", SHORTEST),
+        cancel_retry_grace: seconds("cancel_retry_grace_seconds", "15", "0"),
+        cancel_retry_interval: seconds("cancel_retry_interval_seconds", "25", SHORTEST),
+        call_deadline: seconds("call_deadline_seconds", "10", SHORTEST),
+        reconcile_interval: seconds("reconcile_interval_seconds", "60", SHORTEST),
+        unknown_poll: seconds("unknown_poll_seconds", "2", SHORTEST),
+        unknown_settle: seconds("unknown_settle_seconds", "60", "0"),
+        position_sync_interval: seconds("position_sync_interval_seconds", "60", "0"),
+        heartbeat_interval: seconds("heartbeat_interval_seconds", "30", "0"),
+        max_in_flight: block.count("max_in_flight", 256, 1..=100_000),
+        unknown_snapshots: block.count("unknown_snapshots", 3, 1..=1000),
+        chase_bps: block.count("chase_bps", 30, 0..=10_000),
+        max_slippage_bps: block.count("max_slippage_bps", 100, 0..=10_000),
+        signals_limit: block.count("signals_limit", 500, 1..=500),
+        report_concurrency: block.count("report_concurrency", 16, 1..=1024),
+    };
+    block.finish();
+    execution
+}
+
+/// The `journal` block.
+pub fn journal(mut block: Block<'_>) -> Journal {
+    let journal = Journal {
+        retention_days: block.count("retention_days", 90, 1..=36_500),
+        enabled: block.flag("enabled", true),
+    };
+    block.finish();
+    journal
+}
+
+/// The `risk` block.
+pub fn risk(mut block: Block<'_>) -> Risk {
+    let risk = Risk {
+        concentration_pct: block.percent("concentration_pct", 30),
+        drawdown_pct: block.percent("drawdown_pct", 1),
+        unsellable_pct: block.percent("unsellable_pct", 20),
+    };
+    block.finish();
+    risk
+}
+
+/// The `display` block.
+pub fn display(mut block: Block<'_>) -> Display {
+    let words = [("cn", Colors::Cn), ("western", Colors::Western)];
+    let display = Display {
+        colors: block.word("colors", Colors::Cn, &words),
+    };
+    block.finish();
+    display
+}

@@ -1,0 +1,234 @@
+//! File, `TRADER_*` environment and flags in; one checked [`Config`] out, or every mistake at once.
+
+mod defaults;
+mod file;
+mod lines;
+mod mistake;
+mod secret;
+mod show;
+mod sources;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+#[allow(unused_imports, reason = "other rooms name near misses too")]
+pub use mistake::{Mistake, Mistakes, Origin, near_miss};
+pub use secret::Secret;
+pub use sources::{Environment, Flags, Loaded, Purpose, Sources, load};
+
+use crate::telemetry::LogLevel;
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The backend's base address without a trailing slash; present where the purpose was [`Purpose::Trade`].
+    pub api_base_url: Option<ApiBaseUrl>,
+    /// The bearer token; present where the purpose was [`Purpose::Trade`].
+    pub api_token: Option<Secret>,
+    /// Time between two requests for signals.
+    pub poll_interval: Duration,
+    /// The least important level that is logged.
+    pub log_level: LogLevel,
+    /// The backend's id of the securities account.
+    pub securities_account_id: Option<String>,
+    /// The name of the broker plugin, as written; names are compared without regard to case.
+    pub broker: String,
+    /// The blocks that plugins read, `miniQMT` and `simulated` among them.
+    pub plugin_blocks: PluginBlocks,
+    /// Plugin files, those of the command line first.
+    pub plugins: Vec<PathBuf>,
+    /// Folders with plugin files, those of the command line first.
+    pub plugin_dirs: Vec<PathBuf>,
+    /// The folder for logs and journal, if one was named; see [`Config::data_dir`].
+    pub data_dir: Option<PathBuf>,
+    /// How orders are carried out.
+    pub execution: Execution,
+    /// How the journal is kept.
+    pub journal: Journal,
+    /// When a position counts as risky.
+    pub risk: Risk,
+    /// How tables look.
+    pub display: Display,
+    /// The configuration file, if there was one, as the user named it.
+    pub file: Option<PathBuf>,
+}
+
+/// The `execution` block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Execution {
+    /// A buy without `valid_until` is cancelled after this time.
+    pub buy_order_timeout: Duration,
+    /// A sale without `valid_until` is cancelled after this time.
+    pub sell_order_timeout: Duration,
+    /// A cancel that shows no effect is repeated after this time for the first time; may be zero.
+    pub cancel_retry_grace: Duration,
+    /// And then once in this time.
+    pub cancel_retry_interval: Duration,
+    /// Orders that may be open at the broker at a time.
+    pub max_in_flight: u32,
+    /// How long a call of a plugin may take before its outcome counts as unknown.
+    pub call_deadline: Duration,
+    /// Time between two comparisons with the broker's own records.
+    pub reconcile_interval: Duration,
+    /// Time between two looks for an order whose outcome is unknown.
+    pub unknown_poll: Duration,
+    /// Complete snapshots without the order before it counts as never accepted.
+    pub unknown_snapshots: u32,
+    /// And the time that they must span; may be zero.
+    pub unknown_settle: Duration,
+    /// How much a chase suggestion goes beyond the last limit price, in basis points.
+    pub chase_bps: u32,
+    /// The slippage allowed where a signal names none, in basis points.
+    pub max_slippage_bps: u32,
+    /// Signals asked for in one request.
+    pub signals_limit: u32,
+    /// Reports sent to the backend at a time.
+    pub report_concurrency: u32,
+    /// Time between two position syncs; zero turns them off.
+    pub position_sync_interval: Duration,
+    /// Time between two heartbeats; zero turns them off.
+    pub heartbeat_interval: Duration,
+}
+
+/// The `journal` block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journal {
+    /// Days that ended orders are kept.
+    pub retention_days: u32,
+    /// Whether there is a journal. Without one nothing survives a crash.
+    pub enabled: bool,
+}
+
+/// The `risk` block. All values are percentages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Risk {
+    /// A position above this share of the portfolio's value is concentrated.
+    pub concentration_pct: Decimal,
+    /// A loss above this share of the cost is a drawdown.
+    pub drawdown_pct: Decimal,
+    /// More than this share of the quantity that cannot be sold now is a liquidity risk.
+    pub unsellable_pct: Decimal,
+}
+
+/// The `display` block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Display {
+    /// What red and green mean.
+    pub colors: Colors,
+}
+
+/// What red and green mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colors {
+    /// Red is up, as Chinese traders read it.
+    Cn,
+    /// Green is up.
+    Western,
+}
+
+/// An `http` or `https` address without a trailing slash, query or credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiBaseUrl(String);
+
+impl ApiBaseUrl {
+    /// Checks a text.
+    ///
+    /// # Errors
+    /// What is wrong with it; the text itself is not part of that, since it may hold a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        const EXAMPLE: &str = "expected http://host:port/api or https://host/api";
+        let url = url::Url::parse(text.trim()).map_err(|error| format!("{error}; {EXAMPLE}"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(format!("starts with {}:; {EXAMPLE}", url.scheme()));
+        }
+        // `http:host/api` would be read as `http://host/api`: a slip that is better said than mended.
+        if !text.contains("://") || url.host_str().is_none_or(str::is_empty) {
+            return Err(format!("names no host; {EXAMPLE}"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(format!(
+                "has a user name or password in it, which logs would show; {EXAMPLE}"
+            ));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(format!("has a ? or # part; {EXAMPLE}"));
+        }
+        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+    }
+
+    /// The address, for example `http://host:8000/api`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ApiBaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The blocks of the configuration that belong to plugins, by the plugin's name in any case. They may hold account
+/// numbers and passwords and therefore do not show in debug output.
+#[derive(Clone, Default)]
+pub struct PluginBlocks(BTreeMap<String, Value>);
+
+impl PluginBlocks {
+    /// The block of a plugin, whatever the case of the name.
+    pub fn get(&self, plugin: &str) -> Option<&Value> {
+        self.0
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(plugin))
+            .map(|(_, block)| block)
+    }
+
+    /// The names of all blocks, as written.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+impl fmt::Debug for PluginBlocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+impl Config {
+    /// The backend's address and token.
+    ///
+    /// # Errors
+    /// What is missing; never happens where the purpose was [`Purpose::Trade`].
+    pub fn backend(&self) -> Result<(&ApiBaseUrl, &Secret), Mistakes> {
+        match (&self.api_base_url, &self.api_token) {
+            (Some(url), Some(token)) => Ok((url, token)),
+            (url, token) => Err(Mistakes(sources::missing(url.is_none(), token.is_none()))),
+        }
+    }
+
+    /// The folder for logs and journal: the configured one, else the user's.
+    ///
+    /// # Errors
+    /// No folder is configured and the system names none.
+    pub fn data_dir(&self) -> Result<PathBuf, crate::system::SystemError> {
+        self.data_dir
+            .clone()
+            .map_or_else(crate::system::default_data_dir, Ok)
+    }
+
+    /// The configuration in the form of its file, secrets and account numbers masked.
+    pub fn shown(&self) -> Value {
+        show::shown(self)
+    }
+
+    /// The block of the chosen broker, null where there is none.
+    pub fn broker_block(&self) -> &Value {
+        self.plugin_blocks.get(&self.broker).unwrap_or(&Value::Null)
+    }
+}

@@ -1,0 +1,136 @@
+//! A configuration in the form of its file, for people to look at.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use serde_json::{Map, Number, Value, json};
+
+use super::walk::seconds_text;
+use super::{Colors, Config};
+
+const MASK: &str = "***";
+
+/// Words in the name of a plugin's option whose value nobody should see.
+const SECRET_WORDS: [&str; 9] = [
+    "account",
+    "credential",
+    "key",
+    "passphrase",
+    "passwd",
+    "password",
+    "pwd",
+    "secret",
+    "token",
+];
+
+/// Every key with its value in force; secrets and account numbers masked.
+pub fn shown(config: &Config) -> Value {
+    let mut top = Map::new();
+    let mut put = |key: &str, value: Value| {
+        if !value.is_null() {
+            top.insert(key.to_owned(), value);
+        }
+    };
+    put(
+        "api_base_url",
+        config
+            .api_base_url
+            .as_ref()
+            .map_or(Value::Null, |url| json!(url.as_str())),
+    );
+    put(
+        "api_token",
+        config.api_token.as_ref().map_or(Value::Null, |_| json!(MASK)),
+    );
+    put("poll_interval", seconds(config.poll_interval));
+    put("log_level", json!(config.log_level.name()));
+    put("securities_account_id", json!(config.securities_account_id));
+    put("broker", json!(config.broker));
+    put("plugins", paths(&config.plugins));
+    put("plugin_dirs", paths(&config.plugin_dirs));
+    put(
+        "data_dir",
+        config.data_dir().map_or(Value::Null, |path| shown_path(&path)),
+    );
+    put("execution", execution(config));
+    put(
+        "journal",
+        json!({"retention_days": config.journal.retention_days, "enabled": config.journal.enabled}),
+    );
+    put(
+        "risk",
+        json!({
+            "concentration_pct": decimal(config.risk.concentration_pct),
+            "drawdown_pct": decimal(config.risk.drawdown_pct),
+            "unsellable_pct": decimal(config.risk.unsellable_pct),
+        }),
+    );
+    let colors = match config.display.colors {
+        Colors::Cn => "cn",
+        Colors::Western => "western",
+    };
+    put("display", json!({ "colors": colors }));
+    for name in config.plugin_blocks.names() {
+        put(name, config.plugin_blocks.get(name).map_or(Value::Null, masked));
+    }
+    Value::Object(top)
+}
+
+fn execution(config: &Config) -> Value {
+    let execution = &config.execution;
+    json!({
+        "buy_order_timeout_seconds": seconds(execution.buy_order_timeout),
+        "sell_order_timeout_seconds": seconds(execution.sell_order_timeout),
+        "cancel_retry_grace_seconds": seconds(execution.cancel_retry_grace),
+        "cancel_retry_interval_seconds": seconds(execution.cancel_retry_interval),
+        "call_deadline_seconds": seconds(execution.call_deadline),
+        "reconcile_interval_seconds": seconds(execution.reconcile_interval),
+        "unknown_poll_seconds": seconds(execution.unknown_poll),
+        "unknown_settle_seconds": seconds(execution.unknown_settle),
+        "position_sync_interval_seconds": seconds(execution.position_sync_interval),
+        "heartbeat_interval_seconds": seconds(execution.heartbeat_interval),
+        "max_in_flight": execution.max_in_flight,
+        "unknown_snapshots": execution.unknown_snapshots,
+        "chase_bps": execution.chase_bps,
+        "max_slippage_bps": execution.max_slippage_bps,
+        "signals_limit": execution.signals_limit,
+        "report_concurrency": execution.report_concurrency,
+    })
+}
+
+fn seconds(duration: Duration) -> Value {
+    number(&seconds_text(duration))
+}
+
+fn decimal(value: Decimal) -> Value {
+    number(&value.normalize().to_string())
+}
+
+fn number(text: &str) -> Value {
+    text.parse::<Number>().map_or_else(|_| json!(text), Value::Number)
+}
+
+fn shown_path(path: &Path) -> Value {
+    json!(path.display().to_string())
+}
+
+fn paths(paths: &[PathBuf]) -> Value {
+    paths.iter().map(|path| shown_path(path)).collect()
+}
+
+/// A plugin's block with everything masked whose name sounds secret: what a plugin keeps there is its own affair.
+fn masked(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, inner)| {
+                let lower = key.to_lowercase();
+                let hidden = SECRET_WORDS.iter().any(|word| lower.contains(word)) && !inner.is_null();
+                (key.clone(), if hidden { json!(MASK) } else { masked(inner) })
+            })
+            .collect(),
+        Value::Array(items) => items.iter().map(masked).collect(),
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,415 @@
+//! What differs by operating system, and nothing else: folders, private files, processes, signals.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use tokio::sync::watch;
+
+/// Why the operating system did not do what was asked; says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum SystemError {
+    /// Neither a home folder nor another place for data is known.
+    #[error("no place for data is known: {0} is not set; set it, or name a folder with --data-dir")]
+    NoHome(&'static str),
+    /// A folder could not be made or is not a folder.
+    #[error("cannot use the folder {path}: {source}; make it writable, or name another with --data-dir")]
+    Folder {
+        /// The folder.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The user's home folder.
+pub fn home_dir() -> Option<PathBuf> {
+    std::env::home_dir().filter(|home| home.is_absolute())
+}
+
+/// The folder for logs, journal and plugins where the configuration names none:
+/// `~/.local/share/quantTrader`, on Windows `%LOCALAPPDATA%\quantTrader`.
+pub fn default_data_dir() -> Result<PathBuf, SystemError> {
+    if cfg!(windows) {
+        let local = std::env::var_os("LOCALAPPDATA")
+            .map(PathBuf::from)
+            .filter(|dir| dir.is_absolute());
+        return local
+            .map(|dir| dir.join("quantTrader"))
+            .ok_or(SystemError::NoHome("LOCALAPPDATA"));
+    }
+    let home = home_dir().ok_or(SystemError::NoHome("HOME"))?;
+    Ok(home.join(".local").join("share").join("quantTrader"))
+}
+
+/// A path as people write it: with `~` for their home folder.
+pub fn shown(path: &Path) -> String {
+    if !cfg!(windows)
+        && let Some(home) = home_dir()
+        && let Ok(rest) = path.strip_prefix(&home)
+    {
+        return Path::new("~").join(rest).display().to_string();
+    }
+    path.display().to_string()
+}
+
+/// `~` or `~/…` with the home folder in its place; any other path as it is.
+pub fn expand_home(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), home_dir()) {
+        (Ok(rest), Some(home)) if rest.as_os_str().is_empty() => home,
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path.to_path_buf(),
+    }
+}
+
+/// The permission bits of a regular file that its group or others may read, else nothing.
+/// Windows has no such bits: a profile's files belong to its user there.
+#[cfg(unix)]
+pub fn readable_by_others(file: &File) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mode = metadata.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
+}
+
+/// The permission bits of a regular file that its group or others may read, else nothing.
+#[cfg(not(unix))]
+pub fn readable_by_others(_file: &File) -> Option<u32> {
+    None
+}
+
+/// Makes a folder, and those above it, that only its owner may enter. One that exists is left as it is.
+pub fn create_private_dir(path: &Path) -> Result<(), SystemError> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt;
+        builder.mode(0o700);
+    }
+    builder.create(path).map_err(|source| SystemError::Folder {
+        path: shown(path),
+        source,
+    })
+}
+
+/// Options that make a new file readable and writable by its owner alone.
+pub fn private_options() -> OpenOptions {
+    #[cfg_attr(not(unix), allow(unused_mut))]
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options
+}
+
+/// Opens a file for appending; a new one is its owner's alone.
+pub fn open_private_append(path: &Path) -> io::Result<File> {
+    private_options().read(true).append(true).create(true).open(path)
+}
+
+/// Replaces a file's content as a whole: whoever reads it, and whenever the machine stops, finds the old or the
+/// new content, never a part. The new file is its owner's alone.
+pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|failed| failed.error)?;
+    sync_dir(folder)
+}
+
+/// Makes a folder's entries durable: a rename or a new file survives a loss of power from then on.
+#[cfg(unix)]
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Makes a folder's entries durable; Windows does so by itself and cannot open a folder as a file.
+#[cfg(not(unix))]
+pub fn sync_dir(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether a process of this id runs, whoever owns it.
+#[cfg(unix)]
+pub fn process_alive(id: u32) -> bool {
+    let Some(pid) = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw) else {
+        return false;
+    };
+    // "Not permitted" comes from a process that exists and is another user's.
+    !matches!(
+        rustix::process::test_kill_process(pid),
+        Err(rustix::io::Errno::SRCH)
+    )
+}
+
+/// Whether a process of this id runs, whoever owns it. Where the system cannot say, it is taken to run: a lease
+/// must not be broken by guessing.
+#[cfg(not(unix))]
+pub fn process_alive(id: u32) -> bool {
+    let filter = format!("PID eq {id}");
+    match std::process::Command::new("tasklist")
+        .args(["/NH", "/FO", "CSV", "/FI", &filter])
+        .output()
+    {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).contains(&format!("\"{id}\"")),
+        Err(_) => true,
+    }
+}
+
+/// Ends the process as `kill -9` does: nothing is flushed, nothing is unwound.
+#[cfg(feature = "failpoints")]
+pub fn die_now() -> ! {
+    #[cfg(unix)]
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    std::process::abort()
+}
+
+/// Whether colour may be written to standard error: a terminal that can, and nobody said `NO_COLOR`.
+pub fn stderr_has_colours() -> bool {
+    io::stderr().is_terminal() && colours_wanted()
+}
+
+/// Whether colour may be written to standard output: a terminal that can, and nobody said `NO_COLOR`.
+pub fn stdout_has_colours() -> bool {
+    io::stdout().is_terminal() && colours_wanted()
+}
+
+fn colours_wanted() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    // The old Windows console shows colour codes as rubbish; the newer terminal says who it is.
+    let able = if cfg!(windows) {
+        set("WT_SESSION").is_some() || set("TERM").is_some()
+    } else {
+        true
+    };
+    able && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// What asked the process to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutdownCause {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM; on Windows the console was closed or the system shuts down.
+    Terminate,
+    /// The program itself, through [`ShutdownSender::request`].
+    Requested,
+}
+
+impl ShutdownCause {
+    /// The exit code of a process that this cause ended without waiting: 128 and the signal's number.
+    pub const fn exit_code(self) -> i32 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+            Self::Requested => 0,
+        }
+    }
+}
+
+/// Asks for a shutdown from inside the program.
+#[derive(Debug, Clone)]
+pub struct ShutdownSender(watch::Sender<Option<ShutdownCause>>);
+
+impl ShutdownSender {
+    /// Asks for a shutdown. The first cause stays.
+    pub fn request(&self, cause: ShutdownCause) {
+        self.0.send_if_modified(|current| {
+            let first = current.is_none();
+            current.get_or_insert(cause);
+            first
+        });
+    }
+}
+
+/// Learns that a shutdown was asked for; any number of clones, in any runtime.
+#[derive(Debug, Clone)]
+pub struct ShutdownReceiver(watch::Receiver<Option<ShutdownCause>>);
+
+impl ShutdownReceiver {
+    /// The cause, once a shutdown was asked for.
+    pub fn cause(&self) -> Option<ShutdownCause> {
+        *self.0.borrow()
+    }
+
+    /// Waits until a shutdown is asked for. Safe to drop and to call again.
+    pub async fn wait(&mut self) -> ShutdownCause {
+        match self.0.wait_for(Option::is_some).await.map(|cause| *cause) {
+            Ok(Some(cause)) => cause,
+            // Nobody is left who could ask: waiting on is right, ending is not.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// A shutdown that only the program itself can ask for.
+pub fn shutdown_channel() -> (ShutdownSender, ShutdownReceiver) {
+    let (sender, receiver) = watch::channel(None);
+    (ShutdownSender(sender), ShutdownReceiver(receiver))
+}
+
+/// Takes Ctrl-C and SIGTERM: the first asks for a shutdown, the second ends the process at once with code 130 or
+/// 143. They are watched on a thread of their own, so that a busy runtime cannot delay the second one.
+/// To be called once in a process; the sender serves the program itself.
+pub fn shutdown() -> io::Result<(ShutdownSender, ShutdownReceiver)> {
+    let (sender, receiver) = shutdown_channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut signals = {
+        let _inside = runtime.enter();
+        Signals::new()?
+    };
+    let asks = sender.clone();
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            runtime.block_on(async move {
+                asks.request(signals.next().await);
+                let again = signals.next().await;
+                std::process::exit(again.exit_code());
+            });
+        })?;
+    Ok((sender, receiver))
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> ShutdownCause {
+        tokio::select! {
+            _ = self.interrupt.recv() => ShutdownCause::Interrupt,
+            _ = self.terminate.recv() => ShutdownCause::Terminate,
+        }
+    }
+}
+
+#[cfg(windows)]
+struct Signals {
+    interrupt: tokio::signal::windows::CtrlC,
+    closed: tokio::signal::windows::CtrlClose,
+    shutdown: tokio::signal::windows::CtrlShutdown,
+}
+
+#[cfg(windows)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::windows::{ctrl_c, ctrl_close, ctrl_shutdown};
+        Ok(Self {
+            interrupt: ctrl_c()?,
+            closed: ctrl_close()?,
+            shutdown: ctrl_shutdown()?,
+        })
+    }
+
+    async fn next(&mut self) -> ShutdownCause {
+        tokio::select! {
+            _ = self.interrupt.recv() => ShutdownCause::Interrupt,
+            _ = self.closed.recv() => ShutdownCause::Terminate,
+            _ = self.shutdown.recv() => ShutdownCause::Terminate,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaced_file_is_whole_private_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        std::fs::write(&path, "old").unwrap();
+        replace_file(&path, b"new").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(readable_by_others(&File::open(&path).unwrap()), None);
+    }
+
+    #[test]
+    fn a_failed_replacement_keeps_the_old_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        std::fs::create_dir(&path).unwrap();
+        assert!(replace_file(&path, b"new").is_err());
+        assert!(path.is_dir());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn private_files_and_folders_are_their_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("a").join("b");
+        create_private_dir(&inner).unwrap();
+        create_private_dir(&inner).unwrap();
+        let file = open_private_append(&inner.join("log")).unwrap();
+        assert_eq!(readable_by_others(&file), None);
+        assert_eq!(inner.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        file.set_permissions(std::fs::Permissions::from_mode(0o640))
+            .unwrap();
+        assert_eq!(readable_by_others(&file), Some(0o640));
+    }
+
+    #[test]
+    fn a_file_in_the_way_of_a_folder_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = create_private_dir(&file.path().join("logs"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("logs") && error.contains("--data-dir"), "{error}");
+    }
+
+    #[test]
+    fn processes_are_told_apart_from_absent_ones() {
+        assert!(process_alive(std::process::id()));
+        assert!(!process_alive(0) || cfg!(windows));
+        assert!(!process_alive(i32::MAX as u32));
+    }
+
+    #[test]
+    fn home_is_shown_and_expanded() {
+        let home = home_dir().unwrap();
+        assert_eq!(expand_home(Path::new("~")), home);
+        assert_eq!(expand_home(Path::new("~/x/y")), home.join("x/y"));
+        assert_eq!(expand_home(Path::new("a/~")), Path::new("a/~"));
+        assert_eq!(expand_home(Path::new("~other/a")), Path::new("~other/a"));
+        if cfg!(unix) {
+            assert_eq!(shown(&home.join("x/y")), "~/x/y");
+        }
+        assert_eq!(shown(Path::new("relative")), "relative");
+    }
+
+    #[tokio::test]
+    async fn the_first_cause_of_a_shutdown_stays() {
+        let (sender, mut receiver) = shutdown_channel();
+        assert_eq!(receiver.cause(), None);
+        let mut other = receiver.clone();
+        sender.request(ShutdownCause::Terminate);
+        sender.request(ShutdownCause::Requested);
+        assert_eq!(receiver.wait().await, ShutdownCause::Terminate);
+        assert_eq!(other.wait().await, ShutdownCause::Terminate);
+        assert_eq!(receiver.cause(), Some(ShutdownCause::Terminate));
+    }
+}

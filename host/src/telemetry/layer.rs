@@ -1,0 +1,255 @@
+//! Turns an event into one line, `YYYY-MM-DD HH:MM:SS [LEVEL] target: message key=value`.
+
+use std::cell::RefCell;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+use super::level::LogLevel;
+use super::queue::Queue;
+use crate::clock::Clock;
+
+/// Writes every event that is important enough into the queue.
+pub struct LineLayer {
+    least: LogLevel,
+    queue: Arc<Queue>,
+    zone: TimeZone,
+}
+
+impl LineLayer {
+    /// A layer that leaves out what is below `least`.
+    pub fn new(least: LogLevel, queue: Arc<Queue>) -> Self {
+        Self {
+            least,
+            queue,
+            zone: TimeZone::system(),
+        }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for LineLayer {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        thread_local! {
+            static TEXT: RefCell<Text> = RefCell::default();
+        }
+        TEXT.with(|text| {
+            // An event from inside the formatting of another, on the same thread, finds the buffer taken.
+            let Ok(mut text) = text.try_borrow_mut() else {
+                return;
+            };
+            text.clear();
+            event.record(&mut *text);
+            let level = text.level(*event.metadata().level());
+            if level >= self.least {
+                let second = Clock::system().now_ms().div_euclid(1000);
+                let Text {
+                    stamp,
+                    message,
+                    fields,
+                    ..
+                } = &mut *text;
+                let time = stamp.at(second, &self.zone);
+                self.queue
+                    .push(level, time, event.metadata().target(), message, fields);
+            }
+        });
+    }
+}
+
+/// The local time of the last event, since formatting it anew costs more than the rest of the line.
+#[derive(Default)]
+struct Stamp {
+    second: Option<i64>,
+    text: String,
+}
+
+impl Stamp {
+    fn at(&mut self, second: i64, zone: &TimeZone) -> &str {
+        if self.second != Some(second) {
+            let moment = Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH);
+            self.text = moment
+                .to_zoned_datetime(zone.clone())
+                .strftime("%Y-%m-%d %H:%M:%S")
+                .to_string();
+            self.second = Some(second);
+        }
+        &self.text
+    }
+}
+
+/// An event's message and its other fields.
+#[derive(Default)]
+struct Text {
+    stamp: Stamp,
+    message: String,
+    fields: String,
+    critical: bool,
+}
+
+impl Text {
+    fn clear(&mut self) {
+        self.message.clear();
+        self.fields.clear();
+        self.critical = false;
+    }
+
+    fn level(&self, level: Level) -> LogLevel {
+        match level {
+            Level::ERROR if self.critical => LogLevel::Critical,
+            Level::ERROR => LogLevel::Error,
+            Level::WARN => LogLevel::Warning,
+            Level::INFO => LogLevel::Info,
+            _ => LogLevel::Debug,
+        }
+    }
+
+    fn add(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        // Writing into a text cannot fail, only a value's own formatting can; then its part is missing.
+        let _ = if field.name() == "message" {
+            Escaped(&mut self.message).write_fmt(value)
+        } else {
+            let _ = write!(self.fields, " {}=", field.name());
+            Escaped(&mut self.fields).write_fmt(value)
+        };
+    }
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, format_args!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, format_args!("{value}"));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        if field.name() == "critical" {
+            self.critical = value;
+        } else {
+            self.add(field, format_args!("{value}"));
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.add(field, format_args!("{value}"));
+    }
+}
+
+/// Keeps a line one line: text from outside may hold line breaks and terminal codes, and nobody may forge a line.
+struct Escaped<'a>(&'a mut String);
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if !text.chars().any(char::is_control) {
+            self.0.push_str(text);
+            return Ok(());
+        }
+        for c in text.chars() {
+            if c.is_control() {
+                self.0.extend(c.escape_default());
+            } else {
+                self.0.push(c);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::queue::tests::Memory;
+    use super::*;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    fn said(least: LogLevel, say: impl FnOnce()) -> String {
+        let (console, file) = (Memory::default(), Memory::default());
+        let queue = Queue::start(console.clone(), file.clone()).unwrap();
+        let mut layer = LineLayer::new(least, Arc::clone(&queue));
+        layer.zone = TimeZone::fixed(jiff::tz::offset(8));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
+        assert!(queue.flush(std::time::Duration::from_secs(10)));
+        assert_eq!(console.text(), file.text());
+        file.text()
+    }
+
+    #[test]
+    fn a_line_has_time_level_target_message_and_fields() {
+        let text = said(LogLevel::Debug, || {
+            tracing::warn!(target: "quantTrader", order_id = "ORD-1", size = 100, late = true, "Late by {} s", 3);
+        });
+        let (time, rest) = text.split_at(19);
+        assert!(
+            jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", time).is_ok(),
+            "{time}"
+        );
+        assert_eq!(
+            rest,
+            " [WARNING] quantTrader: Late by 3 s order_id=ORD-1 size=100 late=true\n"
+        );
+    }
+
+    #[test]
+    fn levels_have_the_names_of_the_specification() {
+        let text = said(LogLevel::Debug, || {
+            tracing::debug!("a");
+            tracing::info!("b");
+            tracing::warn!("c");
+            tracing::error!("d");
+            tracing::error!(critical = true, "e");
+            tracing::error!(critical = false, "f");
+        });
+        let levels: Vec<_> = text.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+        assert_eq!(
+            levels,
+            [
+                "[DEBUG]",
+                "[INFO]",
+                "[WARNING]",
+                "[ERROR]",
+                "[CRITICAL]",
+                "[ERROR]"
+            ]
+        );
+    }
+
+    #[test]
+    fn at_critical_ordinary_errors_are_left_out() {
+        let text = said(LogLevel::Critical, || {
+            tracing::error!("ordinary");
+            tracing::error!(critical = true, "act now");
+        });
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.ends_with("act now\n"), "{text}");
+    }
+
+    #[test]
+    fn nobody_can_forge_a_line_or_send_terminal_codes() {
+        let text = said(LogLevel::Info, || {
+            tracing::info!(
+                reason = "a\nb",
+                "x\n2026-01-01 00:00:00 [INFO] forged\x1b[2J 券商"
+            );
+        });
+        assert_eq!(text.lines().count(), 1);
+        assert!(
+            text.contains(r"x\n2026-01-01") && text.contains(r"\u{1b}[2J 券商 reason=a\nb"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn times_are_local_and_formatted_once_a_second() {
+        let mut stamp = Stamp::default();
+        let zone = TimeZone::fixed(jiff::tz::offset(8));
+        assert_eq!(stamp.at(1_766_378_096, &zone), "2025-12-22 12:34:56");
+        assert_eq!(stamp.at(1_766_378_097, &zone), "2025-12-22 12:34:57");
+        assert_eq!(stamp.at(-1, &zone), "1970-01-01 07:59:59");
+    }
+}
