@@ -224,7 +224,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure
             "--once belongs to trading; leave it or the command out",
         )),
         Some(Command::Config { command }) => config::run(&command, &cli.options),
-        Some(Command::Plugins { command: PluginsCommand::List { json } }) => {
+        Some(Command::Plugins {
+            command: PluginsCommand::List { json },
+        }) => {
             let config = cli.options.load(Purpose::Look)?;
             let plan = SearchPlan::new(&config.plugins, &config.plugin_dirs, &config.data_dir()?);
             print(&plugins::list(&plan, json))
