@@ -674,3 +674,29 @@ fn a_restored_core_knows_what_was_revived_and_whom_the_broker_calls_what() {
         Some(id)
     );
 }
+
+#[test]
+fn an_attempt_that_still_waits_is_denied_when_the_one_before_it_comes_back() {
+    let mut desk = Desk::open();
+    let id = desk.signals(vec![buy("S1", 100)])[0];
+    desk.lose_answer(id);
+    for _ in 0..3 {
+        desk.pass(30 * SECOND);
+        desk.reconcile();
+    }
+    desk.restart();
+    desk.take(Event::Connection {
+        up: true,
+        reason: String::new(),
+    });
+    let mut second = buy("S1", 100);
+    second.retry_count = 1;
+    assert!(desk.signals(vec![second]).is_empty());
+    desk.take(Event::Accepted {
+        id,
+        broker_order_id: "B1".into(),
+    });
+    assert!(desk.reconcile().is_empty());
+    assert_eq!(desk.state("S1"), OrderState::Denied);
+    assert_eq!(desk.trader.order(id).unwrap().state, OrderState::Working);
+}

@@ -39,7 +39,7 @@ impl Order {
         if self.told.submitted || never || unsure {
             return;
         }
-        let Some(submitted_at) = self.accepted_at.or(self.sent_at) else {
+        let Some(submitted_at) = self.accepted_at.or(self.sent_at).or(self.ended_at) else {
             return;
         };
         self.told.submitted = true;

@@ -7,7 +7,7 @@ use crate::event::{Effect, NewOrder};
 use crate::ids::{ClientOrderId, SignalId};
 use crate::order::{Doubt, Order, OrderState, Step};
 use crate::report::{Report, ReportBody};
-use crate::risk::{self, Verdict};
+use crate::risk::{self, Refusal, Verdict};
 use crate::signal::{InvalidSignal, Signal};
 use crate::time::UtcMillis;
 
@@ -79,11 +79,17 @@ impl Trader {
         }
     }
 
+    /// True when some attempt at the signal, not only the latest, allows no other beside it.
+    fn is_barred(&self, signal: &SignalId) -> bool {
+        self.revived.contains(signal) || self.settled(signal).is_some_and(|settled| !settled.reopens)
+    }
+
     fn known(&self, signal: &Signal) -> Known {
+        if self.is_barred(&signal.id) {
+            return Known::Already;
+        }
         if let Some(order) = self.order_of_signal(&signal.id) {
-            let next = signal.retry_count > order.signal.retry_count
-                && order.allows_next_attempt()
-                && !self.revived.contains(&signal.id);
+            let next = signal.retry_count > order.signal.retry_count && order.allows_next_attempt();
             return if next { Known::NextAttempt } else { Known::Already };
         }
         match self.settled(&signal.id) {
@@ -119,7 +125,16 @@ impl Trader {
             connected: self.connected,
             settings: &self.settings,
         };
-        let verdict = risk::check(&order.signal, &context);
+        let verdict = if self.is_barred(&order.signal.id) {
+            // While this attempt waited, the one before it turned out to be at the broker.
+            let reason = "an earlier attempt was at the broker after all; this one was never sent".to_owned();
+            Verdict::Deny(Refusal {
+                code: "EARLIER_ATTEMPT_FOUND",
+                reason,
+            })
+        } else {
+            risk::check(&order.signal, &context)
+        };
         let was_intended = order.state == OrderState::Intended;
         self.change(id, now, effects, |order| match verdict {
             Verdict::Pass(limit) => {

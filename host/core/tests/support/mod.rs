@@ -5,6 +5,8 @@
     reason = "each test file uses its own part of the desk, and a test may panic"
 )]
 
+pub mod moves;
+
 use qt_core::{
     BrokerFill, BrokerOrder, BrokerOrderStatus, ClientOrderId, Effect, Event, Order, OrderState, Report,
     Settings, Signal, Snapshot, Trader, UtcMillis, reconcile,
