@@ -71,7 +71,12 @@ pub(crate) enum AppError {
 /// # Errors
 ///
 /// [`AppError`], and then no order was sent.
-pub(crate) fn run(config: &Config, once: bool, asks: &ShutdownSender, end: ShutdownReceiver) -> Result<(), AppError> {
+pub(crate) fn run(
+    config: &Config,
+    once: bool,
+    asks: &ShutdownSender,
+    end: ShutdownReceiver,
+) -> Result<(), AppError> {
     let clock = Clock::system();
     let data_dir = config.data_dir()?;
     system::create_private_dir(&data_dir)?;
@@ -83,12 +88,27 @@ pub(crate) fn run(config: &Config, once: bool, asks: &ShutdownSender, end: Shutd
     let (journal, loaded) = Journal::open(&journal_path, Some(&account_key))?;
     if loaded.seq > 0 {
         let open = loaded.trader.live_orders().count();
-        info!("the journal holds {open} open orders; {} facts were replayed and give the state that was", loaded.replayed);
+        info!(
+            "the journal holds {open} open orders; {} facts were replayed and give the state that was",
+            loaded.replayed
+        );
     }
     let (url, token) = config.backend().map_err(|e| AppError::Setting(e.to_string()))?;
-    let client = Arc::new(Client::new(&ClientSettings::new(url.as_str(), Token::new(token.expose())?))?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let host = Host { config, clock, data_dir: &data_dir, journal_path: &journal_path, account_key };
+    let client = Arc::new(Client::new(&ClientSettings::new(
+        url.as_str(),
+        Token::new(token.expose())?,
+    ))?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let host = Host {
+        config,
+        clock,
+        data_dir: &data_dir,
+        journal_path: &journal_path,
+        account_key,
+    };
     let result = runtime.block_on(host.trade(journal, loaded, client, &plugin, once, asks, end));
     // A plugin's thread that hangs must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -103,12 +123,20 @@ pub(crate) fn search_plan(config: &Config, data_dir: &Path) -> plugin::SearchPla
 
 /// Where the journal of this configuration lies.
 pub(crate) fn journal_path(config: &Config, data_dir: &Path) -> PathBuf {
-    if config.journal.enabled { data_dir.join(crate::journal::FILE_NAME) } else { PathBuf::from(NO_JOURNAL) }
+    if config.journal.enabled {
+        data_dir.join(crate::journal::FILE_NAME)
+    } else {
+        PathBuf::from(NO_JOURNAL)
+    }
 }
 
 /// Names account and adapter without giving the account's number away.
 fn account_key(config: &Config, adapter: &str) -> String {
-    let account = config.securities_account_id.clone().or_else(|| broker_account(config, adapter)).unwrap_or_default();
+    let account = config
+        .securities_account_id
+        .clone()
+        .or_else(|| broker_account(config, adapter))
+        .unwrap_or_default();
     let mut hash = Sha256::new();
     hash.update(adapter.to_ascii_lowercase());
     hash.update([0]);
@@ -117,7 +145,12 @@ fn account_key(config: &Config, adapter: &str) -> String {
 }
 
 fn broker_account(config: &Config, adapter: &str) -> Option<String> {
-    config.plugin_blocks.get(adapter)?.get("account_id").and_then(serde_json::Value::as_str).map(str::to_owned)
+    config
+        .plugin_blocks
+        .get(adapter)?
+        .get("account_id")
+        .and_then(serde_json::Value::as_str)
+        .map(str::to_owned)
 }
 
 /// What trading needs to know throughout.
@@ -130,7 +163,10 @@ struct Host<'a> {
 }
 
 impl Host<'_> {
-    #[expect(clippy::too_many_arguments, reason = "each is a room that is handed over once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a room that is handed over once"
+    )]
     async fn trade(
         self,
         journal: Journal,
@@ -150,17 +186,35 @@ impl Host<'_> {
             normally_ms: millis(self.config.execution.reconcile_interval),
             in_doubt_ms: millis(self.config.execution.unknown_poll),
         };
-        let (mut engine, status) = Engine::new(journal, loaded, self.clock, ask_every, to_broker.clone(), outbox.clone());
+        let (mut engine, status) = Engine::new(
+            journal,
+            loaded,
+            self.clock,
+            ask_every,
+            to_broker.clone(),
+            outbox.clone(),
+        );
         engine.start(self.settings())?;
-        let lanes = lanes.run(broker, engine_in.clone(), self.clock, self.config.execution.call_deadline)?;
+        let lanes = lanes.run(
+            broker,
+            engine_in.clone(),
+            self.clock,
+            self.config.execution.call_deadline,
+        )?;
         let here = tokio::runtime::Handle::current();
-        let engine = std::thread::Builder::new().name("engine".into()).spawn(move || here.block_on(engine.run(inputs)))?;
+        let engine = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || here.block_on(engine.run(inputs)))?;
 
         self.say_started();
         let (stop, stopped) = watch::channel(false);
         let gauge = Gauge::new(Arc::clone(&outbox.depth));
         let tasks = self.spawn_backend(&client, &engine_in, &gauge, &outbox, &status, &stopped)?;
-        let control = tokio::spawn(crate::control::serve(self.data_dir.to_owned(), engine_in.clone(), move || Clock::system().now_ms()));
+        let control = tokio::spawn(crate::control::serve(
+            self.data_dir.to_owned(),
+            engine_in.clone(),
+            move || Clock::system().now_ms(),
+        ));
         if once {
             tokio::spawn(end_after_one_round(status.clone(), gauge.clone(), asks.clone()));
         }
@@ -171,7 +225,10 @@ impl Host<'_> {
         stop.send_replace(true);
         for id in lanes.stop_orders() {
             let reason = "the host is being stopped".to_owned();
-            engine_in.send(Input::Fact(Event::NotSent { id, reason })).await.ok();
+            engine_in
+                .send(Input::Fact(Event::NotSent { id, reason }))
+                .await
+                .ok();
         }
         tasks.poller.await.ok();
         tasks.reporter.await.ok();
@@ -205,8 +262,14 @@ impl Host<'_> {
         };
         // On a thread of its own: the plugin's code may block, and never in the runtime's threads.
         std::thread::scope(|scope| scope.spawn(|| plugin.module().open(args)).join())
-            .map_err(|_| AppError::Open { name: name.clone(), reason: "it panicked".into() })?
-            .map_err(|e| AppError::Open { name, reason: e.reason })
+            .map_err(|_| AppError::Open {
+                name: name.clone(),
+                reason: "it panicked".into(),
+            })?
+            .map_err(|e| AppError::Open {
+                name,
+                reason: e.reason,
+            })
     }
 
     fn settings(&self) -> Settings {
@@ -278,7 +341,11 @@ impl Host<'_> {
                 shutdown: stopped.clone(),
             },
         ));
-        Ok(Tasks { poller, reporter, ready })
+        Ok(Tasks {
+            poller,
+            reporter,
+            ready,
+        })
     }
 }
 

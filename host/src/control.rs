@@ -55,12 +55,18 @@ pub(crate) enum ControlError {
 /// [`ControlError`]; after `NoAnswer` the command will not be carried out later.
 pub(crate) fn ask(data_dir: &Path, command: &Command, now_ms: i64) -> Result<Reply, ControlError> {
     let folder = data_dir.join(FOLDER);
-    let io = |source| ControlError::Io { path: system::shown(&folder), source };
+    let io = |source| ControlError::Io {
+        path: system::shown(&folder),
+        source,
+    };
     std::fs::create_dir_all(&folder).map_err(io)?;
     let name = format!("{now_ms}-{}", std::process::id());
     let asked = folder.join(format!("{name}.{ASKED}"));
     let answered = folder.join(format!("{name}.{ANSWERED}"));
-    let envelope = Envelope { asked_ms: now_ms, command: command.clone() };
+    let envelope = Envelope {
+        asked_ms: now_ms,
+        command: command.clone(),
+    };
     let text = serde_json::to_vec(&envelope).map_err(|e| io(e.into()))?;
     system::replace_file(&asked, &text).map_err(io)?;
     let began = Instant::now();
@@ -89,7 +95,9 @@ pub(crate) async fn serve(data_dir: PathBuf, engine: Sender, now_ms: impl Fn() -
     let mut ticks = tokio::time::interval(LOOK);
     loop {
         ticks.tick().await;
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
         let mut asked: Vec<PathBuf> = entries
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .filter(|path| path.extension().is_some_and(|ending| ending == ASKED))
@@ -112,14 +120,25 @@ pub(crate) async fn serve(data_dir: PathBuf, engine: Sender, now_ms: impl Fn() -
 /// Takes a command out of the folder: whatever follows, it is carried out once at most.
 fn take(path: &Path, now_ms: i64) -> Result<Command, Reply> {
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let text = if size > MOST_BYTES { Vec::new() } else { std::fs::read(path).unwrap_or_default() };
+    let text = if size > MOST_BYTES {
+        Vec::new()
+    } else {
+        std::fs::read(path).unwrap_or_default()
+    };
     if let Err(e) = std::fs::remove_file(path) {
-        return Err(Reply::refused(format!("the command cannot be taken out of the control folder: {e}")));
+        return Err(Reply::refused(format!(
+            "the command cannot be taken out of the control folder: {e}"
+        )));
     }
-    let envelope: Envelope = serde_json::from_slice(&text)
-        .map_err(|e| Reply::refused(format!("the command cannot be read: {e}; use the qt-host of the same version")))?;
+    let envelope: Envelope = serde_json::from_slice(&text).map_err(|e| {
+        Reply::refused(format!(
+            "the command cannot be read: {e}; use the qt-host of the same version"
+        ))
+    })?;
     if now_ms.saturating_sub(envelope.asked_ms) > STALE_MS {
-        return Err(Reply::refused("the command is older than a minute and is not carried out"));
+        return Err(Reply::refused(
+            "the command is older than a minute and is not carried out",
+        ));
     }
     Ok(envelope.command)
 }
@@ -130,6 +149,8 @@ async fn carry_out(command: Command, engine: &Sender) -> Option<Reply> {
     match tokio::time::timeout(PATIENCE / 2, answer).await {
         Ok(Ok(reply)) => Some(reply),
         Ok(Err(_)) => None,
-        Err(_) => Some(Reply::refused("it was taken, and cannot be made durable at present; the log says why")),
+        Err(_) => Some(Reply::refused(
+            "it was taken, and cannot be made durable at present; the log says why",
+        )),
     }
 }

@@ -22,7 +22,9 @@ pub(crate) struct Lease {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LeaseError {
     /// Another process has it.
-    #[error("another qt-host already trades with the data folder {folder} ({holder}); stop it, or give this one another `data_dir`")]
+    #[error(
+        "another qt-host already trades with the data folder {folder} ({holder}); stop it, or give this one another `data_dir`"
+    )]
     Held {
         /// The folder.
         folder: String,
@@ -30,7 +32,9 @@ pub(crate) enum LeaseError {
         holder: String,
     },
     /// The lock file cannot be used.
-    #[error("the lock {path} cannot be used: {source}; make the data folder writable for your user, or name another with --data-dir")]
+    #[error(
+        "the lock {path} cannot be used: {source}; make the data folder writable for your user, or name another with --data-dir"
+    )]
     Io {
         /// The file.
         path: String,
@@ -47,28 +51,48 @@ impl Lease {
     /// [`LeaseError`].
     pub(crate) fn take(data_dir: &Path, started_ms: i64) -> Result<Self, LeaseError> {
         let path = data_dir.join(FILE_NAME);
-        let io = |source| LeaseError::Io { path: system::shown(&path), source };
-        let mut file = system::private_options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        let io = |source| LeaseError::Io {
+            path: system::shown(&path),
+            source,
+        };
+        let mut file = system::private_options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(io)?;
         let holder = data_dir.join(HOLDER_NAME);
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let who = std::fs::read_to_string(&holder).unwrap_or_else(|_| "which has not said who it is".to_owned());
-                return Err(LeaseError::Held { folder: system::shown(data_dir), holder: who.trim().to_owned() });
+                let who = std::fs::read_to_string(&holder)
+                    .unwrap_or_else(|_| "which has not said who it is".to_owned());
+                return Err(LeaseError::Held {
+                    folder: system::shown(data_dir),
+                    holder: who.trim().to_owned(),
+                });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        let since = jiff::Timestamp::from_millisecond(started_ms).map(|at| at.to_string()).unwrap_or_default();
+        let since = jiff::Timestamp::from_millisecond(started_ms)
+            .map(|at| at.to_string())
+            .unwrap_or_default();
         let text = format!("process {} since {since}", std::process::id());
         system::replace_file(&holder, text.as_bytes()).map_err(io)?;
         // The lock file itself says so too, for whoever looks there.
-        file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).and_then(|_| file.write_all(text.as_bytes())).map_err(io)?;
+        file.set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| file.write_all(text.as_bytes()))
+            .map_err(io)?;
         Ok(Self { file, holder })
     }
 
     /// True when some process has the lease of `data_dir`.
     pub(crate) fn is_held(data_dir: &Path) -> bool {
-        let Ok(mut file) = File::open(data_dir.join(FILE_NAME)) else { return false };
+        let Ok(mut file) = File::open(data_dir.join(FILE_NAME)) else {
+            return false;
+        };
         // On Windows reading a locked file fails; elsewhere the lock itself tells.
         let mut byte = [0u8; 1];
         match file.try_lock_shared() {
@@ -96,7 +120,10 @@ mod tests {
         let first = Lease::take(folder.path(), 0).unwrap();
         assert!(Lease::is_held(folder.path()));
         let refused = Lease::take(folder.path(), 0).unwrap_err().to_string();
-        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        assert!(
+            refused.contains(&format!("process {}", std::process::id())),
+            "{refused}"
+        );
         drop(first);
         assert!(!Lease::is_held(folder.path()));
         Lease::take(folder.path(), 0).unwrap();

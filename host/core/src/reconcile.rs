@@ -64,7 +64,10 @@ pub fn is_news(trader: &Trader, event: &Event) -> bool {
             find(trader, row.id, &row.broker_order_id).is_some_and(|order| brings_news(order, row))
         }
         Event::FillSeen(fill) => find(trader, fill.id, &fill.broker_order_id).is_some_and(|order| {
-            order.fills.iter().all(|booked| booked.id != fill.fill_id || booked.size != fill.size)
+            order
+                .fills
+                .iter()
+                .all(|booked| booked.id != fill.fill_id || booked.size != fill.size)
         }),
         _ => true,
     }

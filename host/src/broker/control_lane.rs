@@ -32,7 +32,10 @@ pub(crate) struct Book {
 /// What the lane is asked to do.
 #[derive(Debug)]
 pub(super) enum Job {
-    Cancel { id: ClientOrderId, broker_order_id: Option<BrokerOrderId> },
+    Cancel {
+        id: ClientOrderId,
+        broker_order_id: Option<BrokerOrderId>,
+    },
     Ask,
     Book(oneshot::Sender<Result<Book, String>>),
     Close,
@@ -56,17 +59,29 @@ impl Watched {
     }
 
     pub(super) fn is_stuck(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|doing| doing.overdue)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some_and(|doing| doing.overdue)
     }
 
     /// What to tell the engine when the lane has become overdue since the last look.
     pub(super) fn overdue(&self, deadline: Duration) -> Option<Input> {
         let mut doing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let doing = doing.as_mut().filter(|doing| !doing.overdue && doing.since.elapsed() >= deadline)?;
+        let doing = doing
+            .as_mut()
+            .filter(|doing| !doing.overdue && doing.since.elapsed() >= deadline)?;
         doing.overdue = true;
-        let problem = format!("the plugin has not answered ({}) within {} s", doing.what, deadline.as_secs_f32());
+        let problem = format!(
+            "the plugin has not answered ({}) within {} s",
+            doing.what,
+            deadline.as_secs_f32()
+        );
         Some(match doing.cancel {
-            Some(id) => Input::Fact(Event::CancelAnswered { id, problem: Some(problem) }),
+            Some(id) => Input::Fact(Event::CancelAnswered {
+                id,
+                problem: Some(problem),
+            }),
             None => Input::Snapshot(Err(problem)),
         })
     }
@@ -148,17 +163,33 @@ impl ControlLane {
     /// Orders before trades: an order that ends in between then lacks no trade that it counts.
     fn snapshot(&self) -> Result<Snapshot, String> {
         let asked_at = UtcMillis(self.clock.now_ms());
-        let orders = self.watch("today's orders", None, || self.broker.orders_today()).map_err(|e| e.to_string())?;
-        let trades = self.watch("today's trades", None, || self.broker.trades_today()).map_err(|e| e.to_string())?;
+        let orders = self
+            .watch("today's orders", None, || self.broker.orders_today())
+            .map_err(|e| e.to_string())?;
+        let trades = self
+            .watch("today's trades", None, || self.broker.trades_today())
+            .map_err(|e| e.to_string())?;
         convert::snapshot(asked_at, &orders, &trades).map_err(|e| e.to_string())
     }
 
     fn book(&self) -> Result<Book, String> {
         let asked_at = UtcMillis(self.clock.now_ms());
-        let rows = self.watch("positions", None, || self.broker.positions()).map_err(|e| e.to_string())?;
-        let row = self.watch("account", None, || self.broker.account()).map_err(|e| e.to_string())?;
-        let positions = rows.iter().map(convert::position).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
-        Ok(Book { positions, account: convert::account(&row), asked_at })
+        let rows = self
+            .watch("positions", None, || self.broker.positions())
+            .map_err(|e| e.to_string())?;
+        let row = self
+            .watch("account", None, || self.broker.account())
+            .map_err(|e| e.to_string())?;
+        let positions = rows
+            .iter()
+            .map(convert::position)
+            .collect::<Result<_, _>>()
+            .map_err(|e| e.to_string())?;
+        Ok(Book {
+            positions,
+            account: convert::account(&row),
+            asked_at,
+        })
     }
 
     fn look_at_connection(&self) {
@@ -171,7 +202,12 @@ impl ControlLane {
     }
 
     fn watch<T>(&self, what: &'static str, cancel: Option<ClientOrderId>, call: impl FnOnce() -> T) -> T {
-        self.watched.set(Some(Doing { what, cancel, since: Instant::now(), overdue: false }));
+        self.watched.set(Some(Doing {
+            what,
+            cancel,
+            since: Instant::now(),
+            overdue: false,
+        }));
         let answer = call();
         self.watched.set(None);
         answer

@@ -1,7 +1,9 @@
 //! The one place where the plugins' words become ours, and ours theirs.
 
 use qt_core::portfolio::{Account, Position};
-use qt_core::{BrokerFill, BrokerOrder, BrokerOrderStatus, ClientOrderId, FillId, NewOrder, Snapshot, UtcMillis};
+use qt_core::{
+    BrokerFill, BrokerOrder, BrokerOrderStatus, ClientOrderId, FillId, NewOrder, Snapshot, UtcMillis,
+};
 use qt_market::{Shares, Side, Symbol};
 use qt_plugin_api as api;
 
@@ -14,7 +16,10 @@ pub(crate) struct Unreadable {
 }
 
 fn unreadable(row: String, what: impl Into<String>) -> Unreadable {
-    Unreadable { row, what: what.into() }
+    Unreadable {
+        row,
+        what: what.into(),
+    }
 }
 
 /// An order of ours, for the plugin.
@@ -70,7 +75,9 @@ pub(super) fn order(row: &api::OrderRow) -> Result<Option<BrokerOrder>, Unreadab
         size: shares(row.quantity, &name())?,
         status: match row.status {
             api::OrderStatus::Filled => BrokerOrderStatus::Filled,
-            api::OrderStatus::PartiallyCancelled | api::OrderStatus::Cancelled => BrokerOrderStatus::Cancelled,
+            api::OrderStatus::PartiallyCancelled | api::OrderStatus::Cancelled => {
+                BrokerOrderStatus::Cancelled
+            }
             api::OrderStatus::Rejected => BrokerOrderStatus::Rejected,
             api::OrderStatus::Unknown => BrokerOrderStatus::Unclear,
             api::OrderStatus::Pending
@@ -118,7 +125,10 @@ pub(super) fn snapshot(
     orders: &[api::OrderRow],
     trades: &[api::TradeRow],
 ) -> Result<Snapshot, Unreadable> {
-    let mut snapshot = Snapshot { asked_at, ..Snapshot::default() };
+    let mut snapshot = Snapshot {
+        asked_at,
+        ..Snapshot::default()
+    };
     for row in orders {
         snapshot.orders.extend(order(row)?);
     }
@@ -131,7 +141,10 @@ pub(super) fn snapshot(
 /// A holding.
 pub(super) fn position(row: &api::PositionRow) -> Result<Position, Unreadable> {
     let name = format!("holding of {}", row.symbol);
-    let symbol = row.symbol.parse().map_err(|e: qt_market::ParseSymbolError| unreadable(name.clone(), e.to_string()))?;
+    let symbol = row
+        .symbol
+        .parse()
+        .map_err(|e: qt_market::ParseSymbolError| unreadable(name.clone(), e.to_string()))?;
     Ok(Position {
         symbol,
         name: row.name.clone().filter(|text| !text.is_empty()),

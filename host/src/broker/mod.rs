@@ -43,11 +43,16 @@ impl BrokerSender {
     /// Holdings and balances, fresh and complete, or why there are none.
     pub(crate) async fn book(&self, deadline: Duration) -> Result<Book, String> {
         let (reply, answer) = oneshot::channel();
-        self.control.send(Job::Book(reply)).map_err(|_| "the broker's lane has ended".to_owned())?;
+        self.control
+            .send(Job::Book(reply))
+            .map_err(|_| "the broker's lane has ended".to_owned())?;
         match tokio::time::timeout(deadline, answer).await {
             Ok(Ok(book)) => book,
             Ok(Err(_)) => Err("the broker's lane has ended".to_owned()),
-            Err(_) => Err(format!("the plugin has not answered within {} s", deadline.as_secs_f32())),
+            Err(_) => Err(format!(
+                "the plugin has not answered within {} s",
+                deadline.as_secs_f32()
+            )),
         }
     }
 }
@@ -62,7 +67,13 @@ impl Lanes {
     /// Empty lanes.
     pub(crate) fn new() -> Self {
         let (control, jobs) = mpsc::channel();
-        Self { sender: BrokerSender { place: PlaceLane::default(), control }, jobs }
+        Self {
+            sender: BrokerSender {
+                place: PlaceLane::default(),
+                control,
+            },
+            jobs,
+        }
     }
 
     /// Where requests go.
@@ -99,9 +110,15 @@ impl Lanes {
             let place = place.clone();
             move || place.run(&broker, &to_engine, clock)
         })?;
-        let closing = std::thread::Builder::new().name("broker-control".into()).spawn(move || control.run())?;
+        let closing = std::thread::Builder::new()
+            .name("broker-control".into())
+            .spawn(move || control.run())?;
         let watchdog = tokio::spawn(watchdog(place, watched, seen, engine, deadline));
-        Ok(Running { sender: self.sender, closing, watchdog })
+        Ok(Running {
+            sender: self.sender,
+            closing,
+            watchdog,
+        })
     }
 }
 
@@ -124,7 +141,10 @@ impl Running {
         let closing = self.closing;
         let ended = tokio::task::spawn_blocking(move || closing.join().ok());
         if tokio::time::timeout(grace, ended).await.is_err() {
-            warn!("the plugin does not close within {} s; the process ends without it", grace.as_secs_f32());
+            warn!(
+                "the plugin does not close within {} s; the process ends without it",
+                grace.as_secs_f32()
+            );
         }
         self.watchdog.abort();
     }
@@ -160,7 +180,10 @@ async fn watchdog(
         // Before the first word of the plugin there is nothing to tell: it starts as down.
         if told != Some(up) && (up || told.is_some()) {
             told = Some(up);
-            inputs.push(Input::Fact(Event::Connection { up, reason: reason.unwrap_or_default() }));
+            inputs.push(Input::Fact(Event::Connection {
+                up,
+                reason: reason.unwrap_or_default(),
+            }));
         }
         for input in inputs {
             if engine.send(input).await.is_err() {
@@ -181,7 +204,9 @@ pub(crate) fn callbacks(engine: Sender, sender: BrokerSender, clock: Clock) -> p
             }
             // Its order's row says the same; the books decide.
             plugin::Event::OrderError { .. } | plugin::Event::Unreadable { .. } => (Ok(None), true),
-            plugin::Event::Connection(_) | plugin::Event::Account(_) | plugin::Event::Position(_) => (Ok(None), false),
+            plugin::Event::Connection(_) | plugin::Event::Account(_) | plugin::Event::Position(_) => {
+                (Ok(None), false)
+            }
         };
         match row {
             // Blocking keeps the order of a plugin's events and drops none.
@@ -194,7 +219,9 @@ pub(crate) fn callbacks(engine: Sender, sender: BrokerSender, clock: Clock) -> p
             }
         }
     };
-    plugin::Callbacks::new(on_event).with_clock(move || clock.now_ms()).with_log(log)
+    plugin::Callbacks::new(on_event)
+        .with_clock(move || clock.now_ms())
+        .with_log(log)
 }
 
 fn log(line: plugin::LogLine<'_>) {

@@ -62,14 +62,30 @@ impl PlaceLane {
     pub(super) fn overdue(&self, deadline: Duration) -> Vec<Event> {
         let mut queue = self.queue();
         let mut events = Vec::new();
-        let Some(call) = queue.current.as_mut().filter(|call| call.since.elapsed() >= deadline) else { return events };
+        let Some(call) = queue
+            .current
+            .as_mut()
+            .filter(|call| call.since.elapsed() >= deadline)
+        else {
+            return events;
+        };
         if !call.overdue {
             call.overdue = true;
             let reason = format!("the plugin has not answered within {} s", deadline.as_secs_f32());
-            events.push(Event::Unanswered { id: call.id, reason, outstanding: true });
+            events.push(Event::Unanswered {
+                id: call.id,
+                reason,
+                outstanding: true,
+            });
         }
-        while queue.waiting.front().is_some_and(|(since, _)| since.elapsed() >= deadline) {
-            let Some((_, order)) = queue.waiting.pop_front() else { break };
+        while queue
+            .waiting
+            .front()
+            .is_some_and(|(since, _)| since.elapsed() >= deadline)
+        {
+            let Some((_, order)) = queue.waiting.pop_front() else {
+                break;
+            };
             let reason = "the plugin hangs in an earlier call".to_owned();
             events.push(Event::NotSent { id: order.id, reason });
         }
@@ -84,7 +100,11 @@ impl PlaceLane {
                 return None;
             }
             if let Some((_, order)) = queue.waiting.pop_front() {
-                queue.current = Some(Call { id: order.id, since: Instant::now(), overdue: false });
+                queue.current = Some(Call {
+                    id: order.id,
+                    since: Instant::now(),
+                    overdue: false,
+                });
                 return Some(order);
             }
             queue = self.shared.1.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -108,15 +128,27 @@ impl PlaceLane {
 fn place(broker: &LoadedBroker, order: &NewOrder, clock: Clock) -> Event {
     let id = order.id;
     if order.not_after.is_some_and(|until| until.0 <= clock.now_ms()) {
-        return Event::NotSent { id, reason: "valid_until passed while it waited for the plugin".into() };
+        return Event::NotSent {
+            id,
+            reason: "valid_until passed while it waited for the plugin".into(),
+        };
     }
     crate::failpoint::die_at("before-call");
     match broker.place_order(&convert::request(order)) {
-        PlaceResult::Accepted { broker_order_id } if broker_order_id.is_empty() => {
-            Event::Unanswered { id, reason: "the plugin accepted it without naming it".into(), outstanding: false }
-        }
-        PlaceResult::Accepted { broker_order_id } => Event::Accepted { id, broker_order_id: broker_order_id.as_str().into() },
+        PlaceResult::Accepted { broker_order_id } if broker_order_id.is_empty() => Event::Unanswered {
+            id,
+            reason: "the plugin accepted it without naming it".into(),
+            outstanding: false,
+        },
+        PlaceResult::Accepted { broker_order_id } => Event::Accepted {
+            id,
+            broker_order_id: broker_order_id.as_str().into(),
+        },
         PlaceResult::Rejected { reason } => Event::Rejected { id, reason },
-        PlaceResult::Unknown { reason } => Event::Unanswered { id, reason, outstanding: false },
+        PlaceResult::Unknown { reason } => Event::Unanswered {
+            id,
+            reason,
+            outstanding: false,
+        },
     }
 }

@@ -8,7 +8,9 @@ use crate::engine::Command;
 
 /// What `halt` takes.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  qt-host halt --reason \"news\"\n  qt-host halt --cancel-open\n  qt-host resume")]
+#[command(
+    after_help = "Examples:\n  qt-host halt --reason \"news\"\n  qt-host halt --cancel-open\n  qt-host resume"
+)]
 pub(super) struct HaltArgs {
     /// Why, for the log and for whoever comes next.
     #[arg(long, default_value = "asked for on the command line")]
@@ -45,7 +47,10 @@ pub(super) struct CancelArgs {
 }
 
 pub(super) fn halt(args: HaltArgs, options: &Options) -> Result<(), Failure> {
-    let command = Command::Halt { reason: args.reason, cancel_open: args.cancel_open };
+    let command = Command::Halt {
+        reason: args.reason,
+        cancel_open: args.cancel_open,
+    };
     carry_out(options, &command, args.json)
 }
 
@@ -54,6 +59,8 @@ pub(super) fn resume(args: &ResumeArgs, options: &Options) -> Result<(), Failure
 }
 
 pub(super) fn cancel(args: CancelArgs, options: &Options) -> Result<(), Failure> {
-    let command = args.order.map_or(Command::CancelAll, |order| Command::Cancel { order });
+    let command = args
+        .order
+        .map_or(Command::CancelAll, |order| Command::Cancel { order });
     carry_out(options, &command, args.json)
 }

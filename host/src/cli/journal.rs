@@ -12,7 +12,9 @@ use crate::config::Purpose;
 use crate::journal::{self, JournalError, OutboxReader};
 
 #[derive(Debug, Subcommand)]
-#[command(after_help = "Examples:\n  qt-host journal verify\n  qt-host journal show ORD-20241222-001\n  qt-host journal export saved.jsonl")]
+#[command(
+    after_help = "Examples:\n  qt-host journal verify\n  qt-host journal show ORD-20241222-001\n  qt-host journal export saved.jsonl"
+)]
 pub(super) enum JournalCommand {
     /// Read everything, replay it from the first commit, compare every check sum and digest.
     Verify {
@@ -59,7 +61,11 @@ pub(super) fn run(command: JournalCommand, options: &Options) -> Result<(), Fail
         JournalCommand::Verify { file, json } => verify(&file.unwrap_or(path), json),
         JournalCommand::Show { order, json } => show(&path, order, json),
         JournalCommand::Export { file, json } => export(&path, &file, json),
-        JournalCommand::Archive { file, keep_days, json } => {
+        JournalCommand::Archive {
+            file,
+            keep_days,
+            json,
+        } => {
             let keep = keep_days.unwrap_or(config.journal.retention_days);
             super::archive::run(&config, &file, keep, json)
         }
@@ -84,7 +90,10 @@ fn verify(path: &std::path::Path, as_json: bool) -> Result<(), Failure> {
         )),
         Err(error) => {
             if as_json && error.is_damage() {
-                super::print(&format!("{}\n", json!({ "whole": false, "what": error.to_string() })))?;
+                super::print(&format!(
+                    "{}\n",
+                    json!({ "whole": false, "what": error.to_string() })
+                ))?;
             }
             Err(error.into())
         }
@@ -102,7 +111,9 @@ fn show(path: &std::path::Path, name: String, as_json: bool) -> Result<(), Failu
     }
     let facts = journal::facts_of(path, &names)?;
     if facts.is_empty() {
-        return Err(Failure::failed(format!("the journal says nothing of `{name}`; `qt-host orders` lists what it knows")));
+        return Err(Failure::failed(format!(
+            "the journal says nothing of `{name}`; `qt-host orders` lists what it knows"
+        )));
     }
     let reader = OutboxReader::open(path)?;
     let mut reports = Vec::new();
@@ -110,10 +121,19 @@ fn show(path: &std::path::Path, name: String, as_json: bool) -> Result<(), Failu
         reports.extend(reader.of_order(id.as_str())?);
     }
     if as_json {
-        let facts: Vec<_> =
-            facts.iter().map(|(seq, fact)| json!({ "commit": seq, "at_ms": fact.at.0, "event": fact.event })).collect();
-        let orders: Vec<_> = order_ids.iter().filter_map(|id| trader.order(*id)).map(super::orders::as_json).collect();
-        return super::print(&format!("{}\n", json!({ "orders": orders, "facts": facts, "reports": reports })));
+        let facts: Vec<_> = facts
+            .iter()
+            .map(|(seq, fact)| json!({ "commit": seq, "at_ms": fact.at.0, "event": fact.event }))
+            .collect();
+        let orders: Vec<_> = order_ids
+            .iter()
+            .filter_map(|id| trader.order(*id))
+            .map(super::orders::as_json)
+            .collect();
+        return super::print(&format!(
+            "{}\n",
+            json!({ "orders": orders, "facts": facts, "reports": reports })
+        ));
     }
     let mut text = String::new();
     for order in order_ids.iter().filter_map(|id| trader.order(*id)) {
@@ -131,7 +151,13 @@ fn show(path: &std::path::Path, name: String, as_json: bool) -> Result<(), Failu
         text.push_str(&format!("{}  commit {seq}  {event}\n", local_time(fact.at.0)));
     }
     for row in &reports {
-        text.push_str(&format!("{}  report {} {}: {:?}\n", local_time(row.made_ms), row.id, row.report.step, row.state));
+        text.push_str(&format!(
+            "{}  report {} {}: {:?}\n",
+            local_time(row.made_ms),
+            row.id,
+            row.report.step,
+            row.state
+        ));
     }
     super::print(&text)
 }
@@ -142,7 +168,12 @@ fn export(path: &std::path::Path, file: &std::path::Path, as_json: bool) -> Resu
         journal::export(path, &mut std::io::stdout().lock())?
     } else {
         let mut out = std::io::BufWriter::new(
-            crate::system::private_options().write(true).create(true).truncate(true).open(file).map_err(failed)?,
+            crate::system::private_options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(file)
+                .map_err(failed)?,
         );
         let done = journal::export(path, &mut out)?;
         std::io::Write::flush(&mut out).map_err(failed)?;
@@ -157,6 +188,9 @@ fn export(path: &std::path::Path, file: &std::path::Path, as_json: bool) -> Resu
         return Ok(());
     }
     let what = lost.join("; ");
-    let error = JournalError::Damaged { path: path.to_owned(), what: format!("what could be read was saved, this could not: {what}") };
+    let error = JournalError::Damaged {
+        path: path.to_owned(),
+        what: format!("what could be read was saved, this could not: {what}"),
+    };
     Err(error.into())
 }

@@ -28,25 +28,48 @@ pub(super) fn carry_out(options: &Options, command: &Command, json: bool) -> Res
         offline(&data_dir, command, clock)?
     };
     if json {
-        super::print(&format!("{}\n", serde_json::json!({ "done": reply.done, "text": reply.text })))?;
-        return if reply.done { Ok(()) } else { Err(Failure::silent(1)) };
+        super::print(&format!(
+            "{}\n",
+            serde_json::json!({ "done": reply.done, "text": reply.text })
+        ))?;
+        return if reply.done {
+            Ok(())
+        } else {
+            Err(Failure::silent(1))
+        };
     }
-    if reply.done { super::print(&format!("{}\n", reply.text)) } else { Err(Failure::failed(reply.text)) }
+    if reply.done {
+        super::print(&format!("{}\n", reply.text))
+    } else {
+        Err(Failure::failed(reply.text))
+    }
 }
 
 fn offline(data_dir: &Path, command: &Command, clock: Clock) -> Result<Reply, Failure> {
     let _lease = Lease::take(data_dir, clock.now_ms())?;
     let (journal, loaded) = Journal::open(&data_dir.join(crate::journal::FILE_NAME), None)?;
     // No plugin is at hand: what would be asked of the broker is asked at the next start.
-    let never = AskEvery { normally_ms: i64::MAX, in_doubt_ms: i64::MAX };
-    let (mut engine, _) = Engine::new(journal, loaded, clock, never, Lanes::new().sender(), OutboxSignal::default());
+    let never = AskEvery {
+        normally_ms: i64::MAX,
+        in_doubt_ms: i64::MAX,
+    };
+    let (mut engine, _) = Engine::new(
+        journal,
+        loaded,
+        clock,
+        never,
+        Lanes::new().sender(),
+        OutboxSignal::default(),
+    );
     Ok(engine.run_offline(command)?)
 }
 
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
         match &error {
-            JournalError::Damaged { .. } | JournalError::TooNew { .. } => Self::journal_unsafe(error.to_string()),
+            JournalError::Damaged { .. } | JournalError::TooNew { .. } => {
+                Self::journal_unsafe(error.to_string())
+            }
             JournalError::OtherAccount { .. } => Self::usage(error.to_string()),
             JournalError::Sql { .. } | JournalError::Absent { .. } => Self::failed(error.to_string()),
         }

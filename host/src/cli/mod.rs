@@ -256,7 +256,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure
 fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
     match command {
         Command::Config { command } => config::run(&command, options),
-        Command::Plugins { command: PluginsCommand::List { json } } => {
+        Command::Plugins {
+            command: PluginsCommand::List { json },
+        } => {
             let config = options.load(Purpose::Look)?;
             let plan = crate::app::search_plan(&config, &config.data_dir()?);
             print(&plugins::list(&plan, json))

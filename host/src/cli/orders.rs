@@ -89,14 +89,23 @@ fn parse_decision(text: &str) -> Result<Decision, String> {
 
 fn parse_state(text: &str) -> Result<OrderState, String> {
     let wanted = text.to_ascii_uppercase().replace('-', "_");
-    OrderState::ALL.into_iter().find(|state| state.as_str() == wanted).ok_or_else(|| {
-        let known: Vec<_> = OrderState::ALL.iter().map(|state| state.as_str()).collect();
-        format!("expected one of {}", known.join(", "))
-    })
+    OrderState::ALL
+        .into_iter()
+        .find(|state| state.as_str() == wanted)
+        .ok_or_else(|| {
+            let known: Vec<_> = OrderState::ALL.iter().map(|state| state.as_str()).collect();
+            format!("expected one of {}", known.join(", "))
+        })
 }
 
 pub(super) fn orders(args: OrdersArgs, options: &Options) -> Result<(), Failure> {
-    if let Some(OrdersCommand::Resolve { order, decision, yes, json }) = args.command {
+    if let Some(OrdersCommand::Resolve {
+        order,
+        decision,
+        yes,
+        json,
+    }) = args.command
+    {
         return resolve(order, decision, yes, json, options);
     }
     let mut filter = args.filter;
@@ -129,22 +138,35 @@ pub(super) fn orders(args: OrdersArgs, options: &Options) -> Result<(), Failure>
             order.signal.symbol.to_string(),
             order.signal.side.to_string(),
             order.signal.size.to_string(),
-            order.limit.map_or_else(|| "market".to_owned(), |limit| limit.to_string()),
+            order
+                .limit
+                .map_or_else(|| "market".to_owned(), |limit| limit.to_string()),
             order.filled().to_string(),
             order.avg_price().to_string(),
             order.state.to_string(),
-            order.broker_order_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            order
+                .broker_order_id
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             local_time(order.received_at.0),
             order.reason.clone().unwrap_or_default(),
         ]
     });
-    let empty = if args.review { "nothing waits for a person" } else { "no orders" };
+    let empty = if args.review {
+        "nothing waits for a person"
+    } else {
+        "no orders"
+    };
     print_rows(&titles, rows, filter.csv, empty)
 }
 
 pub(super) fn fills(args: &FillsArgs, options: &Options) -> Result<(), Failure> {
     let found = read(&args.filter, options)?;
-    let mut fills: Vec<_> = found.iter().flat_map(|order| order.fills.iter().map(move |fill| (order, fill))).collect();
+    let mut fills: Vec<_> = found
+        .iter()
+        .flat_map(|order| order.fills.iter().map(move |fill| (order, fill)))
+        .collect();
     fills.sort_by_key(|(_, fill)| fill.at);
     if args.filter.json {
         let list: Vec<Value> = fills
@@ -194,7 +216,13 @@ fn print_rows(
     if csv {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let failed = |e: csv::Error| Failure::failed(format!("the CSV cannot be written: {e}"));
-        writer.write_record(titles.iter().map(|(title, _)| title.to_lowercase().replace(' ', "_"))).map_err(failed)?;
+        writer
+            .write_record(
+                titles
+                    .iter()
+                    .map(|(title, _)| title.to_lowercase().replace(' ', "_")),
+            )
+            .map_err(failed)?;
         for row in rows {
             writer.write_record(row).map_err(failed)?;
         }
@@ -230,16 +258,31 @@ fn day_of(date: jiff::civil::Date) -> TradingDate {
     TradingDate(epoch.until(date).map_or(0, |span| i64::from(span.get_days())))
 }
 
-fn resolve(order: String, decision: Decision, yes: bool, json: bool, options: &Options) -> Result<(), Failure> {
+fn resolve(
+    order: String,
+    decision: Decision,
+    yes: bool,
+    json: bool,
+    options: &Options,
+) -> Result<(), Failure> {
     if !yes && !confirmed(&order, &decision)? {
         return Err(Failure::failed("nothing was decided"));
     }
-    carry_out(options, &Command::Resolve { order, accepted_as: decision.0 }, json)
+    carry_out(
+        options,
+        &Command::Resolve {
+            order,
+            accepted_as: decision.0,
+        },
+        json,
+    )
 }
 
 fn confirmed(order: &str, decision: &Decision) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("a decision about money is asked for at a terminal; add --yes to decide without being asked"));
+        return Err(Failure::usage(
+            "a decision about money is asked for at a terminal; add --yes to decide without being asked",
+        ));
     }
     let what = match &decision.0 {
         Some(id) => format!("WAS ACCEPTED by the broker as {id}"),
@@ -248,7 +291,9 @@ fn confirmed(order: &str, decision: &Decision) -> Result<bool, Failure> {
     eprint!("You say that order {order} {what}. Is that so? [yes/no] ");
     std::io::stderr().flush().ok();
     let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|e| Failure::failed(format!("no answer could be read: {e}")))?;
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|e| Failure::failed(format!("no answer could be read: {e}")))?;
     Ok(answer.trim().eq_ignore_ascii_case("yes"))
 }
 

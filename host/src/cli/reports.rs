@@ -13,8 +13,10 @@ use crate::engine::Command;
 use crate::journal::{OutboxReader, ReportRow, ReportState};
 
 #[derive(Debug, Subcommand)]
-#[command(after_help = "Examples:\n  qt-host reports list\n  qt-host reports show 17\n  qt-host reports retry 17 --body fixed.json\n  \
-                        qt-host reports drop 17")]
+#[command(
+    after_help = "Examples:\n  qt-host reports list\n  qt-host reports show 17\n  qt-host reports retry 17 --body fixed.json\n  \
+                        qt-host reports drop 17"
+)]
 pub(super) enum ReportsCommand {
     /// List reports that wait and dead letters.
     List(ListArgs),
@@ -79,12 +81,18 @@ pub(super) fn run(command: ReportsCommand, options: &Options) -> Result<(), Fail
 
 fn reader(options: &Options) -> Result<OutboxReader, Failure> {
     let config = options.load(Purpose::Look)?;
-    Ok(OutboxReader::open(&config.data_dir()?.join(crate::journal::FILE_NAME))?)
+    Ok(OutboxReader::open(
+        &config.data_dir()?.join(crate::journal::FILE_NAME),
+    )?)
 }
 
 fn list(args: &ListArgs, options: &Options) -> Result<(), Failure> {
     use ReportState::{Dead, Delivered, Dropped, Waiting};
-    let states: &[ReportState] = if args.all { &[Waiting, Delivered, Dead, Dropped] } else { &[Waiting, Dead] };
+    let states: &[ReportState] = if args.all {
+        &[Waiting, Delivered, Dead, Dropped]
+    } else {
+        &[Waiting, Dead]
+    };
     let rows = reader(options)?.list(states, args.limit)?;
     if args.json {
         let list: Vec<_> = rows.iter().map(as_json).collect();
@@ -132,15 +140,36 @@ fn show(id: i64, json: bool, options: &Options) -> Result<(), Failure> {
     if let Some(error) = &row.error {
         text.push_str(&format!("Error:  {error}\n"));
     }
-    let body = row.edited.clone().unwrap_or_else(|| String::from_utf8_lossy(&post.body).into_owned());
-    let title = if row.edited.is_some() { "Body (edited)" } else { "Body" };
+    let body = row
+        .edited
+        .clone()
+        .unwrap_or_else(|| String::from_utf8_lossy(&post.body).into_owned());
+    let title = if row.edited.is_some() {
+        "Body (edited)"
+    } else {
+        "Body"
+    };
     text.push_str(&format!("{title}:\n{body}\n"));
     super::print(&text)
 }
 
-fn retry(ids: Vec<i64>, all: bool, body: Option<PathBuf>, json: bool, options: &Options) -> Result<(), Failure> {
+fn retry(
+    ids: Vec<i64>,
+    all: bool,
+    body: Option<PathBuf>,
+    json: bool,
+    options: &Options,
+) -> Result<(), Failure> {
     let reader = reader(options)?;
-    let ids = if all { reader.list(&[ReportState::Dead], usize::MAX >> 1)?.iter().map(|row| row.id).collect() } else { ids };
+    let ids = if all {
+        reader
+            .list(&[ReportState::Dead], usize::MAX >> 1)?
+            .iter()
+            .map(|row| row.id)
+            .collect()
+    } else {
+        ids
+    };
     only_dead(&reader, &ids)?;
     if ids.len() > 1 && body.is_some() {
         return Err(Failure::usage("--body belongs to one report; name one number"));
@@ -154,8 +183,14 @@ fn read_body(path: &PathBuf) -> Result<String, Failure> {
         .map_err(|e| Failure::usage(format!("the body {} cannot be read: {e}", path.display())))?;
     match serde_json::from_str::<serde_json::Value>(&text) {
         Ok(serde_json::Value::Object(_)) => Ok(text),
-        Ok(_) => Err(Failure::usage(format!("the body {} is JSON but no object", path.display()))),
-        Err(e) => Err(Failure::usage(format!("the body {} is not JSON: {e}", path.display()))),
+        Ok(_) => Err(Failure::usage(format!(
+            "the body {} is JSON but no object",
+            path.display()
+        ))),
+        Err(e) => Err(Failure::usage(format!(
+            "the body {} is not JSON: {e}",
+            path.display()
+        ))),
     }
 }
 
@@ -164,14 +199,20 @@ fn only_dead(reader: &OutboxReader, ids: &[i64]) -> Result<(), Failure> {
         let row = find(reader, *id)?;
         if row.state != ReportState::Dead {
             let word = state_word(row.state);
-            return Err(Failure::failed(format!("report {id} is {word}, not a dead letter; `qt-host reports list` shows those")));
+            return Err(Failure::failed(format!(
+                "report {id} is {word}, not a dead letter; `qt-host reports list` shows those"
+            )));
         }
     }
     Ok(())
 }
 
 fn find(reader: &OutboxReader, id: i64) -> Result<ReportRow, Failure> {
-    reader.get(id)?.ok_or_else(|| Failure::failed(format!("there is no report {id}; `qt-host reports list --all` shows all")))
+    reader.get(id)?.ok_or_else(|| {
+        Failure::failed(format!(
+            "there is no report {id}; `qt-host reports list --all` shows all"
+        ))
+    })
 }
 
 const fn state_word(state: ReportState) -> &'static str {

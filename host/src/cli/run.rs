@@ -13,7 +13,8 @@ pub fn run(options: &Options, once: bool) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         tracing::warn!(target: telemetry::QUANT_TRADER, "{warning}");
     }
-    let (asks, end) = system::shutdown().map_err(|error| Failure::failed(format!("cannot watch for Ctrl-C: {error}")))?;
+    let (asks, end) =
+        system::shutdown().map_err(|error| Failure::failed(format!("cannot watch for Ctrl-C: {error}")))?;
     crate::app::run(&config, once, &asks, end).map_err(|error| {
         tracing::error!(target: telemetry::QUANT_TRADER, critical = true, "{error}");
         Failure::from(error)
@@ -23,10 +24,14 @@ pub fn run(options: &Options, once: bool) -> Result<(), Failure> {
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         match error {
-            AppError::Setting(_) | AppError::Backend(_) | AppError::Folder(_) => Self::usage(error.to_string()),
+            AppError::Setting(_) | AppError::Backend(_) | AppError::Folder(_) => {
+                Self::usage(error.to_string())
+            }
             AppError::Plugin(_) => Self::plugin(error.to_string()),
             AppError::Journal(journal) => journal.into(),
-            AppError::Lease(_) | AppError::Open { .. } | AppError::Threads(_) => Self::failed(error.to_string()),
+            AppError::Lease(_) | AppError::Open { .. } | AppError::Threads(_) => {
+                Self::failed(error.to_string())
+            }
         }
     }
 }

@@ -20,12 +20,19 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(columns: &[(&'static str, Align)]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+        }
     }
 
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         // A line break or a control character in a broker's words must not break the table.
-        let clean = |cell: String| cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let clean = |cell: String| {
+            cell.chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .collect()
+        };
         self.rows.push(cells.into_iter().map(clean).collect());
     }
 
@@ -38,9 +45,22 @@ impl Table {
             .columns
             .iter()
             .enumerate()
-            .map(|(i, (title, _))| self.rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.width()).fold(title.width(), usize::max))
+            .map(|(i, (title, _))| {
+                self.rows
+                    .iter()
+                    .filter_map(|row| row.get(i))
+                    .map(|cell| cell.width())
+                    .fold(title.width(), usize::max)
+            })
             .collect();
-        let mut text = self.line(&self.columns.iter().map(|(title, _)| (*title).to_owned()).collect::<Vec<_>>(), &widths);
+        let mut text = self.line(
+            &self
+                .columns
+                .iter()
+                .map(|(title, _)| (*title).to_owned())
+                .collect::<Vec<_>>(),
+            &widths,
+        );
         for row in &self.rows {
             text.push_str(&self.line(row, &widths));
         }
@@ -66,7 +86,12 @@ impl Table {
 pub(super) fn local_time(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms).map_or_else(
         |_| format!("{ms} ms"),
-        |at| jiff::tz::TimeZone::system().to_datetime(at).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        |at| {
+            jiff::tz::TimeZone::system()
+                .to_datetime(at)
+                .strftime("%Y-%m-%d %H:%M:%S")
+                .to_string()
+        },
     )
 }
 

@@ -228,5 +228,4 @@ impl Config {
     pub fn shown(&self) -> Value {
         show::shown(self)
     }
-
 }

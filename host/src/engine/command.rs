@@ -61,20 +61,42 @@ impl Reply {
     }
 
     pub(crate) fn refused(text: impl Into<String>) -> Self {
-        Self { done: false, text: text.into() }
+        Self {
+            done: false,
+            text: text.into(),
+        }
     }
 }
 
 /// The facts that a command amounts to, and the answer to give once they are durable.
-pub(super) fn facts_of(trader: &Trader, command: &Command, batch: &mut Batch) -> Result<(Vec<Event>, Reply), Reply> {
+pub(super) fn facts_of(
+    trader: &Trader,
+    command: &Command,
+    batch: &mut Batch,
+) -> Result<(Vec<Event>, Reply), Reply> {
     match command {
         Command::Halt { reason, cancel_open } => {
-            let mut facts = vec![Event::Halted { reason: reason.clone() }];
-            let open = if *cancel_open { cancels(trader, "halt") } else { Vec::new() };
+            let mut facts = vec![Event::Halted {
+                reason: reason.clone(),
+            }];
+            let open = if *cancel_open {
+                cancels(trader, "halt")
+            } else {
+                Vec::new()
+            };
             let count = open.len();
             facts.extend(open);
-            let tail = if *cancel_open { format!("; {count} open orders are being cancelled") } else { String::new() };
-            Ok((facts, Reply::done(format!("trading is halted ({reason}): no new orders until `qt-host resume`{tail}"))))
+            let tail = if *cancel_open {
+                format!("; {count} open orders are being cancelled")
+            } else {
+                String::new()
+            };
+            Ok((
+                facts,
+                Reply::done(format!(
+                    "trading is halted ({reason}): no new orders until `qt-host resume`{tail}"
+                )),
+            ))
         }
         Command::Resume => match trader.halted() {
             None => Err(Reply::done("trading was not halted".into())),
@@ -86,10 +108,22 @@ pub(super) fn facts_of(trader: &Trader, command: &Command, batch: &mut Batch) ->
         Command::Cancel { order } => {
             let order = find(trader, order)?;
             if order.state.is_ended() {
-                return Err(Reply::refused(format!("order {} is {} already", order.id, order.state)));
+                return Err(Reply::refused(format!(
+                    "order {} is {} already",
+                    order.id, order.state
+                )));
             }
-            let text = format!("order {} ({}) is being cancelled; `qt-host orders` shows when the broker confirms", order.id, order.state);
-            Ok((vec![Event::CancelWanted { id: order.id, by: "a person".into() }], Reply::done(text)))
+            let text = format!(
+                "order {} ({}) is being cancelled; `qt-host orders` shows when the broker confirms",
+                order.id, order.state
+            );
+            Ok((
+                vec![Event::CancelWanted {
+                    id: order.id,
+                    by: "a person".into(),
+                }],
+                Reply::done(text),
+            ))
         }
         Command::CancelAll => {
             let facts = cancels(trader, "a person");
@@ -99,11 +133,17 @@ pub(super) fn facts_of(trader: &Trader, command: &Command, batch: &mut Batch) ->
         Command::Resolve { order, accepted_as } => resolve(trader, order, accepted_as.as_deref()),
         Command::RetryReports { ids, body } => {
             batch.retried.extend(ids.iter().map(|id| (*id, body.clone())));
-            Ok((Vec::new(), Reply::done(format!("{} reports go out again", ids.len()))))
+            Ok((
+                Vec::new(),
+                Reply::done(format!("{} reports go out again", ids.len())),
+            ))
         }
         Command::DropReports { ids } => {
             batch.dropped.extend(ids);
-            Ok((Vec::new(), Reply::done(format!("{} reports are given up", ids.len()))))
+            Ok((
+                Vec::new(),
+                Reply::done(format!("{} reports are given up", ids.len())),
+            ))
         }
     }
 }
@@ -111,21 +151,37 @@ pub(super) fn facts_of(trader: &Trader, command: &Command, batch: &mut Batch) ->
 fn resolve(trader: &Trader, name: &str, accepted_as: Option<&str>) -> Result<(Vec<Event>, Reply), Reply> {
     let order = find(trader, name)?;
     if order.state != qt_core::OrderState::Review {
-        let text = format!("order {} is {}, not REVIEW: there is nothing for a person to decide", order.id, order.state);
+        let text = format!(
+            "order {} is {}, not REVIEW: there is nothing for a person to decide",
+            order.id, order.state
+        );
         return Err(Reply::refused(text));
     }
     if let Some(other) = accepted_as.and_then(|id| trader.order_of_broker(&BrokerOrderId(id.to_owned())))
         && other.id != order.id
     {
-        return Err(Reply::refused(format!("the broker's order {} belongs to order {}", accepted_as.unwrap_or(""), other.id)));
+        return Err(Reply::refused(format!(
+            "the broker's order {} belongs to order {}",
+            accepted_as.unwrap_or(""),
+            other.id
+        )));
     }
     let what = accepted_as.map_or_else(|| "never accepted".to_owned(), |id| format!("accepted as {id}"));
-    let event = Event::Decided { id: order.id, accepted_as: accepted_as.map(|id| BrokerOrderId(id.to_owned())) };
+    let event = Event::Decided {
+        id: order.id,
+        accepted_as: accepted_as.map(|id| BrokerOrderId(id.to_owned())),
+    };
     Ok((vec![event], Reply::done(format!("order {} is {what}", order.id))))
 }
 
 fn cancels(trader: &Trader, by: &str) -> Vec<Event> {
-    trader.live_orders().map(|order| Event::CancelWanted { id: order.id, by: by.to_owned() }).collect()
+    trader
+        .live_orders()
+        .map(|order| Event::CancelWanted {
+            id: order.id,
+            by: by.to_owned(),
+        })
+        .collect()
 }
 
 /// The order of this name: ours, the signal's or the broker's.
@@ -135,5 +191,9 @@ pub(crate) fn find<'a>(trader: &'a Trader, name: &str) -> Result<&'a Order, Repl
         .and_then(|id| trader.order(id))
         .or_else(|| trader.order_of_signal(&SignalId(name.to_owned())))
         .or_else(|| trader.order_of_broker(&BrokerOrderId(name.to_owned())))
-        .ok_or_else(|| Reply::refused(format!("no order `{name}` is open or of today; `qt-host orders` lists them")))
+        .ok_or_else(|| {
+            Reply::refused(format!(
+                "no order `{name}` is open or of today; `qt-host orders` lists them"
+            ))
+        })
 }

@@ -62,7 +62,12 @@ impl Engine {
 
     /// Lets every effect go: their causes are durable.
     pub(super) fn dispatch(&mut self) {
-        let Held { effects, signal_replies, command_replies, .. } = &mut self.held;
+        let Held {
+            effects,
+            signal_replies,
+            command_replies,
+            ..
+        } = &mut self.held;
         let mut asked = false;
         for effect in effects.drain(..) {
             match effect {
@@ -94,12 +99,17 @@ impl Engine {
     /// will have moved. Each is given back as never sent.
     fn commit_failed(&mut self, now: UtcMillis, e: &crate::journal::JournalError) {
         if !self.held.failing {
-            error!(critical = true, "{e}. No new orders until it can be written again; cancels and reports still go");
+            error!(
+                critical = true,
+                "{e}. No new orders until it can be written again; cancels and reports still go"
+            );
         }
         self.held.failing = true;
         self.held.retry_at_ms = now.0.saturating_add(JOURNAL_RETRY_MS);
         let effects = std::mem::take(&mut self.held.effects);
-        let (withheld, kept): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| matches!(effect, Effect::Submit(_)));
+        let (withheld, kept): (Vec<_>, Vec<_>) = effects
+            .into_iter()
+            .partition(|effect| matches!(effect, Effect::Submit(_)));
         self.held.effects = kept;
         for effect in withheld {
             if let Effect::Submit(order) = effect {
@@ -120,7 +130,9 @@ impl Engine {
         let effects = std::mem::take(&mut self.held.effects);
         for effect in effects {
             match effect {
-                Effect::Cancel { id, broker_order_id } => self.to_broker.send(ToBroker::Cancel { id, broker_order_id }),
+                Effect::Cancel { id, broker_order_id } => {
+                    self.to_broker.send(ToBroker::Cancel { id, broker_order_id })
+                }
                 Effect::Alarm(alarm) => error!(critical = true, code = alarm.code, "{}", alarm.text),
                 Effect::Ask => self.to_broker.send(ToBroker::Ask),
                 other => self.held.effects.push(other),

@@ -139,7 +139,9 @@ impl Engine {
         let digest = self.trader.digest();
         self.journal.commit(now, &self.held.batch, digest)?;
         self.journal.checkpoint(&mut self.trader)?;
-        self.outbox.depth.store(self.journal.waiting_reports()?, Ordering::Relaxed);
+        self.outbox
+            .depth
+            .store(self.journal.waiting_reports()?, Ordering::Relaxed);
         self.held.batch = Batch::default();
         self.dispatch();
         Ok(())
@@ -194,7 +196,11 @@ impl Engine {
 
     fn take(&mut self, now: UtcMillis, input: Input) {
         match input {
-            Input::Signals { mut taken, mut invalid, done } => {
+            Input::Signals {
+                mut taken,
+                mut invalid,
+                done,
+            } => {
                 if self.held.failing || self.stop_by_ms.is_some() {
                     // They stay with the backend until intent can be made durable again.
                     done.send(0).ok();
@@ -223,14 +229,21 @@ impl Engine {
                 }
             }
             Input::Snapshot(Err(reason)) => {
-                warn!("the broker's lists could not be read ({reason}); nothing is concluded from that, they are asked for again");
+                warn!(
+                    "the broker's lists could not be read ({reason}); nothing is concluded from that, they are asked for again"
+                );
             }
             Input::Posted(ids) => self.held.batch.posted.extend(ids),
             Input::DeadLetter { id, error } => {
-                error!(critical = true, "the backend refuses report {id}: {error}; see `qt-host reports show {id}`");
+                error!(
+                    critical = true,
+                    "the backend refuses report {id}: {error}; see `qt-host reports show {id}`"
+                );
                 self.held.batch.dead.push((id, error));
             }
-            Input::TokenRefused(true) => warn!("no signals are taken until the backend accepts the token again; orders and reports are kept"),
+            Input::TokenRefused(true) => warn!(
+                "no signals are taken until the backend accepts the token again; orders and reports are kept"
+            ),
             Input::TokenRefused(false) => info!("the backend accepts the token again"),
             Input::Command { command, reply } => {
                 let answer = self.take_command(now, &command);
@@ -279,7 +292,10 @@ impl Engine {
 
     fn may_stop(&self) -> bool {
         let Some(by) = self.stop_by_ms else { return false };
-        let calls_under_way = self.trader.live_orders().any(|order| order.state == qt_core::OrderState::Submitting);
+        let calls_under_way = self
+            .trader
+            .live_orders()
+            .any(|order| order.state == qt_core::OrderState::Submitting);
         !calls_under_way || self.now().0 >= by
     }
 

@@ -25,12 +25,19 @@ impl Journal {
     /// # Errors
     ///
     /// [`JournalError`], and then nothing was moved.
-    pub(crate) fn archive(&mut self, to: &Path, before_ms: i64, before_day: i64) -> Result<Archived, JournalError> {
+    pub(crate) fn archive(
+        &mut self,
+        to: &Path,
+        before_ms: i64,
+        before_day: i64,
+    ) -> Result<Archived, JournalError> {
         let at = |source| JournalError::sql(to, source);
         self.attach(to).map_err(at)?;
         let moved = self.move_rows(before_ms, before_day);
         // Detached either way, so that the journal can go on.
-        self.connection().execute("DETACH DATABASE archive", []).map_err(at)?;
+        self.connection()
+            .execute("DETACH DATABASE archive", [])
+            .map_err(at)?;
         let moved = moved.map_err(at)?;
         self.connection().execute_batch("VACUUM").map_err(at)?;
         Ok(moved)
@@ -50,9 +57,18 @@ impl Journal {
         let covered = self.checkpoint_seq();
         let tx = self.connection_mut().transaction()?;
         let commits = "seq < ?1 AND at_ms < ?2";
-        tx.execute(&format!("INSERT INTO archive.commits SELECT * FROM main.commits WHERE {commits}"), params![covered, before_ms])?;
-        let commits = tx.execute(&format!("DELETE FROM main.commits WHERE {commits}"), params![covered, before_ms])?;
-        tx.execute("INSERT INTO archive.orders SELECT * FROM main.orders WHERE ended_day < ?1", [before_day])?;
+        tx.execute(
+            &format!("INSERT INTO archive.commits SELECT * FROM main.commits WHERE {commits}"),
+            params![covered, before_ms],
+        )?;
+        let commits = tx.execute(
+            &format!("DELETE FROM main.commits WHERE {commits}"),
+            params![covered, before_ms],
+        )?;
+        tx.execute(
+            "INSERT INTO archive.orders SELECT * FROM main.orders WHERE ended_day < ?1",
+            [before_day],
+        )?;
         tx.execute(
             "INSERT OR REPLACE INTO main.settled SELECT signal, max(retry_count), max(reopens) FROM main.orders
              WHERE ended_day < ?1 GROUP BY signal",
@@ -60,9 +76,16 @@ impl Journal {
         )?;
         let orders = tx.execute("DELETE FROM main.orders WHERE ended_day < ?1", [before_day])?;
         let done = "state IN (1, 3) AND done_ms < ?1";
-        tx.execute(&format!("INSERT INTO archive.outbox SELECT * FROM main.outbox WHERE {done}"), [before_ms])?;
+        tx.execute(
+            &format!("INSERT INTO archive.outbox SELECT * FROM main.outbox WHERE {done}"),
+            [before_ms],
+        )?;
         let reports = tx.execute(&format!("DELETE FROM main.outbox WHERE {done}"), [before_ms])?;
         tx.commit()?;
-        Ok(Archived { commits, orders, reports })
+        Ok(Archived {
+            commits,
+            orders,
+            reports,
+        })
     }
 }

@@ -51,7 +51,9 @@ pub(super) fn load_from(conn: &Connection, path: &Path) -> Result<Loaded, Journa
 
 fn read_mark(conn: &Connection, path: &Path) -> Result<Option<Mark>, JournalError> {
     let damaged = |what: &str| JournalError::damaged(path, format!("the checkpoint's mark {what}"));
-    let text: String = match conn.query_row("SELECT value FROM meta WHERE key = 'checkpoint'", [], |row| row.get(0)) {
+    let text: String = match conn.query_row("SELECT value FROM meta WHERE key = 'checkpoint'", [], |row| {
+        row.get(0)
+    }) {
         Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(None),
         other => other.map_err(|source| JournalError::sql(path, source))?,
     };
@@ -60,10 +62,18 @@ fn read_mark(conn: &Connection, path: &Path) -> Result<Option<Mark>, JournalErro
         return Err(damaged("does not fit its check sum"));
     }
     let value: serde_json::Value = serde_json::from_str(mark).map_err(|_| damaged("is not JSON"))?;
-    let text = |key: &str| value.get(key).and_then(serde_json::Value::as_str).ok_or_else(|| damaged("lacks a part"));
+    let text = |key: &str| {
+        value
+            .get(key)
+            .and_then(serde_json::Value::as_str)
+            .ok_or_else(|| damaged("lacks a part"))
+    };
     let frame = serde_json::from_str(text("frame")?).map_err(|e| damaged(&format!("cannot be read: {e}")))?;
     let digest = text("digest")?.parse().map_err(|_| damaged("has no digest"))?;
-    let seq = value.get("seq").and_then(serde_json::Value::as_i64).ok_or_else(|| damaged("has no number"))?;
+    let seq = value
+        .get("seq")
+        .and_then(serde_json::Value::as_i64)
+        .ok_or_else(|| damaged("has no number"))?;
     Ok(Some(Mark { seq, digest, frame }))
 }
 
@@ -71,29 +81,45 @@ fn read_checkpoint(conn: &Connection, path: &Path, mark: &Mark) -> Result<Trader
     let at = |source| JournalError::sql(path, source);
     let today = mark.frame.now().trading_date().0;
     let mut orders: Vec<Order> = Vec::new();
-    let mut query =
-        conn.prepare("SELECT id, body, hash FROM orders WHERE ended_day IS NULL OR ended_day >= ?1").map_err(at)?;
+    let mut query = conn
+        .prepare("SELECT id, body, hash FROM orders WHERE ended_day IS NULL OR ended_day >= ?1")
+        .map_err(at)?;
     let mut rows = query.query([today]).map_err(at)?;
     while let Some(row) = rows.next().map_err(at)? {
         let id: String = row.get(0).map_err(at)?;
-        let body: String = row.get(1).map_err(|_| JournalError::damaged(path, format!("order {id} cannot be read")))?;
+        let body: String = row
+            .get(1)
+            .map_err(|_| JournalError::damaged(path, format!("order {id} cannot be read")))?;
         if check_of(&body) != row.get::<_, i64>(2).map_err(at)? {
-            return Err(JournalError::damaged(path, format!("order {id} does not fit its check sum")));
+            return Err(JournalError::damaged(
+                path,
+                format!("order {id} does not fit its check sum"),
+            ));
         }
-        let order = serde_json::from_str(&body).map_err(|e| JournalError::damaged(path, format!("order {id}: {e}")))?;
+        let order = serde_json::from_str(&body)
+            .map_err(|e| JournalError::damaged(path, format!("order {id}: {e}")))?;
         orders.push(order);
     }
     let mut query =
         conn.prepare("SELECT signal, retry_count, reopens FROM orders WHERE ended_day < ?1 UNION ALL SELECT * FROM settled").map_err(at)?;
     let settled: Vec<(SignalId, Settled)> = query
         .query_map([today], |row| {
-            Ok((SignalId(row.get(0)?), Settled { retry_count: row.get(1)?, reopens: row.get(2)? }))
+            Ok((
+                SignalId(row.get(0)?),
+                Settled {
+                    retry_count: row.get(1)?,
+                    reopens: row.get(2)?,
+                },
+            ))
         })
         .and_then(Iterator::collect)
         .map_err(at)?;
     let mut trader = Trader::restore(mark.frame.clone(), orders, settled);
     if trader.digest() != mark.digest {
-        return Err(JournalError::damaged(path, "the checkpoint's orders do not give the checkpoint's digest"));
+        return Err(JournalError::damaged(
+            path,
+            "the checkpoint's orders do not give the checkpoint's digest",
+        ));
     }
     Ok(trader)
 }
@@ -105,7 +131,14 @@ fn replay(conn: &Connection, path: &Path, mut trader: Trader, from: i64) -> Resu
         .prepare("SELECT seq, at_ms, facts, digest, link FROM commits WHERE seq >= ?1 ORDER BY seq")
         .map_err(at)?;
     let mut rows = query.query([from]).map_err(at)?;
-    let mut loaded = Loaded { trader: Trader::new(), seq: from, link: 0, replayed: 0, last_at: None, checkpoint_seq: from };
+    let mut loaded = Loaded {
+        trader: Trader::new(),
+        seq: from,
+        link: 0,
+        replayed: 0,
+        last_at: None,
+        checkpoint_seq: from,
+    };
     let mut last_digest = None;
     while let Some(row) = rows.next().map_err(at)? {
         let commit = Commit::read(row, path)?;
@@ -117,9 +150,9 @@ fn replay(conn: &Connection, path: &Path, mut trader: Trader, from: i64) -> Resu
         }
         commit.hold_to(loaded.seq, loaded.link, path)?;
         for fact in commit.facts(path)? {
-            trader
-                .handle(fact.at, &fact.event)
-                .map_err(|e| JournalError::damaged(path, format!("commit {} does not replay: {e}", commit.seq)))?;
+            trader.handle(fact.at, &fact.event).map_err(|e| {
+                JournalError::damaged(path, format!("commit {} does not replay: {e}", commit.seq))
+            })?;
             loaded.replayed += 1;
         }
         loaded.seq = commit.seq;
@@ -127,7 +160,10 @@ fn replay(conn: &Connection, path: &Path, mut trader: Trader, from: i64) -> Resu
         last_digest = Some(commit.digest);
     }
     if last_digest.is_some_and(|digest| digest != trader.digest().cast_signed()) {
-        let what = format!("replaying up to commit {} gives another state than the one that was", loaded.seq);
+        let what = format!(
+            "replaying up to commit {} gives another state than the one that was",
+            loaded.seq
+        );
         return Err(JournalError::damaged(path, what));
     }
     loaded.trader = trader;
@@ -146,7 +182,9 @@ pub(super) struct Commit {
 impl Commit {
     pub(super) fn read(row: &rusqlite::Row<'_>, path: &Path) -> Result<Self, JournalError> {
         let seq: i64 = row.get(0).map_err(|source| JournalError::sql(path, source))?;
-        let field = |source: rusqlite::Error| JournalError::damaged(path, format!("commit {seq} cannot be read: {source}"));
+        let field = |source: rusqlite::Error| {
+            JournalError::damaged(path, format!("commit {seq} cannot be read: {source}"))
+        };
         Ok(Self {
             seq,
             at_ms: row.get(1).map_err(field)?,
@@ -163,7 +201,10 @@ impl Commit {
             return Err(JournalError::damaged(path, what));
         }
         if link(before, self.seq, &self.text, self.digest) != self.link {
-            return Err(JournalError::damaged(path, format!("commit {} does not fit its link", self.seq)));
+            return Err(JournalError::damaged(
+                path,
+                format!("commit {} does not fit its link", self.seq),
+            ));
         }
         Ok(())
     }
@@ -180,12 +221,14 @@ pub(crate) fn orders_since(path: &Path, since: TradingDate) -> Result<Vec<Order>
     let at = |source| JournalError::sql(path, source);
     let trader = load_from(&conn, path)?.trader;
     let mut found: Vec<Order> = trader.orders().cloned().collect();
-    let mut query = conn.prepare("SELECT id, body FROM orders WHERE day >= ?1 AND ended_day IS NOT NULL").map_err(at)?;
+    let mut query = conn
+        .prepare("SELECT id, body FROM orders WHERE day >= ?1 AND ended_day IS NOT NULL")
+        .map_err(at)?;
     let mut rows = query.query([since.0]).map_err(at)?;
     while let Some(row) = rows.next().map_err(at)? {
         let (id, body): (String, String) = (row.get(0).map_err(at)?, row.get(1).map_err(at)?);
-        let order: Order =
-            serde_json::from_str(&body).map_err(|e| JournalError::damaged(path, format!("order {id}: {e}")))?;
+        let order: Order = serde_json::from_str(&body)
+            .map_err(|e| JournalError::damaged(path, format!("order {id}: {e}")))?;
         // What is in memory is newer than the checkpoint.
         if trader.order(order.id).is_none() {
             found.push(order);

@@ -68,7 +68,9 @@ pub(crate) enum JournalError {
         path: PathBuf,
     },
     /// Made by a newer program.
-    #[error("the journal {path} has format {found}, and this program knows formats up to {known}; use the newer program")]
+    #[error(
+        "the journal {path} has format {found}, and this program knows formats up to {known}; use the newer program"
+    )]
     TooNew {
         /// The file.
         path: PathBuf,
@@ -92,7 +94,10 @@ impl JournalError {
     }
 
     fn damaged(path: &Path, what: impl Into<String>) -> Self {
-        Self::Damaged { path: path.to_owned(), what: what.into() }
+        Self::Damaged {
+            path: path.to_owned(),
+            what: what.into(),
+        }
     }
 
     /// Tells damage that SQLite itself found from a file that is out of reach.
@@ -100,7 +105,10 @@ impl JournalError {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         match source.sqlite_error_code() {
             Some(DatabaseCorrupt | NotADatabase) => Self::damaged(path, source.to_string()),
-            _ => Self::Sql { path: path.to_owned(), source },
+            _ => Self::Sql {
+                path: path.to_owned(),
+                source,
+            },
         }
     }
 }

@@ -64,7 +64,10 @@ pub(crate) struct OutboxReader {
 impl OutboxReader {
     /// Opens the journal at `path` to read from.
     pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
-        Ok(Self { conn: schema::open_to_read(path)?, path: path.to_owned() })
+        Ok(Self {
+            conn: schema::open_to_read(path)?,
+            path: path.to_owned(),
+        })
     }
 
     /// Up to `limit` waiting reports with an id above `after`, by id.
@@ -109,7 +112,8 @@ impl OutboxReader {
 
     fn rows(&self, filter: &str, params: &[&dyn rusqlite::ToSql]) -> Result<Vec<ReportRow>, JournalError> {
         let at = |source| JournalError::sql(&self.path, source);
-        let sql = format!("SELECT id, state, body, edited, error, made_ms, done_ms FROM outbox WHERE {filter}");
+        let sql =
+            format!("SELECT id, state, body, edited, error, made_ms, done_ms FROM outbox WHERE {filter}");
         let mut query = self.conn.prepare(&sql).map_err(at)?;
         let mut rows = query.query(params).map_err(at)?;
         let mut reports = Vec::new();
@@ -130,7 +134,8 @@ impl OutboxReader {
     }
 
     fn parse(&self, id: i64, body: &str) -> Result<Report, JournalError> {
-        serde_json::from_str(body).map_err(|e| JournalError::damaged(&self.path, format!("report {id} cannot be read: {e}")))
+        serde_json::from_str(body)
+            .map_err(|e| JournalError::damaged(&self.path, format!("report {id} cannot be read: {e}")))
     }
 }
 

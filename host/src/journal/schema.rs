@@ -40,18 +40,32 @@ CREATE INDEX IF NOT EXISTS outbox_dead ON outbox (id) WHERE state = 2;
 pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     let at = |source| JournalError::sql(path, source);
     let in_memory = is_memory(path);
-    let conn = if in_memory { Connection::open_with_flags(path, memory_flags()) } else { Connection::open(path) }.map_err(at)?;
+    let conn = if in_memory {
+        Connection::open_with_flags(path, memory_flags())
+    } else {
+        Connection::open(path)
+    }
+    .map_err(at)?;
     conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(at)?;
     if !in_memory {
         conn.pragma_update(None, "journal_mode", "WAL").map_err(at)?;
         conn.pragma_update(None, "synchronous", "FULL").map_err(at)?;
     }
-    let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(at)?;
+    let found: i64 = conn
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(at)?;
     if found > FORMAT {
-        return Err(JournalError::TooNew { path: path.to_owned(), found, known: FORMAT });
+        return Err(JournalError::TooNew {
+            path: path.to_owned(),
+            found,
+            known: FORMAT,
+        });
     }
     if found < FORMAT {
-        conn.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")).map_err(at)?;
+        conn.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"
+        ))
+        .map_err(at)?;
     }
     Ok(conn)
 }
@@ -63,17 +77,27 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, JournalError> {
         return Connection::open_with_flags(path, memory_flags()).map_err(at);
     }
     if !path.exists() {
-        return Err(JournalError::Absent { path: path.to_owned() });
+        return Err(JournalError::Absent {
+            path: path.to_owned(),
+        });
     }
     // Not SQLITE_OPEN_READ_ONLY: a reader of a WAL file needs to write its shared index.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(at)?;
     conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(at)?;
     conn.pragma_update(None, "query_only", true).map_err(at)?;
-    let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(at)?;
+    let found: i64 = conn
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(at)?;
     match found {
-        0 => Err(JournalError::Absent { path: path.to_owned() }),
-        found if found > FORMAT => Err(JournalError::TooNew { path: path.to_owned(), found, known: FORMAT }),
+        0 => Err(JournalError::Absent {
+            path: path.to_owned(),
+        }),
+        found if found > FORMAT => Err(JournalError::TooNew {
+            path: path.to_owned(),
+            found,
+            known: FORMAT,
+        }),
         _ => Ok(conn),
     }
 }

@@ -29,18 +29,31 @@ pub(crate) struct Verification {
 pub(crate) fn verify(path: &Path) -> Result<Verification, JournalError> {
     let conn = open_read_only(path)?;
     let at = |source| JournalError::sql(path, source);
-    let said: String = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(at)?;
+    let said: String = conn
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .map_err(at)?;
     if said != "ok" {
         return Err(JournalError::damaged(path, said));
     }
-    let mut found = Verification { commits: 0, facts: 0, orders: 0, reports: 0, digests_compared: 0 };
+    let mut found = Verification {
+        commits: 0,
+        facts: 0,
+        orders: 0,
+        reports: 0,
+        digests_compared: 0,
+    };
     verify_commits(&conn, path, &mut found)?;
     let mut query = conn.prepare("SELECT id, body, hash FROM orders").map_err(at)?;
     let mut rows = query.query([]).map_err(at)?;
     while let Some(row) = rows.next().map_err(at)? {
         let (id, body): (String, String) = (row.get(0).map_err(at)?, row.get(1).map_err(at)?);
-        if check_of(&body) != row.get::<_, i64>(2).map_err(at)? || serde_json::from_str::<Order>(&body).is_err() {
-            return Err(JournalError::damaged(path, format!("order {id} does not fit its check sum")));
+        if check_of(&body) != row.get::<_, i64>(2).map_err(at)?
+            || serde_json::from_str::<Order>(&body).is_err()
+        {
+            return Err(JournalError::damaged(
+                path,
+                format!("order {id} does not fit its check sum"),
+            ));
         }
         found.orders += 1;
     }
@@ -57,10 +70,16 @@ pub(crate) fn verify(path: &Path) -> Result<Verification, JournalError> {
     Ok(found)
 }
 
-fn verify_commits(conn: &rusqlite::Connection, path: &Path, found: &mut Verification) -> Result<(), JournalError> {
+fn verify_commits(
+    conn: &rusqlite::Connection,
+    path: &Path,
+    found: &mut Verification,
+) -> Result<(), JournalError> {
     let at = |source| JournalError::sql(path, source);
     let mut trader = Trader::new();
-    let mut query = conn.prepare("SELECT seq, at_ms, facts, digest, link FROM commits ORDER BY seq").map_err(at)?;
+    let mut query = conn
+        .prepare("SELECT seq, at_ms, facts, digest, link FROM commits ORDER BY seq")
+        .map_err(at)?;
     let mut rows = query.query([]).map_err(at)?;
     let mut before: Option<(i64, i64)> = None;
     let mut whole = true;
@@ -80,12 +99,15 @@ fn verify_commits(conn: &rusqlite::Connection, path: &Path, found: &mut Verifica
             continue;
         }
         for fact in &facts {
-            trader
-                .handle(fact.at, &fact.event)
-                .map_err(|e| JournalError::damaged(path, format!("commit {} does not replay: {e}", commit.seq)))?;
+            trader.handle(fact.at, &fact.event).map_err(|e| {
+                JournalError::damaged(path, format!("commit {} does not replay: {e}", commit.seq))
+            })?;
         }
         if trader.digest().cast_signed() != commit.digest {
-            let what = format!("replaying up to commit {} gives another state than the one that was", commit.seq);
+            let what = format!(
+                "replaying up to commit {} gives another state than the one that was",
+                commit.seq
+            );
             return Err(JournalError::damaged(path, what));
         }
         // Copies of changed orders are for a checkpoint, and none is written here.
@@ -99,7 +121,9 @@ fn verify_commits(conn: &rusqlite::Connection, path: &Path, found: &mut Verifica
 pub(crate) fn facts_of(path: &Path, names: &[String]) -> Result<Vec<(i64, Fact)>, JournalError> {
     let conn = open_read_only(path)?;
     let at = |source| JournalError::sql(path, source);
-    let mut query = conn.prepare("SELECT seq, at_ms, facts, digest, link FROM commits ORDER BY seq").map_err(at)?;
+    let mut query = conn
+        .prepare("SELECT seq, at_ms, facts, digest, link FROM commits ORDER BY seq")
+        .map_err(at)?;
     let mut rows = query.query([]).map_err(at)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(at)? {
@@ -120,15 +144,24 @@ pub(crate) fn facts_of(path: &Path, names: &[String]) -> Result<Vec<(i64, Fact)>
 fn about(fact: Fact, names: &[String]) -> Option<Fact> {
     let Fact { at, event } = fact;
     if let Event::Signals { taken, invalid } = event {
-        let taken: Vec<_> = taken.into_iter().filter(|signal| names.contains(&signal.id.0)).collect();
-        let invalid: Vec<_> =
-            invalid.into_iter().filter(|signal| signal.id.as_ref().is_some_and(|id| names.contains(&id.0))).collect();
+        let taken: Vec<_> = taken
+            .into_iter()
+            .filter(|signal| names.contains(&signal.id.0))
+            .collect();
+        let invalid: Vec<_> = invalid
+            .into_iter()
+            .filter(|signal| signal.id.as_ref().is_some_and(|id| names.contains(&id.0)))
+            .collect();
         let event = Event::Signals { taken, invalid };
-        let empty = matches!(&event, Event::Signals { taken, invalid } if taken.is_empty() && invalid.is_empty());
+        let empty =
+            matches!(&event, Event::Signals { taken, invalid } if taken.is_empty() && invalid.is_empty());
         return (!empty).then_some(Fact { at, event });
     }
     let text = serde_json::to_string(&event).unwrap_or_default();
-    names.iter().any(|name| text.contains(&format!("\"{name}\""))).then_some(Fact { at, event })
+    names
+        .iter()
+        .any(|name| text.contains(&format!("\"{name}\"")))
+        .then_some(Fact { at, event })
 }
 
 /// Writes every row that can still be read, a JSON line each, and gives how many: first a line
@@ -151,7 +184,8 @@ pub(crate) fn export(path: &Path, out: &mut dyn Write) -> Result<(u64, Vec<Strin
         put(head)?;
         for (kind, sql) in tables {
             if let Err(e) = each_row(&conn, sql, &mut |key, body| {
-                let value = serde_json::from_str::<serde_json::Value>(&body).unwrap_or(serde_json::Value::String(body));
+                let value = serde_json::from_str::<serde_json::Value>(&body)
+                    .unwrap_or(serde_json::Value::String(body));
                 put(serde_json::json!({ "kind": kind, "id": key, "body": value }))
             }) {
                 lost.push(format!("{kind}s: {e}"));

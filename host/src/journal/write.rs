@@ -61,15 +61,30 @@ impl Journal {
         let conn = schema::open(path)?;
         let at = |source| JournalError::sql(path, source);
         if let Some(account_key) = account_key {
-            conn.execute("INSERT OR IGNORE INTO meta VALUES ('account_key', ?1)", [account_key]).map_err(at)?;
-            let owner: String =
-                conn.query_row("SELECT value FROM meta WHERE key = 'account_key'", [], |row| row.get(0)).map_err(at)?;
+            conn.execute(
+                "INSERT OR IGNORE INTO meta VALUES ('account_key', ?1)",
+                [account_key],
+            )
+            .map_err(at)?;
+            let owner: String = conn
+                .query_row("SELECT value FROM meta WHERE key = 'account_key'", [], |row| {
+                    row.get(0)
+                })
+                .map_err(at)?;
             if owner != account_key {
-                return Err(JournalError::OtherAccount { path: path.to_owned() });
+                return Err(JournalError::OtherAccount {
+                    path: path.to_owned(),
+                });
             }
         }
         let loaded = load_from(&conn, path)?;
-        let journal = Self { conn, path: path.to_owned(), seq: loaded.seq, link: loaded.link, checkpoint_seq: loaded.checkpoint_seq };
+        let journal = Self {
+            conn,
+            path: path.to_owned(),
+            seq: loaded.seq,
+            link: loaded.link,
+            checkpoint_seq: loaded.checkpoint_seq,
+        };
         Ok((journal, loaded))
     }
 
@@ -84,12 +99,17 @@ impl Journal {
             rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
         )));
         let seq = self.seq + 1;
-        let facts = serde_json::to_string(&batch.facts).map_err(|e| JournalError::damaged(&self.path, e.to_string()))?;
+        let facts = serde_json::to_string(&batch.facts)
+            .map_err(|e| JournalError::damaged(&self.path, e.to_string()))?;
         let digest = digest.cast_signed();
         let next = link(self.link, seq, &facts, digest);
         let has_facts = !batch.facts.is_empty();
-        self.write(now, batch, has_facts.then_some((seq, facts.as_str(), digest, next)))
-            .map_err(|source| JournalError::sql(&self.path, source))?;
+        self.write(
+            now,
+            batch,
+            has_facts.then_some((seq, facts.as_str(), digest, next)),
+        )
+        .map_err(|source| JournalError::sql(&self.path, source))?;
         if has_facts {
             self.seq = seq;
             self.link = next;
@@ -97,18 +117,27 @@ impl Journal {
         Ok(())
     }
 
-    fn write(&mut self, now: UtcMillis, batch: &Batch, row: Option<(i64, &str, i64, i64)>) -> rusqlite::Result<()> {
+    fn write(
+        &mut self,
+        now: UtcMillis,
+        batch: &Batch,
+        row: Option<(i64, &str, i64, i64)>,
+    ) -> rusqlite::Result<()> {
         let made_by = row.map_or(self.seq, |(seq, ..)| seq);
-        let tx = self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let tx = self
+            .conn
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         if let Some((seq, facts, digest, link)) = row {
             let mut insert = tx.prepare_cached("INSERT INTO commits VALUES (?1, ?2, ?3, ?4, ?5)")?;
             insert.execute(params![seq, now.0, facts, digest, link])?;
         }
         if !batch.reports.is_empty() {
-            let mut insert =
-                tx.prepare_cached("INSERT INTO outbox (seq, order_id, body, made_ms) VALUES (?1, ?2, ?3, ?4)")?;
+            let mut insert = tx.prepare_cached(
+                "INSERT INTO outbox (seq, order_id, body, made_ms) VALUES (?1, ?2, ?3, ?4)",
+            )?;
             for report in &batch.reports {
-                let body = serde_json::to_string(report).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+                let body = serde_json::to_string(report)
+                    .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
                 insert.execute(params![made_by, report.order.as_str(), body, now.0])?;
             }
         }
@@ -119,8 +148,10 @@ impl Journal {
             }
         }
         for (id, error) in &batch.dead {
-            tx.prepare_cached("UPDATE outbox SET state = 2, error = ?2, tries = tries + 1, done_ms = ?3 WHERE id = ?1")?
-                .execute(params![id, error, now.0])?;
+            tx.prepare_cached(
+                "UPDATE outbox SET state = 2, error = ?2, tries = tries + 1, done_ms = ?3 WHERE id = ?1",
+            )?
+            .execute(params![id, error, now.0])?;
         }
         for (id, edited) in &batch.retried {
             tx.prepare_cached("UPDATE outbox SET state = 0, edited = coalesce(?2, edited), done_ms = NULL WHERE id = ?1 AND state = 2")?
@@ -135,7 +166,11 @@ impl Journal {
 
     /// Writes a checkpoint when so much has changed that a start without one would be slow.
     pub(crate) fn checkpoint_if_due(&mut self, trader: &mut Trader) -> Result<(), JournalError> {
-        if trader.changed_count() >= CHECKPOINT_AT { self.checkpoint(trader) } else { Ok(()) }
+        if trader.changed_count() >= CHECKPOINT_AT {
+            self.checkpoint(trader)
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes the state of the orders that changed since the last checkpoint: work in proportion
@@ -164,12 +199,25 @@ impl Journal {
         &mut self.conn
     }
 
-    fn write_checkpoint(&mut self, orders: &[Order], frame: &qt_core::Frame, digest: u64) -> rusqlite::Result<()> {
-        let json = |value: &dyn erased::Json| value.json().map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()));
+    fn write_checkpoint(
+        &mut self,
+        orders: &[Order],
+        frame: &qt_core::Frame,
+        digest: u64,
+    ) -> rusqlite::Result<()> {
+        let json = |value: &dyn erased::Json| {
+            value
+                .json()
+                .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
+        };
         let seq = self.seq;
-        let tx = self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let tx = self
+            .conn
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         {
-            let mut put = tx.prepare_cached("INSERT OR REPLACE INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+            let mut put = tx.prepare_cached(
+                "INSERT OR REPLACE INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?;
             for order in orders {
                 let body = json(order)?;
                 put.execute(params![
@@ -179,7 +227,10 @@ impl Journal {
                     order.state.allows_next_attempt(),
                     order.state.as_str(),
                     order.day().0,
-                    order.ended_at.filter(|_| order.state.is_ended()).map(|at| at.trading_date().0),
+                    order
+                        .ended_at
+                        .filter(|_| order.state.is_ended())
+                        .map(|at| at.trading_date().0),
                     body,
                     check_of(&body),
                 ])?;
@@ -195,7 +246,9 @@ impl Journal {
     /// Outbox rows that still wait.
     pub(crate) fn waiting_reports(&self) -> Result<usize, JournalError> {
         self.conn
-            .query_row("SELECT count(*) FROM outbox WHERE state = 0", [], |row| row.get::<_, i64>(0))
+            .query_row("SELECT count(*) FROM outbox WHERE state = 0", [], |row| {
+                row.get::<_, i64>(0)
+            })
             .map(|count| usize::try_from(count).unwrap_or(0))
             .map_err(|source| JournalError::sql(&self.path, source))
     }

@@ -1,2 +1,86 @@
-//! The host.
-fn main() {}
+//! What a newcomer runs: `cargo demo` and `cargo all-tests`.
+
+use std::process::{Command, ExitCode};
+
+/// Test builds can be killed at named points; a release cannot.
+const TEST_FEATURES: &str = "qt-host/failpoints,simulated/failpoints";
+const BUILT: [&str; 6] = [
+    "--package",
+    "qt-host",
+    "--package",
+    "simulated",
+    "--package",
+    "miniqmt",
+];
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let task = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let done = match task.as_str() {
+        "demo" => demo(&rest),
+        "test" => test(&rest),
+        _ => {
+            eprintln!("usage: cargo demo | cargo all-tests [FILTER...]");
+            return ExitCode::from(2);
+        }
+    };
+    done.map_or_else(ExitCode::from, |()| ExitCode::SUCCESS)
+}
+
+/// Builds host and plugins as a release and runs the sandbox.
+fn demo(rest: &[String]) -> Result<(), u8> {
+    run(cargo().args(["build", "--release"]).args(BUILT))?;
+    let name = format!("qt-host{}", std::env::consts::EXE_SUFFIX);
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    run(
+        Command::new(std::path::Path::new(&target).join("release").join(name))
+            .arg("sandbox")
+            .args(rest),
+    )
+}
+
+/// Builds what the end-to-end tests start, then runs every test; the runner's summary comes last.
+fn test(rest: &[String]) -> Result<(), u8> {
+    let has_nextest = cargo()
+        .args(["nextest", "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !has_nextest {
+        run(cargo().args(["install", "--locked", "cargo-nextest"]))?;
+    }
+    run(cargo()
+        .arg("build")
+        .args(BUILT)
+        .args(["--features", TEST_FEATURES]))?;
+    run(cargo().args([
+        "test",
+        "--quiet",
+        "--doc",
+        "--workspace",
+        "--features",
+        TEST_FEATURES,
+    ]))?;
+    run(cargo()
+        .args(["nextest", "run", "--workspace", "--features", TEST_FEATURES])
+        .args(rest))
+}
+
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs a command; its exit code is ours when it fails.
+fn run(command: &mut Command) -> Result<(), u8> {
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .unwrap_or(1)),
+        Err(e) => {
+            eprintln!("{} cannot be started: {e}", command.get_program().display());
+            Err(1)
+        }
+    }
+}
