@@ -210,6 +210,17 @@ impl Host<'_> {
         let (stop, stopped) = watch::channel(false);
         let gauge = Gauge::new(Arc::clone(&outbox.depth));
         let tasks = self.spawn_backend(&client, &engine_in, &gauge, &outbox, &status, &stopped)?;
+        let sync = tokio::spawn(crate::book_sync::run(
+            self.config.clone(),
+            crate::book_sync::SyncLinks {
+                client: Arc::clone(&client),
+                broker: to_broker.clone(),
+                status: status.clone(),
+                gauge: gauge.clone(),
+                adapter: plugin.name().to_owned(),
+                account_id: broker_account(self.config, plugin.name()),
+            },
+        ));
         let control = tokio::spawn(crate::control::serve(
             self.data_dir.to_owned(),
             engine_in.clone(),
@@ -233,6 +244,7 @@ impl Host<'_> {
         tasks.poller.await.ok();
         tasks.reporter.await.ok();
         tasks.ready.abort();
+        sync.abort();
         control.abort();
         engine_in.send(Input::Stop).await.ok();
         drop(engine_in);

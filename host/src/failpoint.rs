@@ -9,3 +9,9 @@ pub(crate) fn die_at(name: &str) {
         crate::system::die_now();
     }
 }
+
+/// Takes the points that `FAILPOINTS` arms; to be called once, at the start.
+pub(crate) fn arm() {
+    #[cfg(feature = "failpoints")]
+    std::mem::forget(fail::FailScenario::setup());
+}

@@ -5,6 +5,7 @@
 
 mod app;
 mod backend;
+mod book_sync;
 mod broker;
 mod cli;
 mod clock;
@@ -15,6 +16,7 @@ mod failpoint;
 mod journal;
 mod lease;
 mod plugin;
+mod sandbox;
 mod system;
 mod telemetry;
 

@@ -192,6 +192,23 @@ fn colours_wanted() -> bool {
     able && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// Asks a child process to end as SIGTERM does. False where the system has no such way to ask.
+#[cfg(unix)]
+pub fn ask_to_end(child: &std::process::Child) -> io::Result<bool> {
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+    Ok(true)
+}
+
+/// Asks a child process to end as SIGTERM does. False where the system has no such way to ask.
+#[cfg(not(unix))]
+pub fn ask_to_end(_child: &std::process::Child) -> io::Result<bool> {
+    Ok(false)
+}
+
 /// What asked the process to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShutdownCause {

@@ -11,7 +11,10 @@ mod plugins;
 mod render;
 mod reports;
 mod run;
+mod sandbox;
 mod table;
+
+pub(crate) use render::portfolio_line;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -97,6 +100,7 @@ enum Command {
         #[command(subcommand)]
         command: config::ConfigCommand,
     },
+    Sandbox(sandbox::SandboxArgs),
     /// Look at broker plugins.
     Plugins {
         #[command(subcommand)]
@@ -263,6 +267,7 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
             let plan = crate::app::search_plan(&config, &config.data_dir()?);
             print(&plugins::list(&plan, json))
         }
+        Command::Sandbox(args) => sandbox::run(&args),
         Command::Orders(args) => orders::orders(args, options),
         Command::Fills(args) => orders::fills(&args, options),
         Command::Cancel(args) => halt::cancel(args, options),

@@ -7,6 +7,7 @@ use crate::{system, telemetry};
 
 /// Trades until a signal asks for the end, or for one round.
 pub fn run(options: &Options, once: bool) -> Result<(), Failure> {
+    crate::failpoint::arm();
     let loaded = crate::config::load(&options.sources(), Purpose::Trade)?;
     let config = loaded.config;
     let _log = telemetry::init(config.log_level, &config.data_dir()?.join("logs"))?;

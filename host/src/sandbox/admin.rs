@@ -54,7 +54,9 @@ async fn add(State(shared): State<Arc<Shared>>, Query(options): Query<AddOptions
             complete(&mut fields, store.entries.len(), now_ms);
             let id = fields.get("order_id").and_then(Value::as_str).unwrap_or_default();
             if store.orders.contains_key(id) {
-                return wrong(&format!("order_id {id} is taken; use another, or ?raw=true to list it twice"));
+                return wrong(&format!(
+                    "order_id {id} is taken; use another, or ?raw=true to list it twice"
+                ));
             }
         }
         match store.add(&fields) {
@@ -91,7 +93,12 @@ async fn state(State(shared): State<Arc<Shared>>, Query(options): Query<StateOpt
     let mut value = match options.order_id {
         Some(id) => match store.orders.get(&id) {
             Some(record) => json!({ "signals": { &id: record_json(&store, record) } }),
-            None => return json_answer(StatusCode::NOT_FOUND, &json!({ "detail": format!("no order {id}") })),
+            None => {
+                return json_answer(
+                    StatusCode::NOT_FOUND,
+                    &json!({ "detail": format!("no order {id}") }),
+                );
+            }
         },
         None => whole(&store),
     };
@@ -112,7 +119,10 @@ async fn faults(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     match serde_json::from_slice::<Fault>(&body) {
         Ok(fault) => {
             shared.set_fault(fault);
-            json_answer(StatusCode::OK, &json!({ "success": true, "faults": shared.faults().list() }))
+            json_answer(
+                StatusCode::OK,
+                &json!({ "success": true, "faults": shared.faults().list() }),
+            )
         }
         Err(error) => wrong(&error.to_string()),
     }
@@ -133,13 +143,19 @@ pub(super) fn whole(store: &Store) -> Value {
     let mut seen = Map::new();
     for entry in &store.entries {
         if let Some(record) = store.orders.get(&entry.id) {
-            seen.entry(entry.id.clone()).or_insert_with(|| record_json(store, record));
+            seen.entry(entry.id.clone())
+                .or_insert_with(|| record_json(store, record));
         }
     }
     let syncs: Map<String, Value> = store
         .syncs
         .iter()
-        .map(|(name, sync)| ((*name).to_owned(), json!({ "count": sync.count, "last": &*sync.last })))
+        .map(|(name, sync)| {
+            (
+                (*name).to_owned(),
+                json!({ "count": sync.count, "last": &*sync.last }),
+            )
+        })
         .collect();
     json!({
         "signals": seen,
@@ -153,7 +169,11 @@ pub(super) fn whole(store: &Store) -> Value {
 }
 
 fn record_json(store: &Store, record: &Record) -> Value {
-    let asked = record.entries.first().and_then(|at| store.entries.get(*at)).map(|entry| &*entry.asked);
+    let asked = record
+        .entries
+        .first()
+        .and_then(|at| store.entries.get(*at))
+        .map(|entry| &*entry.asked);
     let posts: Vec<Value> = record
         .posts
         .iter()
@@ -164,7 +184,11 @@ fn record_json(store: &Store, record: &Record) -> Value {
             })
         })
         .collect();
-    let status = record.applied.get("status").cloned().unwrap_or_else(|| json!("pending"));
+    let status = record
+        .applied
+        .get("status")
+        .cloned()
+        .unwrap_or_else(|| json!("pending"));
     json!({
         "asked": asked, "status": status, "fields": record.applied, "listed": record.listed, "posts": posts,
         "filled": record.progress.filled().to_string(), "ended": record.progress.ended(),

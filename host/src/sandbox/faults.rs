@@ -79,7 +79,11 @@ impl Faults {
 
     /// Takes a `down` that holds for every path, for a connection of which nothing was read.
     pub(super) fn take_down(&mut self) -> bool {
-        let Some(at) = self.list.iter().position(|fault| fault.mode == Mode::Down && fault.path.is_none()) else {
+        let Some(at) = self
+            .list
+            .iter()
+            .position(|fault| fault.mode == Mode::Down && fault.path.is_none())
+        else {
             return false;
         };
         self.use_up(at);
@@ -88,7 +92,9 @@ impl Faults {
 
     /// Whether connections are to be closed unread.
     pub(super) fn is_down(&self) -> bool {
-        self.list.iter().any(|fault| fault.mode == Mode::Down && fault.path.is_none())
+        self.list
+            .iter()
+            .any(|fault| fault.mode == Mode::Down && fault.path.is_none())
     }
 
     /// The faults in force, for a person.
@@ -111,7 +117,13 @@ mod tests {
     use super::*;
 
     fn fault(mode: Mode, requests: Option<u64>, path: Option<&str>) -> Fault {
-        Fault { mode, requests, path: path.map(str::to_owned), delay_ms: None, retry_after_s: None }
+        Fault {
+            mode,
+            requests,
+            path: path.map(str::to_owned),
+            delay_ms: None,
+            retry_after_s: None,
+        }
     }
 
     #[test]
@@ -119,8 +131,14 @@ mod tests {
         let mut faults = Faults::default();
         faults.set(fault(Mode::Http500, Some(2), Some("executions")));
         assert_eq!(faults.take("/api/trader/signals"), None);
-        assert_eq!(faults.take("/api/trader/executions").map(|f| f.mode), Some(Mode::Http500));
-        assert_eq!(faults.take("/api/trader/executions").map(|f| f.mode), Some(Mode::Http500));
+        assert_eq!(
+            faults.take("/api/trader/executions").map(|f| f.mode),
+            Some(Mode::Http500)
+        );
+        assert_eq!(
+            faults.take("/api/trader/executions").map(|f| f.mode),
+            Some(Mode::Http500)
+        );
         assert_eq!(faults.take("/api/trader/executions"), None);
     }
 

@@ -4,6 +4,7 @@
 //! `/sandbox` a test adds signals, asks for what was seen and makes faults.
 
 mod admin;
+pub(crate) mod demo;
 mod faults;
 mod routes;
 mod rules;
@@ -40,10 +41,14 @@ pub(crate) const USERNAME: &str = "sandbox";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SandboxError {
     /// Others could reach it.
-    #[error("{0} can be reached from other machines and the sandbox is a toy: use 127.0.0.1, or say --allow-remote")]
+    #[error(
+        "{0} can be reached from other machines and the sandbox is a toy: use 127.0.0.1, or say --allow-remote"
+    )]
     NotLoopback(SocketAddr),
     /// The address is taken, or not ours.
-    #[error("cannot listen on {address}: {source}; name another address with --listen, port 0 takes a free one")]
+    #[error(
+        "cannot listen on {address}: {source}; name another address with --listen, port 0 takes a free one"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -151,7 +156,13 @@ impl SandboxBackend {
             // It ends with the task alone: accepting never fails for good.
             let _ = axum::serve(listener, service).await;
         });
-        Ok(Self { base_url: format!("http://{}/api", reachable(local)), token, password, shared, server })
+        Ok(Self {
+            base_url: format!("http://{}/api", reachable(local)),
+            token,
+            password,
+            shared,
+            server,
+        })
     }
 
     /// Everything seen so far, in the shape of `GET /sandbox/state`.
@@ -202,7 +213,12 @@ fn random_text() -> String {
 }
 
 fn json_answer(status: StatusCode, value: &Value) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/json")],
+        value.to_string(),
+    )
+        .into_response()
 }
 
 /// Lets a request meet the fault that is in force for it.
@@ -214,9 +230,15 @@ async fn with_faults(
 ) -> Response {
     let fault = shared.take_fault(request.uri().path());
     let mode = fault.as_ref().map_or(Mode::Up, |fault| fault.mode);
-    let is_applied = matches!(mode, Mode::Up | Mode::CloseAfterProcessing | Mode::Slow | Mode::IgnoreLimit);
+    let is_applied = matches!(
+        mode,
+        Mode::Up | Mode::CloseAfterProcessing | Mode::Slow | Mode::IgnoreLimit
+    );
     if !is_applied {
-        let key = request.headers().get(IDEMPOTENCY_KEY).and_then(|key| key.to_str().ok());
+        let key = request
+            .headers()
+            .get(IDEMPOTENCY_KEY)
+            .and_then(|key| key.to_str().ok());
         if let Some(key) = key {
             *shared.store().turned_away.entry(key.to_owned()).or_default() += 1;
         }
@@ -255,7 +277,9 @@ fn turned_away(mode: Mode, retry_after_s: Option<u64>) -> Response {
         Mode::Refuse => detail(StatusCode::UNPROCESSABLE_ENTITY, "refused on request"),
         Mode::RetryAfter => {
             let mut response = detail(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests");
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s.unwrap_or(1)));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s.unwrap_or(1)));
             response
         }
         _ => detail(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),

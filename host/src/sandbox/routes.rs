@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, Router};
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use axum::{Extension, Router};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -25,10 +25,22 @@ pub(super) fn contract() -> Router<Arc<Shared>> {
         .route("/trader/signals", get(signals))
         .route("/trader/signals/{order_id}/status", post(status))
         .route("/trader/executions", post(execution))
-        .route("/trader/positions/sync", post(|s, h, b| sync(s, h, b, "positions/sync")))
-        .route("/trader/positions/cleanup", delete(|s, h, b| sync(s, h, b, "positions/cleanup")))
-        .route("/trader/account/sync", post(|s, h, b| sync(s, h, b, "account/sync")))
-        .route("/trader/positions/snapshot", post(|s, h, b| sync(s, h, b, "positions/snapshot")))
+        .route(
+            "/trader/positions/sync",
+            post(|s, h, b| sync(s, h, b, "positions/sync")),
+        )
+        .route(
+            "/trader/positions/cleanup",
+            delete(|s, h, b| sync(s, h, b, "positions/cleanup")),
+        )
+        .route(
+            "/trader/account/sync",
+            post(|s, h, b| sync(s, h, b, "account/sync")),
+        )
+        .route(
+            "/trader/positions/snapshot",
+            post(|s, h, b| sync(s, h, b, "positions/snapshot")),
+        )
         .route("/trader/heartbeat", post(|s, h, b| sync(s, h, b, "heartbeat")))
 }
 
@@ -37,7 +49,9 @@ fn refused(status: StatusCode, detail: &str) -> Response {
 }
 
 fn is_allowed(shared: &Shared, headers: &HeaderMap) -> bool {
-    let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     let token = token.and_then(|text| text.strip_prefix("Bearer "));
     token.is_some_and(|token| shared.store().tokens.contains(token))
 }
@@ -46,11 +60,14 @@ fn unauthorized() -> Response {
     refused(StatusCode::UNAUTHORIZED, "Could not validate credentials")
 }
 
+fn malformed(error: &serde_json::Error) -> Response {
+    refused(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string())
+}
+
 /// The body as it was sent and as an object.
-fn object(body: &Bytes) -> Result<(Box<RawValue>, Map<String, Value>), Response> {
-    let wrong = |error: serde_json::Error| refused(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string());
-    let raw: Box<RawValue> = serde_json::from_slice(body).map_err(wrong)?;
-    let fields = serde_json::from_str(raw.get()).map_err(wrong)?;
+fn object(body: &Bytes) -> Result<(Box<RawValue>, Map<String, Value>), serde_json::Error> {
+    let raw: Box<RawValue> = serde_json::from_slice(body)?;
+    let fields = serde_json::from_str(raw.get())?;
     Ok((raw, fields))
 }
 
@@ -62,7 +79,10 @@ struct Login {
 
 async fn login(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let Ok(login) = serde_json::from_slice::<Login>(&body) else {
-        return refused(StatusCode::UNPROCESSABLE_ENTITY, "username and password are required");
+        return refused(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "username and password are required",
+        );
     };
     shared.count("login");
     if login.username != shared.username || login.password != shared.password {
@@ -71,7 +91,10 @@ async fn login(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let token = super::random_text();
     shared.store().tokens.insert(token.clone());
     let user = json!({ "id": "sandbox-user", "username": login.username });
-    json_answer(StatusCode::OK, &json!({ "access_token": token, "token_type": "bearer", "user": user }))
+    json_answer(
+        StatusCode::OK,
+        &json!({ "access_token": token, "token_type": "bearer", "user": user }),
+    )
 }
 
 #[derive(Deserialize)]
@@ -96,13 +119,18 @@ async fn signals(
     }
     // A fault may ask for a backend that does not keep to the page.
     let limit = if fate.ignores_limit { usize::MAX / 2 } else { limit };
-    let (list, count) = shared.store().list(limit, page.include_submitted.unwrap_or(false));
+    let (list, count) = shared
+        .store()
+        .list(limit, page.include_submitted.unwrap_or(false));
     let text = format!("{{\"success\":true,\"data\":{list},\"count\":{count}}}");
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 fn key(headers: &HeaderMap) -> Option<&str> {
-    headers.get(super::IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok()).filter(|key| !key.is_empty())
+    headers
+        .get(super::IDEMPOTENCY_KEY)
+        .and_then(|value| value.to_str().ok())
+        .filter(|key| !key.is_empty())
 }
 
 async fn status(
@@ -118,11 +146,14 @@ async fn status(
     }
     let (raw, fields) = match object(&body) {
         Ok(both) => both,
-        Err(response) => return response,
+        Err(error) => return malformed(&error),
     };
     let known = |status: &Value| matches!(status.as_str(), Some("submitted" | "failed" | "retry_pending"));
     if !fields.get("status").is_none_or(known) {
-        return refused(StatusCode::UNPROCESSABLE_ENTITY, "status: expected submitted, failed or retry_pending");
+        return refused(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "status: expected submitted, failed or retry_pending",
+        );
     }
     let key = key(&headers);
     record(&shared, (&order_id, PostKind::Status, key), (raw, &fields), fate)
@@ -140,17 +171,37 @@ async fn execution(
     }
     let (raw, fields) = match object(&body) {
         Ok(both) => both,
-        Err(response) => return response,
+        Err(error) => return malformed(&error),
     };
-    let needed = ["order_id", "symbol", "action", "size", "filled_price", "filled_size", "status"];
+    let needed = [
+        "order_id",
+        "symbol",
+        "action",
+        "size",
+        "filled_price",
+        "filled_size",
+        "status",
+    ];
     if let Some(missing) = needed.iter().find(|name| !fields.contains_key(**name)) {
-        return refused(StatusCode::UNPROCESSABLE_ENTITY, &format!("{missing}: field required"));
+        return refused(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            &format!("{missing}: field required"),
+        );
     }
-    let order_id = fields.get("order_id").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let order_id = fields
+        .get("order_id")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     // An execution may name itself in its body alone.
     let name = fields.get("execution_id").and_then(Value::as_str);
     let key = key(&headers).or(name);
-    record(&shared, (&order_id, PostKind::Execution, key), (raw, &fields), fate)
+    record(
+        &shared,
+        (&order_id, PostKind::Execution, key),
+        (raw, &fields),
+        fate,
+    )
 }
 
 fn record(
@@ -173,13 +224,19 @@ fn record(
     match recorded {
         Recorded::UnknownOrder => refused(StatusCode::NOT_FOUND, "Signal not found"),
         Recorded::New => json_answer(StatusCode::OK, &json!({ "success": true, "message": message })),
-        Recorded::Repeat => {
-            json_answer(StatusCode::OK, &json!({ "success": true, "message": message, "duplicate": true }))
-        }
+        Recorded::Repeat => json_answer(
+            StatusCode::OK,
+            &json!({ "success": true, "message": message, "duplicate": true }),
+        ),
     }
 }
 
-async fn sync(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes, name: &'static str) -> Response {
+async fn sync(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Bytes,
+    name: &'static str,
+) -> Response {
     shared.count(name);
     if !is_allowed(&shared, &headers) {
         return unauthorized();
@@ -190,6 +247,6 @@ async fn sync(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
             let answer = json!({ "success": true, "message": "ok", "deleted_count": 0 });
             json_answer(StatusCode::OK, &answer)
         }
-        Err(response) => response,
+        Err(error) => malformed(&error),
     }
 }

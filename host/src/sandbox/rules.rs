@@ -39,7 +39,10 @@ impl Progress {
             Some("submitted") => self.submitted(text(body, "qmt_order_id"), &mut wrong),
             Some("failed" | "retry_pending") => {
                 if !self.filled.is_zero() {
-                    wrong.push(format!("reported as not placed after {} shares were filled", self.filled));
+                    wrong.push(format!(
+                        "reported as not placed after {} shares were filled",
+                        self.filled
+                    ));
                 }
                 if text(body, "last_error").is_none_or(str::is_empty) {
                     wrong.push("a status without success says no last_error".to_owned());
@@ -62,10 +65,15 @@ impl Progress {
         };
         match &self.submitted_as {
             Some(before) if before != id && !self.ended => {
-                wrong.push(format!("submitted as {id} while {before} is open: two orders for one signal"));
+                wrong.push(format!(
+                    "submitted as {id} while {before} is open: two orders for one signal"
+                ));
             }
             Some(before) if before != id && !self.filled.is_zero() => {
-                wrong.push(format!("submitted as {id} although {before} filled {} shares", self.filled));
+                wrong.push(format!(
+                    "submitted as {id} although {before} filled {} shares",
+                    self.filled
+                ));
             }
             Some(before) if before == id => wrong.push(format!("submitted twice as {id} under two keys")),
             None if self.last_execution.is_some() => {
@@ -73,7 +81,10 @@ impl Progress {
             }
             _ => {}
         }
-        *self = Self { submitted_as: Some(id.to_owned()), ..Self::default() };
+        *self = Self {
+            submitted_as: Some(id.to_owned()),
+            ..Self::default()
+        };
     }
 
     fn conclude(&mut self, body: &Map<String, Value>, wrong: &mut Vec<String>) {
@@ -83,7 +94,10 @@ impl Progress {
         let said = number(body.get("filled_qty"));
         if said != Some(self.filled) {
             let said = said.map_or_else(|| "nothing".to_owned(), |n| n.to_string());
-            wrong.push(format!("concluded with filled_qty {said}, the last execution said {}", self.filled));
+            wrong.push(format!(
+                "concluded with filled_qty {said}, the last execution said {}",
+                self.filled
+            ));
         }
         if number(body.get("avg_price")) != self.avg_price {
             wrong.push("concluded with another avg_price than the last execution's".to_owned());
@@ -107,7 +121,9 @@ impl Progress {
             wrong.push(format!("filled_size {filled} is more than the size {size}"));
         }
         if filled == self.filled && self.last_execution.as_deref() == Some(&status) {
-            wrong.push(format!("the execution {status} with {filled} shares came twice under two keys"));
+            wrong.push(format!(
+                "the execution {status} with {filled} shares came twice under two keys"
+            ));
         }
         // A fill that comes after a cancel is true all the same and must be told.
         if self.ended && filled <= self.filled {
@@ -120,7 +136,9 @@ impl Progress {
             _ => false,
         };
         if !fits {
-            wrong.push(format!("status `{status}` does not fit {filled} of {size} shares"));
+            wrong.push(format!(
+                "status `{status}` does not fit {filled} of {size} shares"
+            ));
         }
         self.filled = filled;
         self.avg_price = number(body.get("filled_price"));
@@ -212,7 +230,11 @@ mod tests {
         let mut retried = Progress::default();
         retried.status(&submitted("Q1"));
         assert!(retried.execution(&execution("rejected", 0)).is_empty());
-        assert!(retried.status(&body(json!({"status": "retry_pending", "last_error": "cash"}))).is_empty());
+        assert!(
+            retried
+                .status(&body(json!({"status": "retry_pending", "last_error": "cash"})))
+                .is_empty()
+        );
         assert!(retried.status(&submitted("Q2")).is_empty());
     }
 }

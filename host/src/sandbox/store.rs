@@ -127,7 +127,10 @@ impl Store {
             "submitted" => self.submitted.insert(at),
             _ => self.open.insert(at),
         };
-        self.entries.push(Entry { id: id.clone(), asked });
+        self.entries.push(Entry {
+            id: id.clone(),
+            asked,
+        });
         self.orders.entry(id.clone()).or_default().entries.push(at);
         self.counts.signals += 1;
         Ok(id)
@@ -138,7 +141,13 @@ impl Store {
         let held: &BTreeSet<usize> = &self.submitted;
         let chosen: Vec<usize> = if include_submitted {
             // Both are ordered, so that the first `limit` of each hold the first `limit` of all.
-            let mut both: Vec<usize> = self.open.iter().take(limit).chain(held.iter().take(limit)).copied().collect();
+            let mut both: Vec<usize> = self
+                .open
+                .iter()
+                .take(limit)
+                .chain(held.iter().take(limit))
+                .copied()
+                .collect();
             both.sort_unstable();
             both.truncate(limit);
             both
@@ -187,7 +196,10 @@ impl Store {
         let same = |post: &&mut Post| post.kind == kind && key.is_some() && post.key.as_deref() == key;
         if let Some(post) = record.posts.iter_mut().find(same) {
             if post.body.get() != raw.get() {
-                wrong.push(format!("the key {} came with another body", key.unwrap_or_default()));
+                wrong.push(format!(
+                    "the key {} came with another body",
+                    key.unwrap_or_default()
+                ));
             }
             self.counts.repeats += 1;
             if post.unanswered < post.arrivals {
@@ -203,7 +215,14 @@ impl Store {
             PostKind::Execution => record.progress.execution(body),
         });
         let key = key.map(Box::from);
-        record.posts.push(Post { kind, key, body: raw, at_ms, arrivals: 1, unanswered: 0 });
+        record.posts.push(Post {
+            kind,
+            key,
+            body: raw,
+            at_ms,
+            arrivals: 1,
+            unanswered: 0,
+        });
         match kind {
             PostKind::Status => self.apply_status(id, body),
             PostKind::Execution => {
@@ -226,14 +245,18 @@ impl Store {
     }
 
     fn apply_status(&mut self, id: &str, body: &Map<String, Value>) {
-        let Some(record) = self.orders.get_mut(id) else { return };
+        let Some(record) = self.orders.get_mut(id) else {
+            return;
+        };
         for field in APPLIED {
             if let Some(value) = body.get(field) {
                 record.applied.insert(field.to_owned(), value.clone());
             }
         }
         self.counts.concluded += u64::from(body.contains_key("filled_qty"));
-        let Some(status) = body.get("status").and_then(Value::as_str) else { return };
+        let Some(status) = body.get("status").and_then(Value::as_str) else {
+            return;
+        };
         for at in &record.entries {
             self.open.remove(at);
             self.submitted.remove(at);
@@ -252,7 +275,9 @@ impl Store {
 
     /// An order that ended leaves the lists, and its signal takes the execution's word for a status.
     fn apply_end(&mut self, id: &str) {
-        let Some(record) = self.orders.get_mut(id).filter(|record| record.progress.ended()) else { return };
+        let Some(record) = self.orders.get_mut(id).filter(|record| record.progress.ended()) else {
+            return;
+        };
         for at in &record.entries {
             self.open.remove(at);
             self.submitted.remove(at);
@@ -277,7 +302,8 @@ impl Store {
 
     fn complain(&mut self, id: &str, wrong: Vec<String>) {
         let room = MAX_VIOLATIONS.saturating_sub(self.violations.len());
-        self.violations.extend(wrong.into_iter().take(room).map(|text| format!("{id}: {text}")));
+        self.violations
+            .extend(wrong.into_iter().take(room).map(|text| format!("{id}: {text}")));
     }
 }
 
@@ -318,14 +344,19 @@ mod tests {
         let (text, count) = store.list(500, include_submitted);
         let list: Vec<Value> = serde_json::from_str(&text).unwrap();
         assert_eq!(list.len(), count);
-        list.iter().map(|signal| format!("{}:{}", signal["order_id"], signal["status"]).replace('"', "")).collect()
+        list.iter()
+            .map(|signal| format!("{}:{}", signal["order_id"], signal["status"]).replace('"', ""))
+            .collect()
     }
 
     #[test]
     fn lists_follow_the_status() {
         let mut store = store(&["A", "B", "C"]);
         let submitted = json!({ "status": "submitted", "qmt_order_id": "Q" });
-        assert_eq!(post(&mut store, "B", PostKind::Status, "b1", submitted), Recorded::New);
+        assert_eq!(
+            post(&mut store, "B", PostKind::Status, "b1", submitted),
+            Recorded::New
+        );
         let failed = json!({ "status": "failed", "last_error": "bad" });
         post(&mut store, "C", PostKind::Status, "c1", failed);
         assert_eq!(listed(&mut store, false), ["A:pending"]);
@@ -345,22 +376,40 @@ mod tests {
         let submitted = json!({ "status": "submitted", "qmt_order_id": "Q" });
         post(&mut store, "A", PostKind::Status, "k", submitted.clone());
         store.unanswered("A", Some("k"));
-        assert_eq!(post(&mut store, "A", PostKind::Status, "k", submitted.clone()), Recorded::Repeat);
+        assert_eq!(
+            post(&mut store, "A", PostKind::Status, "k", submitted.clone()),
+            Recorded::Repeat
+        );
         assert_eq!((store.counts.repeats, store.counts.repeats_after_answer), (1, 0));
         post(&mut store, "A", PostKind::Status, "k", submitted);
         assert_eq!((store.counts.repeats, store.counts.repeats_after_answer), (2, 1));
         let record = &store.orders["A"];
         assert_eq!((record.posts.len(), record.posts[0].arrivals), (1, 3));
         assert!(store.violations.is_empty());
-        post(&mut store, "A", PostKind::Status, "k", json!({ "status": "failed", "last_error": "x" }));
-        assert!(store.violations[0].contains("another body"), "{:?}", store.violations);
+        post(
+            &mut store,
+            "A",
+            PostKind::Status,
+            "k",
+            json!({ "status": "failed", "last_error": "x" }),
+        );
+        assert!(
+            store.violations[0].contains("another body"),
+            "{:?}",
+            store.violations
+        );
     }
 
     #[test]
     fn what_is_not_known_and_what_has_no_id() {
         let mut store = store(&["A"]);
-        assert_eq!(post(&mut store, "X", PostKind::Status, "k", json!({})), Recorded::UnknownOrder);
-        store.add(json!({ "symbol": "600519.SH" }).as_object().unwrap()).unwrap();
+        assert_eq!(
+            post(&mut store, "X", PostKind::Status, "k", json!({})),
+            Recorded::UnknownOrder
+        );
+        store
+            .add(json!({ "symbol": "600519.SH" }).as_object().unwrap())
+            .unwrap();
         assert_eq!(store.list(500, false).1, 2);
         assert_eq!(store.list(1, false).1, 1);
     }

@@ -54,7 +54,15 @@ impl Listener for FaultyListener {
                     // A socket that refuses the option still works.
                     let _ = stream.set_nodelay(true);
                     let (shared, scissors) = (Arc::clone(&self.shared), Scissors::default());
-                    return (Wire { stream, shared, scissors, is_admin: false }, address);
+                    return (
+                        Wire {
+                            stream,
+                            shared,
+                            scissors,
+                            is_admin: false,
+                        },
+                        address,
+                    );
                 }
                 // Out of file handles, most often: others close theirs in time.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -102,7 +110,11 @@ impl Wire {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.scissors.is_cut() {
             return Poll::Ready(Err(reset()));
         }

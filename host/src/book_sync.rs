@@ -1,0 +1,170 @@
+//! Keeps the backend's picture of the account fresh: holdings, balances, the day's snapshot, heartbeats.
+//!
+//! None of this ever stops trading, and nothing is sent that the broker did not answer completely.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use qt_core::UtcMillis;
+use qt_core::portfolio::{self, Valuation};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{info, warn};
+
+use crate::backend::client::Client;
+use crate::backend::gauge::Gauge;
+use crate::backend::sync::{BookSync, CompleteBook};
+use crate::backend::wire::{AccountRow, Heartbeat, PositionRow};
+use crate::broker::{Book, BrokerSender};
+use crate::cli::portfolio_line;
+use crate::config::Config;
+use crate::engine::Status;
+use crate::telemetry::TRADER_LOOP;
+
+/// After a fill, how long to wait for its company before the book is asked for.
+const AFTER_FILL: Duration = Duration::from_millis(100);
+/// The longest that a round of calls may take before the next one is due.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the sync is tied to.
+pub(crate) struct SyncLinks {
+    /// The backend.
+    pub(crate) client: Arc<Client>,
+    /// The broker.
+    pub(crate) broker: BrokerSender,
+    /// How far the engine is.
+    pub(crate) status: watch::Receiver<Status>,
+    /// How far the reports are.
+    pub(crate) gauge: Gauge,
+    /// The broker's name, for heartbeats.
+    pub(crate) adapter: String,
+    /// The broker's account number, where configured.
+    pub(crate) account_id: Option<String>,
+}
+
+/// Syncs until it is aborted.
+pub(crate) async fn run(config: Config, mut links: SyncLinks) {
+    let sync = Arc::new(BookSync::new(
+        Arc::clone(&links.client),
+        config.securities_account_id.clone(),
+    ));
+    let every = config.execution.position_sync_interval;
+    let beat_every = config.execution.heartbeat_interval;
+    if every.is_zero() {
+        info!(target: TRADER_LOOP, "Position sync: DISABLED");
+    } else {
+        info!(target: TRADER_LOOP, "Position sync: ENABLED (interval={}s)", every.as_secs());
+    }
+    let mut next_sync = Instant::now();
+    let mut next_beat = Instant::now();
+    let mut fills = 0;
+    let mut failing = false;
+    if links.status.wait_for(|status| status.ready).await.is_err() {
+        return;
+    }
+    loop {
+        let now = Instant::now();
+        if !beat_every.is_zero() && now >= next_beat {
+            next_beat = now + beat_every;
+            let beat = heartbeat(&links);
+            timeout(PATIENCE, sync.heartbeat(&beat)).await.ok();
+        }
+        if !every.is_zero() && now >= next_sync {
+            next_sync = now + every;
+            fills = links.status.borrow().fills;
+            match links.broker.book(config.execution.call_deadline).await {
+                Ok(book) => {
+                    failing = false;
+                    show(&sync, &book).await;
+                }
+                Err(e) => {
+                    if !failing {
+                        warn!(target: TRADER_LOOP, "positions are not synced, the broker does not give them ({e}); the backend keeps what it has");
+                    }
+                    failing = true;
+                }
+            }
+        }
+        let far = Instant::now() + Duration::from_secs(3600);
+        let sync_at = if every.is_zero() { far } else { next_sync };
+        let beat_at = if beat_every.is_zero() { far } else { next_beat };
+        tokio::select! {
+            () = sleep_until(sync_at.min(beat_at)) => {}
+            seen = fills_other_than(&mut links.status, fills), if !every.is_zero() => {
+                if !seen {
+                    return;
+                }
+                sleep(AFTER_FILL).await;
+                next_sync = Instant::now();
+            }
+        }
+    }
+}
+
+/// Waits for another number of fills; false when the engine is gone.
+async fn fills_other_than(status: &mut watch::Receiver<Status>, fills: u64) -> bool {
+    status.wait_for(|status| status.fills != fills).await.is_ok()
+}
+
+fn heartbeat(links: &SyncLinks) -> Heartbeat {
+    let status = links.status.borrow();
+    let word = match (status.halted.is_some(), status.connected) {
+        (true, _) => "halted",
+        (false, true) => "running",
+        (false, false) => "broker_disconnected",
+    };
+    Heartbeat {
+        status: word.to_owned(),
+        broker: links.adapter.clone(),
+        pending_execution_count: links.gauge.depth(),
+        last_signal_poll_at: links.gauge.last_poll(),
+        account_id: links.account_id.clone(),
+    }
+}
+
+/// Shows one complete answer of the broker to the backend.
+async fn show(sync: &BookSync, book: &Book) {
+    let valuation = match portfolio::value(&book.positions) {
+        Ok(valuation) => valuation,
+        Err(e) => {
+            return warn!(target: TRADER_LOOP, "positions are not synced, their value cannot be worked out: {e}");
+        }
+    };
+    let at: UtcMillis = book.asked_at;
+    let complete = CompleteBook::vouch_complete(rows(&valuation), at);
+    let account = &book.account;
+    let row = AccountRow {
+        account_id: account.account_id.clone(),
+        total_asset: account.total_asset,
+        cash: account.cash,
+        available_cash: account.available_cash,
+        frozen_cash: account.frozen_cash,
+        market_value: account.market_value,
+    };
+    let calls = async {
+        sync.book(&complete).await;
+        sync.account(&row, at).await;
+        sync.snapshot(&complete, valuation.totals.value, valuation.totals.pnl)
+            .await;
+    };
+    timeout(PATIENCE, calls).await.ok();
+    info!(target: TRADER_LOOP, "{}", portfolio_line(&valuation.totals));
+}
+
+fn rows(valuation: &Valuation<'_>) -> Vec<PositionRow> {
+    valuation
+        .positions
+        .iter()
+        .map(|figures| PositionRow {
+            symbol: figures.position.symbol,
+            quantity: figures.position.total,
+            available_qty: figures.position.sellable,
+            frozen_qty: figures.position.frozen,
+            avg_cost: figures.position.avg_cost,
+            current_price: figures.position.last_price,
+            market_value: Some(figures.value),
+            unrealized_pnl: Some(figures.pnl),
+            unrealized_pnl_pct: figures.pnl_pct,
+        })
+        .collect()
+}
