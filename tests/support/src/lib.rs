@@ -1,1 +1,328 @@
-//! Not written yet.
+//! What the end-to-end tests share: the real binaries, a backend in a process of its own, and the judge.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+mod judge;
+
+pub use judge::{Verdict, judge};
+
+/// What a host says once it trades.
+const STARTED: &str = "quantTrader started";
+
+/// How long anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A binary or plugin beside the tests.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn built(name: &str) -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    let folder = exe.parent().and_then(Path::parent).unwrap();
+    let path = folder.join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run the tests by `cargo all-tests`, which builds it",
+        path.display()
+    );
+    path
+}
+
+/// The host's binary.
+#[must_use]
+pub fn qt_host() -> PathBuf {
+    built(&format!("qt-host{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// A plugin's file.
+#[must_use]
+pub fn plugin(name: &str) -> PathBuf {
+    built(&format!(
+        "{}{name}{}",
+        std::env::consts::DLL_PREFIX,
+        std::env::consts::DLL_SUFFIX
+    ))
+}
+
+/// Polls until `done`, or panics with what was waited for.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < PATIENCE, "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(15));
+    }
+}
+
+/// The embedded backend in a process of its own.
+#[derive(Debug)]
+pub struct Backend {
+    child: Child,
+    /// `http://…/api`.
+    pub base_url: String,
+    /// The bearer token.
+    pub token: String,
+    address: String,
+}
+
+impl Backend {
+    /// Starts one on a free port.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        let mut child = Command::new(qt_host())
+            .args(["sandbox", "--listen", "127.0.0.1:0", "--json"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let said: Value = serde_json::from_str(&line).unwrap();
+        let base_url = said["api_base_url"].as_str().unwrap().to_owned();
+        let address = base_url
+            .trim_start_matches("http://")
+            .trim_end_matches("/api")
+            .to_owned();
+        Self {
+            child,
+            token: said["api_token"].as_str().unwrap().to_owned(),
+            base_url,
+            address,
+        }
+    }
+
+    fn call(&self, method: &str, path: &str, body: &str) -> Value {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 2"), "{method} {path}: {answer}");
+        serde_json::from_str(body).unwrap_or(Value::Null)
+    }
+
+    /// Adds a signal, or a list of them.
+    pub fn add(&self, signal: &Value) {
+        self.call("POST", "/sandbox/signals", &signal.to_string());
+    }
+
+    /// Puts a fault in force.
+    pub fn fault(&self, fault: &Value) {
+        self.call("POST", "/sandbox/faults", &fault.to_string());
+    }
+
+    /// Everything that it saw.
+    #[must_use]
+    pub fn state(&self) -> Value {
+        self.call("GET", "/sandbox/state", "")
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// A data folder, a configuration, and the hosts that run on them.
+#[derive(Debug)]
+pub struct Desk {
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    /// A desk on `backend`; `more` is laid over the configuration.
+    ///
+    /// # Panics
+    /// When its files cannot be written.
+    #[must_use]
+    pub fn new(backend: &Backend, more: &Value) -> Self {
+        let desk = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        desk.configure(backend, more);
+        desk
+    }
+
+    /// Writes the configuration anew.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure(&self, backend: &Backend, more: &Value) {
+        let mut config = json!({
+            "api_base_url": backend.base_url, "api_token": backend.token, "poll_interval": 0.05, "broker": "simulated",
+            "data_dir": self.path("data"),
+            "execution": { "unknown_settle_seconds": 0.6, "unknown_poll_seconds": 0.1, "call_deadline_seconds": 0.25,
+                           "reconcile_interval_seconds": 0.2, "heartbeat_interval_seconds": 0 },
+            "simulated": { "cash": 10_000_000, "ledger": self.ledger_path(),
+                           "positions": [{ "symbol": "000858.SZ", "quantity": 100_000, "avg_cost": 40, "last_price": 43.2 }] },
+        });
+        lay_over(&mut config, more);
+        std::fs::write(self.config(), config.to_string()).unwrap();
+    }
+
+    /// A path within the desk's folder.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.path("config.json")
+    }
+
+    /// The simulated broker's ledger.
+    #[must_use]
+    pub fn ledger_path(&self) -> PathBuf {
+        self.path("ledger.jsonl")
+    }
+
+    /// The ledger's whole lines.
+    #[must_use]
+    pub fn ledger(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.ledger_path()).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// Starts a host; `failpoints` as the `fail` crate writes them.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn host(&self, failpoints: &str) -> Host {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("host.log"))
+            .unwrap();
+        let child = Command::new(qt_host())
+            .arg("--config")
+            .arg(self.config())
+            .env("FAILPOINTS", failpoints)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Host {
+            child,
+            log: self.path("host.log"),
+            said_before: self.log().matches(STARTED).count(),
+        }
+    }
+
+    /// Runs another command on the same configuration.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(qt_host())
+            .args(arguments)
+            .arg("--config")
+            .arg(self.config())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// What the hosts have said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("host.log")).unwrap_or_default()
+    }
+}
+
+fn lay_over(base: &mut Value, more: &Value) {
+    match (base, more) {
+        (Value::Object(base), Value::Object(more)) => {
+            for (key, value) in more {
+                lay_over(base.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (base, more) => *base = more.clone(),
+    }
+}
+
+/// A running host; killed when it goes out of scope.
+#[derive(Debug)]
+pub struct Host {
+    child: Child,
+    log: PathBuf,
+    said_before: usize,
+}
+
+impl Host {
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// True once it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// Waits until it dies by itself, at most `patience`; true if it did.
+    pub fn dies_within(&mut self, patience: Duration) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < patience {
+            if self.has_ended() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
+    /// SIGTERM, and the exit code.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    #[cfg(unix)]
+    pub fn stop(mut self) -> Option<i32> {
+        // Before it has started, nobody in it listens to signals.
+        wait_until("the host has started", || {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            log.matches(STARTED).count() > self.said_before || self.has_ended()
+        });
+        Command::new("kill")
+            .arg("-TERM")
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
+        assert!(self.dies_within(PATIENCE), "the host does not end");
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
