@@ -36,6 +36,7 @@ fn brokers() -> [(&'static str, Value); 6] {
     [
         ("answers", json!({})),
         ("answers late", json!({ "fault_answer_late_ms": 400 })),
+        ("never answers", json!({ "fault_never_answer": true })),
         (
             "accepts and says nothing",
             json!({ "fault_accept_silently": true }),
