@@ -301,7 +301,11 @@ impl Engine {
 
     fn finish(&mut self) {
         self.commit(self.now());
-        if let Err(e) = self.journal.checkpoint(&mut self.trader) {
+        if let Err(e) = self
+            .journal
+            .checkpoint(&mut self.trader)
+            .and_then(|()| self.journal.fold())
+        {
             warn!("no checkpoint at the end ({e}); the next start replays instead");
         }
     }

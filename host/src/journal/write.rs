@@ -243,6 +243,13 @@ impl Journal {
         tx.commit()
     }
 
+    /// Brings the write-ahead file into the main one, so that a closed journal is one whole file.
+    pub(crate) fn fold(&self) -> Result<(), JournalError> {
+        self.conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(|source| JournalError::sql(&self.path, source))
+    }
+
     /// Outbox rows that still wait.
     pub(crate) fn waiting_reports(&self) -> Result<usize, JournalError> {
         self.conn
