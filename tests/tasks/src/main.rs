@@ -20,8 +20,9 @@ fn main() -> ExitCode {
     let done = match task.as_str() {
         "demo" => demo(&rest),
         "test" => test(&rest),
+        "bench" => bench(&rest),
         _ => {
-            eprintln!("usage: cargo demo | cargo all-tests [FILTER...]");
+            eprintln!("usage: cargo demo | cargo all-tests [FILTER...] | cargo bench-host");
             return ExitCode::from(2);
         }
     };
@@ -38,6 +39,15 @@ fn demo(rest: &[String]) -> Result<(), u8> {
             .arg("sandbox")
             .args(rest),
     )
+}
+
+/// Builds a release of everything and measures the host against the bare cost.
+fn bench(rest: &[String]) -> Result<(), u8> {
+    run(cargo()
+        .args(["build", "--release", "--package", "qt-bench"])
+        .args(BUILT))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    run(Command::new(std::path::Path::new(&target).join("release").join("qt-bench")).args(rest))
 }
 
 /// Builds what the end-to-end tests start, then runs every test; the runner's summary comes last.
