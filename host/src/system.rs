@@ -429,4 +429,58 @@ mod tests {
         assert_eq!(other.wait().await, ShutdownCause::Terminate);
         assert_eq!(receiver.cause(), Some(ShutdownCause::Terminate));
     }
+
+    /// Set in the child that the test below starts: the test program itself, as a process that takes signals.
+    #[cfg(unix)]
+    const CHILD: &str = "QT_TEST_SIGNALS_CHILD";
+
+    /// Run by the test below; by itself it has nothing to show.
+    #[cfg(unix)]
+    #[test]
+    fn child_that_takes_signals() {
+        if std::env::var_os(CHILD).is_none() {
+            return;
+        }
+        let (_sender, mut receiver) = shutdown().unwrap();
+        println!("\nready");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        println!("\nasked {:?}", runtime.block_on(receiver.wait()));
+        loop {
+            std::thread::park();
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_first_signal_asks_and_the_second_ends_at_once() {
+        use rustix::process::{Pid, Signal, kill_process};
+        use std::io::{BufRead, BufReader};
+        use std::process::{Command, Stdio};
+        let cases = [
+            (Signal::TERM, Signal::TERM, "asked Terminate", 143),
+            (Signal::INT, Signal::INT, "asked Interrupt", 130),
+            (Signal::TERM, Signal::INT, "asked Terminate", 130),
+        ];
+        for (first, second, asked, code) in cases {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "system::tests::child_that_takes_signals",
+                    "--nocapture",
+                ])
+                .env(CHILD, "1")
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let pid = Pid::from_child(&child);
+            let mut lines = BufReader::new(child.stdout.take().unwrap())
+                .lines()
+                .map(Result::unwrap);
+            assert!(lines.any(|line| line == "ready"));
+            kill_process(pid, first).unwrap();
+            assert!(lines.any(|line| line == asked), "{asked}");
+            kill_process(pid, second).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(code));
+        }
+    }
 }

@@ -536,3 +536,26 @@ fn usage_mistakes_exit_with_2() {
     assert_eq!(help.status.code(), Some(0));
     assert!(text(&help.stdout).contains("Examples:") && text(&help.stdout).contains("Exit codes:"));
 }
+
+#[test]
+fn plugins_are_listed_and_a_bad_file_is_refused_with_its_code() {
+    let home = Home::new();
+    std::fs::create_dir(home.path().join("dir")).unwrap();
+    home.file("dir/libtext.so", "just text, no library, whatever its name says");
+    home.file("config.json", r#"{"plugin_dirs": ["dir"]}"#);
+    for arguments in [
+        vec!["plugins", "list", "--json", "--plugin-dir", "dir"],
+        vec!["--config", "config.json", "plugins", "list", "--json"],
+    ] {
+        let output = home.run(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let ours = |row: &&serde_json::Value| {
+            row["path"]
+                .as_str()
+                .is_some_and(|path| path.ends_with("libtext.so"))
+        };
+        let row = rows.as_array().unwrap().iter().find(ours).unwrap();
+        assert_eq!(row["code"], "QT-P004");
+    }
+}

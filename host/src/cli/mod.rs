@@ -244,10 +244,13 @@ impl Options {
 /// # Errors
 /// The exit code and what to say about it.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
+    all_taken("--plugin", &arguments, cli.options.plugins.len())?;
+    all_taken("--plugin-dir", &arguments, cli.options.plugin_dirs.len())?;
     match cli.command {
         None => run::run(&cli.options, cli.once),
         Some(_) if cli.once => Err(Failure::usage(
@@ -276,6 +279,21 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
         Command::Reports { command } => reports::run(command, options),
         Command::Journal { command } => journal::run(command, options),
     }
+}
+
+/// Of a flag that stands before and behind the command, the parser keeps only those behind it: losing a plugin
+/// silently would be worse than saying so.
+fn all_taken(flag: &str, arguments: &[OsString], taken: usize) -> Result<(), Failure> {
+    let is_flag = |argument: &&OsString| {
+        let rest = argument.to_str().and_then(|text| text.strip_prefix(flag));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    if arguments.iter().filter(is_flag).count() == taken {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{flag} stands before and behind the command; put all of them on one side of it"
+    )))
 }
 
 /// Help and version are answers; all else is a mistake of usage.
@@ -372,5 +390,16 @@ mod tests {
         assert_eq!(cli.options.plugins, [PathBuf::from("a"), PathBuf::from("b")]);
         assert_eq!(cli.options.sources().flags.plugin_dirs, [PathBuf::from("c")]);
         assert!(cli.once && cli.command.is_none());
+    }
+
+    #[test]
+    fn a_plugin_on_either_side_of_the_command_is_not_lost_silently() {
+        let line = "qt-host --plugin-dir a plugins list --plugin-dir=b";
+        let failure = main(line.split(' ').map(OsString::from)).unwrap_err();
+        assert_eq!(failure.code, 2);
+        assert!(
+            failure.message.contains("--plugin-dir stands before and behind"),
+            "{failure:?}"
+        );
     }
 }
