@@ -191,7 +191,7 @@ fn random_kills() {
         .ok()
         .and_then(|text| text.parse::<u64>().ok())
         .unwrap_or(1)
-        * 40;
+        * 270;
     let backend = Backend::start();
     let desk = Desk::new(&backend, &json!({}));
     let all = signals(600);
