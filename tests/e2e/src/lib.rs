@@ -1,1 +1,1 @@
-//! Not written yet.
+//! The end-to-end tests lie in `tests/`; the package has no library of its own to offer.
