@@ -5,6 +5,7 @@
 
 mod app;
 mod backend;
+mod book;
 mod book_sync;
 mod broker;
 mod cli;
