@@ -131,7 +131,7 @@ pub(crate) fn journal_path(config: &Config, data_dir: &Path) -> PathBuf {
 }
 
 /// Names account and adapter without giving the account's number away.
-fn account_key(config: &Config, adapter: &str) -> String {
+pub(crate) fn account_key(config: &Config, adapter: &str) -> String {
     let account = config
         .securities_account_id
         .clone()
@@ -144,7 +144,8 @@ fn account_key(config: &Config, adapter: &str) -> String {
     data_encoding::HEXLOWER.encode(&hash.finalize()[..8])
 }
 
-fn broker_account(config: &Config, adapter: &str) -> Option<String> {
+/// The broker's number of the account, where configured.
+pub(crate) fn broker_account(config: &Config, adapter: &str) -> Option<String> {
     config
         .plugin_blocks
         .get(adapter)?
@@ -224,6 +225,11 @@ impl Host<'_> {
         let control = tokio::spawn(crate::control::serve(
             self.data_dir.to_owned(),
             engine_in.clone(),
+            crate::control::BookLinks {
+                broker: to_broker.clone(),
+                adapter: plugin.name().to_owned(),
+                deadline: self.config.execution.call_deadline,
+            },
             move || Clock::system().now_ms(),
         ));
         if once {

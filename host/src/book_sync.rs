@@ -72,7 +72,7 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
         if !every.is_zero() && now >= next_sync {
             next_sync = now + every;
             fills = links.status.borrow().fills;
-            match links.broker.book(config.execution.call_deadline).await {
+            match links.broker.book(config.execution.call_deadline, false).await {
                 Ok(book) => {
                     failing = false;
                     show(&sync, &book).await;
@@ -124,7 +124,9 @@ fn heartbeat(links: &SyncLinks) -> Heartbeat {
 
 /// Shows one complete answer of the broker to the backend.
 async fn show(sync: &BookSync, book: &Book) {
-    let valuation = match portfolio::value(&book.positions) {
+    // Brokers show what was sold out until the day is over; the backend is to forget it at once.
+    let held: Vec<_> = book.positions.iter().filter(|p| p.total != 0).cloned().collect();
+    let valuation = match portfolio::value(&held) {
         Ok(valuation) => valuation,
         Err(e) => {
             return warn!(target: TRADER_LOOP, "positions are not synced, their value cannot be worked out: {e}");

@@ -6,10 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use crate::broker::{Book, BrokerSender};
 use crate::engine::input::{Input, Sender};
 use crate::engine::{Command, Reply};
 use crate::system;
@@ -29,7 +31,37 @@ const MOST_BYTES: u64 = 1 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 struct Envelope {
     asked_ms: i64,
-    command: Command,
+    asked: Asked,
+}
+
+/// What can be asked of a running host.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Asked {
+    /// To do something; the answer is a [`Reply`].
+    Command(Command),
+    /// What its broker holds; the answer is a [`BrokerBook`] or a reason. It changes nothing.
+    Book,
+}
+
+/// What the broker of a running host holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct BrokerBook {
+    /// The plugin's name.
+    pub(crate) adapter: String,
+    /// Its answer.
+    pub(crate) book: Book,
+}
+
+/// The host's broker, for who asks what it holds.
+#[derive(Debug, Clone)]
+pub(crate) struct BookLinks {
+    /// Where to ask.
+    pub(crate) broker: BrokerSender,
+    /// The plugin's name.
+    pub(crate) adapter: String,
+    /// How long its answer may take.
+    pub(crate) deadline: Duration,
 }
 
 /// Why a command got no answer.
@@ -44,8 +76,11 @@ pub(crate) enum ControlError {
         source: std::io::Error,
     },
     /// The host does not answer.
-    #[error("the running host has not answered within {0} s; its log says why, and the command was taken back", PATIENCE.as_secs())]
-    NoAnswer,
+    #[error("the running host has not answered within {within_s} s; its log says why, and the command was taken back")]
+    NoAnswer {
+        /// How long was waited, in seconds.
+        within_s: u64,
+    },
 }
 
 /// Asks the host that runs on `data_dir`, and waits for its answer.
@@ -54,6 +89,29 @@ pub(crate) enum ControlError {
 ///
 /// [`ControlError`]; after `NoAnswer` the command will not be carried out later.
 pub(crate) fn ask(data_dir: &Path, command: &Command, now_ms: i64) -> Result<Reply, ControlError> {
+    answer_to(data_dir, Asked::Command(command.clone()), now_ms, PATIENCE)
+}
+
+/// Asks the host that runs on `data_dir` what its broker holds, and waits for the answer, which the
+/// broker has `deadline` for.
+///
+/// # Errors
+///
+/// [`ControlError`]; within it, the broker's reason.
+pub(crate) fn ask_book(
+    data_dir: &Path,
+    now_ms: i64,
+    deadline: Duration,
+) -> Result<Result<BrokerBook, String>, ControlError> {
+    answer_to(data_dir, Asked::Book, now_ms, deadline.saturating_add(PATIENCE))
+}
+
+fn answer_to<T: DeserializeOwned>(
+    data_dir: &Path,
+    asked: Asked,
+    now_ms: i64,
+    patience: Duration,
+) -> Result<T, ControlError> {
     let folder = data_dir.join(FOLDER);
     let io = |source| ControlError::Io {
         path: system::shown(&folder),
@@ -61,12 +119,12 @@ pub(crate) fn ask(data_dir: &Path, command: &Command, now_ms: i64) -> Result<Rep
     };
     std::fs::create_dir_all(&folder).map_err(io)?;
     let name = format!("{now_ms}-{}", std::process::id());
-    let asked = folder.join(format!("{name}.{ASKED}"));
-    let answered = folder.join(format!("{name}.{ANSWERED}"));
     let envelope = Envelope {
         asked_ms: now_ms,
-        command: command.clone(),
+        asked,
     };
+    let asked = folder.join(format!("{name}.{ASKED}"));
+    let answered = folder.join(format!("{name}.{ANSWERED}"));
     let text = serde_json::to_vec(&envelope).map_err(|e| io(e.into()))?;
     system::replace_file(&asked, &text).map_err(io)?;
     let began = Instant::now();
@@ -76,17 +134,19 @@ pub(crate) fn ask(data_dir: &Path, command: &Command, now_ms: i64) -> Result<Rep
                 std::fs::remove_file(&answered).ok();
                 return serde_json::from_slice(&text).map_err(|e| io(e.into()));
             }
-            Err(_) if began.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(10)),
+            Err(_) if began.elapsed() < patience => std::thread::sleep(Duration::from_millis(10)),
             Err(_) => {
                 std::fs::remove_file(&asked).ok();
-                return Err(ControlError::NoAnswer);
+                return Err(ControlError::NoAnswer {
+                    within_s: patience.as_secs(),
+                });
             }
         }
     }
 }
 
 /// The host's side: takes commands until the engine is gone.
-pub(crate) async fn serve(data_dir: PathBuf, engine: Sender, now_ms: impl Fn() -> i64) {
+pub(crate) async fn serve(data_dir: PathBuf, engine: Sender, book: BookLinks, now_ms: impl Fn() -> i64) {
     let folder = data_dir.join(FOLDER);
     if let Err(e) = system::create_private_dir(&folder) {
         warn!("commands such as `qt-host halt` cannot be taken: {e}");
@@ -105,20 +165,42 @@ pub(crate) async fn serve(data_dir: PathBuf, engine: Sender, now_ms: impl Fn() -
         asked.sort();
         for path in asked {
             let reply = match take(&path, now_ms()) {
-                Ok(command) => carry_out(command, &engine).await,
+                Ok(Asked::Command(command)) => carry_out(command, &engine).await,
+                Ok(Asked::Book) => {
+                    // A slow broker keeps no command waiting.
+                    tokio::spawn(show_book(path, book.clone()));
+                    continue;
+                }
                 Err(reply) => Some(reply),
             };
             let Some(reply) = reply else { return };
-            let text = serde_json::to_vec(&reply).unwrap_or_default();
-            if let Err(e) = system::replace_file(&path.with_extension(ANSWERED), &text) {
-                warn!("a command was carried out and its answer cannot be written: {e}");
-            }
+            answer(&path, &reply);
         }
     }
 }
 
+/// Asks the broker and writes its answer down.
+async fn show_book(path: PathBuf, links: BookLinks) {
+    let book = links.broker.book(links.deadline, true).await;
+    let shown: Result<BrokerBook, String> = book.map(|book| BrokerBook {
+        adapter: links.adapter,
+        book,
+    });
+    answer(&path, &shown);
+    // Holdings are nobody else's business: an answer that nobody fetched does not stay.
+    tokio::time::sleep(PATIENCE).await;
+    std::fs::remove_file(path.with_extension(ANSWERED)).ok();
+}
+
+fn answer(path: &Path, answer: &impl Serialize) {
+    let text = serde_json::to_vec(answer).unwrap_or_default();
+    if let Err(e) = system::replace_file(&path.with_extension(ANSWERED), &text) {
+        warn!("a command was carried out and its answer cannot be written: {e}");
+    }
+}
+
 /// Takes a command out of the folder: whatever follows, it is carried out once at most.
-fn take(path: &Path, now_ms: i64) -> Result<Command, Reply> {
+fn take(path: &Path, now_ms: i64) -> Result<Asked, Reply> {
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let text = if size > MOST_BYTES {
         Vec::new()
@@ -140,7 +222,7 @@ fn take(path: &Path, now_ms: i64) -> Result<Command, Reply> {
             "the command is older than a minute and is not carried out",
         ));
     }
-    Ok(envelope.command)
+    Ok(envelope.asked)
 }
 
 async fn carry_out(command: Command, engine: &Sender) -> Option<Reply> {

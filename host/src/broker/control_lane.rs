@@ -5,29 +5,17 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use qt_core::portfolio::{Account, Position};
 use qt_core::{BrokerOrderId, ClientOrderId, Event, Snapshot, UtcMillis};
 use qt_plugin_api::host::LoadedBroker;
 use qt_plugin_api::{CancelRequest, CancelResult, ConnectionState};
 use tokio::sync::oneshot;
 
-use super::convert;
+use super::{Book, convert, read};
 use crate::clock::Clock;
 use crate::engine::input::{Input, Sender};
 
 /// How often the plugin is asked for its connection while nothing else is to be done.
 const LOOK_AT_CONNECTION: Duration = Duration::from_millis(500);
-
-/// Holdings and balances, complete.
-#[derive(Debug, Clone)]
-pub(crate) struct Book {
-    /// Every holding.
-    pub(crate) positions: Vec<Position>,
-    /// The balances.
-    pub(crate) account: Account,
-    /// When they were asked for.
-    pub(crate) asked_at: UtcMillis,
-}
 
 /// What the lane is asked to do.
 #[derive(Debug)]
@@ -37,7 +25,10 @@ pub(super) enum Job {
         broker_order_id: Option<BrokerOrderId>,
     },
     Ask,
-    Book(oneshot::Sender<Result<Book, String>>),
+    Book {
+        with_trades: bool,
+        reply: oneshot::Sender<Result<Book, String>>,
+    },
     Close,
 }
 
@@ -121,12 +112,15 @@ impl ControlLane {
     fn work_off(&self, waiting: &mut Vec<Job>) -> bool {
         let mut ask = false;
         let mut goes_on = true;
-        let mut books = Vec::new();
+        let (mut books, mut trades) = (Vec::new(), false);
         for job in waiting.drain(..) {
             match job {
                 Job::Cancel { id, broker_order_id } => self.cancel(id, broker_order_id),
                 Job::Ask => ask = true,
-                Job::Book(reply) => books.push(reply),
+                Job::Book { with_trades, reply } => {
+                    trades |= with_trades;
+                    books.push(reply);
+                }
                 Job::Close => goes_on = false,
             }
         }
@@ -136,7 +130,7 @@ impl ControlLane {
             self.tell(Input::Snapshot(snapshot));
         }
         if !books.is_empty() {
-            let book = self.book();
+            let book = self.book(trades);
             for reply in books {
                 reply.send(book.clone()).ok();
             }
@@ -172,22 +166,16 @@ impl ControlLane {
         convert::snapshot(asked_at, &orders, &trades).map_err(|e| e.to_string())
     }
 
-    fn book(&self) -> Result<Book, String> {
+    fn book(&self, with_trades: bool) -> Result<Book, String> {
         let asked_at = UtcMillis(self.clock.now_ms());
-        let rows = self
-            .watch("positions", None, || self.broker.positions())
-            .map_err(|e| e.to_string())?;
-        let row = self
-            .watch("account", None, || self.broker.account())
-            .map_err(|e| e.to_string())?;
-        let positions = rows
-            .iter()
-            .map(convert::position)
-            .collect::<Result<_, _>>()
-            .map_err(|e| e.to_string())?;
+        let positions = self.watch("positions", None, || read::positions(&self.broker))?;
+        let account = self.watch("account", None, || read::account(&self.broker))?;
+        let trades_today =
+            with_trades.then(|| self.watch("today's trades", None, || read::trades_today(&self.broker)));
         Ok(Book {
             positions,
-            account: convert::account(&row),
+            account,
+            trades_today,
             asked_at,
         })
     }

@@ -3,6 +3,7 @@
 mod control_lane;
 mod convert;
 mod place_lane;
+pub(crate) mod read;
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -14,7 +15,7 @@ use qt_plugin_api::host as plugin;
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
-pub(crate) use control_lane::Book;
+pub(crate) use read::Book;
 use control_lane::{ControlLane, Job, Watched};
 use place_lane::PlaceLane;
 
@@ -40,11 +41,12 @@ impl BrokerSender {
         self.control.send(job).ok();
     }
 
-    /// Holdings and balances, fresh and complete, or why there are none.
-    pub(crate) async fn book(&self, deadline: Duration) -> Result<Book, String> {
+    /// Holdings and balances, fresh and complete, or why there are none; today's trades beside them
+    /// where they are wanted.
+    pub(crate) async fn book(&self, deadline: Duration, with_trades: bool) -> Result<Book, String> {
         let (reply, answer) = oneshot::channel();
         self.control
-            .send(Job::Book(reply))
+            .send(Job::Book { with_trades, reply })
             .map_err(|_| "the broker's lane has ended".to_owned())?;
         match tokio::time::timeout(deadline, answer).await {
             Ok(Ok(book)) => book,

@@ -217,9 +217,35 @@ impl Commit {
 
 /// Every order that is open, and every one of `since` or later, whatever its state.
 pub(crate) fn orders_since(path: &Path, since: TradingDate) -> Result<Vec<Order>, JournalError> {
+    orders_of(&open_read_only(path)?, path, since)
+}
+
+/// Every order that is not archived, oldest first. With an `account_key` the journal must be that account's.
+pub(crate) fn every_order(path: &Path, account_key: Option<&str>) -> Result<Vec<Order>, JournalError> {
     let conn = open_read_only(path)?;
+    let owner: Option<String> = match conn.query_row(
+        "SELECT value FROM meta WHERE key = 'account_key'",
+        [],
+        |row| row.get(0),
+    ) {
+        Err(rusqlite::Error::QueryReturnedNoRows) => None,
+        other => Some(other.map_err(|source| JournalError::sql(path, source))?),
+    };
+    if let (Some(owner), Some(wanted)) = (owner, account_key)
+        && owner != wanted
+    {
+        return Err(JournalError::OtherAccount {
+            path: path.to_owned(),
+        });
+    }
+    let mut orders = orders_of(&conn, path, TradingDate(i64::MIN))?;
+    orders.sort_by_key(|order| (order.received_at, order.id));
+    Ok(orders)
+}
+
+fn orders_of(conn: &Connection, path: &Path, since: TradingDate) -> Result<Vec<Order>, JournalError> {
     let at = |source| JournalError::sql(path, source);
-    let trader = load_from(&conn, path)?.trader;
+    let trader = load_from(conn, path)?.trader;
     let mut found: Vec<Order> = trader.orders().cloned().collect();
     let mut query = conn
         .prepare("SELECT id, body FROM orders WHERE day >= ?1 AND ended_day IS NOT NULL")

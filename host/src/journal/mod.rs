@@ -14,7 +14,7 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use load::{Loaded, load, open_read_only, orders_since};
+pub(crate) use load::{Loaded, every_order, load, open_read_only, orders_since};
 pub(crate) use outbox::{OutboxReader, ReportRow, ReportState};
 pub(crate) use verify::{export, facts_of, verify};
 pub(crate) use write::{Batch, Journal};

@@ -49,6 +49,8 @@ struct Holding {
     quantity: u64,
     cost: Decimal,
     bought_today: u64,
+    // A broker shows what was sold out until the day is over.
+    sold_today: bool,
     // What was not sellable when the ledger began.
     locked: u64,
     frozen: u64,
@@ -86,7 +88,9 @@ impl Book {
         let mut prices = options.prices.clone();
         let mut holdings = BTreeMap::new();
         for p in &options.positions {
-            prices.insert(p.symbol.clone(), p.last_price);
+            if let Some(price) = p.last_price {
+                prices.insert(p.symbol.clone(), price);
+            }
             let holding = Holding {
                 quantity: p.quantity,
                 cost: p.avg_cost * Decimal::from(p.quantity),
@@ -128,6 +132,7 @@ impl Book {
         }
         for holding in self.holdings.values_mut() {
             (holding.bought_today, holding.locked, holding.frozen) = (0, 0, 0);
+            holding.sold_today = false;
         }
         self.first_order_today = self.orders.len();
         self.first_trade_today = self.trades.len();
@@ -310,6 +315,7 @@ impl Book {
                 })?;
                 holding.cost = holding.cost * Decimal::from(left) / Decimal::from(holding.quantity);
                 holding.quantity = left;
+                holding.sold_today = true;
                 self.cash += turnover - commission;
             }
         }
@@ -418,16 +424,20 @@ impl Book {
     }
 
     pub(crate) fn positions(&self) -> Vec<PositionRow> {
-        let held = self.holdings.iter().filter(|(_, h)| h.quantity > 0);
-        held.map(|(symbol, h)| {
+        let shown = self
+            .holdings
+            .iter()
+            .filter(|(_, h)| h.quantity > 0 || h.sold_today);
+        shown.map(|(symbol, h)| {
             let last = self.prices.get(symbol).copied();
+            let avg_cost = h.cost.checked_div(Decimal::from(h.quantity));
             PositionRow {
                 symbol: symbol.clone(),
                 name: h.name.clone(),
                 quantity: h.quantity,
                 available_qty: h.available(),
                 frozen_qty: h.frozen,
-                avg_cost: (h.cost / Decimal::from(h.quantity)).normalize(),
+                avg_cost: avg_cost.unwrap_or_default().normalize(),
                 last_price: last,
                 previous_close: h.previous_close,
                 market_value: last.map(|p| p * Decimal::from(h.quantity)),

@@ -403,10 +403,20 @@ impl Broker for Simulated {
             .check()
             .map_err(|e| OpenError::new(format!("the configuration block `simulated`: {e}")))?;
         let path: PathBuf = cx.data_dir.join(&options.ledger);
-        let (ledger, facts) = Ledger::open(&path).map_err(OpenError::new)?;
+        let (ledger, facts) = if options.read_only {
+            Ledger::open_to_read(&path)
+        } else {
+            Ledger::open(&path)
+        }
+        .map_err(OpenError::new)?;
         let mut book = replay(&options, &path, &facts)?;
         book.roll(cx.clock.now_ms());
-        let resumed = book.open_orders();
+        // Who only looks leaves open orders to whoever trades.
+        let resumed = if options.read_only {
+            Vec::new()
+        } else {
+            book.open_orders()
+        };
         let state = State {
             book,
             ledger: Some(ledger),
@@ -429,7 +439,7 @@ impl Broker for Simulated {
             shared.fill_now_or_later(&mut lock(&shared.state), at, now_ms);
         }
         shared.tell();
-        let filler = if shared.options.fill_after_ms > 0 {
+        let filler = if shared.options.fill_after_ms > 0 && !shared.options.read_only {
             let own = Arc::clone(&shared);
             let thread = std::thread::Builder::new().name("simulated-fills".to_owned());
             let spawned = thread.spawn(move || own.fill_later());

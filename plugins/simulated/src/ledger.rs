@@ -105,7 +105,10 @@ pub(crate) enum AppendError {
 
 /// The open ledger. Dropping it lets the next process in.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct Ledger(Option<Writer>);
+
+#[derive(Debug)]
+struct Writer {
     file: File,
     len: u64,
     line: Vec<u8>,
@@ -133,15 +136,7 @@ impl Ledger {
             .map_err(|e| failed("opened", e))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|e| failed("read", e))?;
-        // A last line without its end was never answered for.
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let facts = parse(&bytes[..whole]).map_err(|(line, why)| {
-            format!(
-                "the ledger {} is damaged in line {line} ({why}); mend that line, or move the file away to start with \
-                 an empty one",
-                path.display()
-            )
-        })?;
+        let (whole, facts) = whole_lines(path, &bytes)?;
         let len = whole as u64;
         if whole < bytes.len() {
             file.set_len(len)
@@ -149,20 +144,37 @@ impl Ledger {
         }
         file.seek(SeekFrom::Start(len))
             .map_err(|e| failed("written", e))?;
-        Ok((
-            Self {
-                file,
-                len,
-                line: Vec::with_capacity(512),
-                torn: false,
-                _lock: lock,
-            },
-            facts,
-        ))
+        let writer = Writer {
+            file,
+            len,
+            line: Vec::with_capacity(512),
+            torn: false,
+            _lock: lock,
+        };
+        Ok((Self(Some(writer)), facts))
+    }
+
+    /// Reads what the file holds, if there is one, beside the process that writes it: takes no lock and changes
+    /// nothing, so a line that is being written is not there yet.
+    pub(crate) fn open_to_read(path: &Path) -> Result<(Self, Vec<Fact>), String> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(format!("the ledger {} cannot be read: {e}", path.display())),
+        };
+        let (_, facts) = whole_lines(path, &bytes)?;
+        Ok((Self(None), facts))
     }
 
     /// Writes one line and hands it to the operating system.
     pub(crate) fn append(&mut self, fact: &Fact) -> Result<(), AppendError> {
+        let read_only = || AppendError::NotWritten(io::Error::other("it was opened to be read only"));
+        self.0.as_mut().ok_or_else(read_only)?.append(fact)
+    }
+}
+
+impl Writer {
+    fn append(&mut self, fact: &Fact) -> Result<(), AppendError> {
         if self.torn {
             return Err(AppendError::NotWritten(io::Error::other(
                 "an earlier line is torn; restart the broker",
@@ -207,6 +219,19 @@ fn lock(ledger: &Path) -> Result<File, String> {
         )),
         Err(TryLockError::Error(e)) => Err(format!("{} cannot be locked: {e}", path.display())),
     }
+}
+
+/// The length of all whole lines and the facts in them: a last line without its end was never answered for.
+fn whole_lines(path: &Path, bytes: &[u8]) -> Result<(usize, Vec<Fact>), String> {
+    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let facts = parse(&bytes[..whole]).map_err(|(line, why)| {
+        format!(
+            "the ledger {} is damaged in line {line} ({why}); mend that line, or move the file away to start with an \
+             empty one",
+            path.display()
+        )
+    })?;
+    Ok((whole, facts))
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<Fact>, (usize, String)> {

@@ -6,9 +6,10 @@
 //! | key | default | meaning |
 //! |---|---|---|
 //! | `cash` | 1000000 | yuan at the start of the ledger |
-//! | `positions` | none | list of `symbol`, `quantity`, `avg_cost`, `last_price`, and optionally `available_qty`, `name`, `previous_close` |
+//! | `positions` | none | list of `symbol`, `quantity`, `avg_cost`, and optionally `last_price` (none: suspended), `available_qty`, `name`, `previous_close` |
 //! | `prices` | none | last prices of symbols that are not held, `{"000858.SZ": 150.5}` |
 //! | `ledger` | `simulated-ledger.jsonl` | path of the ledger, relative to the data folder |
+//! | `read_only` | false | look at the ledger beside the process that trades: no lock, no change, every order is rejected |
 //! | `fill` | `immediate` | `immediate`, `partial` (half in lots of 100, the rest stays open), `never`, `reject` |
 //! | `latency_ms` | 0 | time an order takes to the broker |
 //! | `fill_after_ms` | 0 | fills come that much later, from a thread of their own |
@@ -54,7 +55,7 @@ qt_plugin_api::export_broker! {
     name: "simulated",
     version: env!("CARGO_PKG_VERSION"),
     description: "A simulated broker with a ledger of its own",
-    capabilities: ["place", "cancel", "orders", "trades", "positions", "account", "events"],
+    capabilities: ["place", "cancel", "orders", "trades", "positions", "account", "events", "read_only"],
     licence: "MIT OR Apache-2.0",
     config_schema: include_str!("../config-schema.json"),
 }

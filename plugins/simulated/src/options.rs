@@ -31,8 +31,8 @@ pub(crate) struct StartPosition {
     pub(crate) quantity: u64,
     #[serde(deserialize_with = "money")]
     pub(crate) avg_cost: Decimal,
-    #[serde(deserialize_with = "money")]
-    pub(crate) last_price: Decimal,
+    #[serde(default, deserialize_with = "money_or_none")]
+    pub(crate) last_price: Option<Decimal>,
     #[serde(default)]
     pub(crate) available_qty: Option<u64>,
     #[serde(default)]
@@ -51,6 +51,7 @@ pub(crate) struct Options {
     #[serde(deserialize_with = "prices")]
     pub(crate) prices: BTreeMap<String, Decimal>,
     pub(crate) ledger: String,
+    pub(crate) read_only: bool,
     pub(crate) fill: FillMode,
     pub(crate) latency_ms: u64,
     pub(crate) fill_after_ms: u64,
@@ -74,6 +75,7 @@ impl Default for Options {
             positions: Vec::new(),
             prices: BTreeMap::new(),
             ledger: "simulated-ledger.jsonl".to_owned(),
+            read_only: false,
             fill: FillMode::Immediate,
             latency_ms: 0,
             fill_after_ms: 0,
@@ -102,9 +104,9 @@ impl Options {
             return Err("`ledger` is empty; give a path or leave it out".to_owned());
         }
         for (i, p) in self.positions.iter().enumerate() {
-            if p.last_price <= Decimal::ZERO {
+            if p.last_price.is_some_and(|price| price <= Decimal::ZERO) {
                 return Err(format!(
-                    "positions[{i}] ({}): `last_price` must be above 0",
+                    "positions[{i}] ({}): `last_price` must be above 0; leave it out where there is none",
                     p.symbol
                 ));
             }

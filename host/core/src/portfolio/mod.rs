@@ -5,6 +5,7 @@
 //! Percentages are percent, not fractions: 1.65 is 1.65 %.
 
 mod exact;
+mod fills;
 mod grid;
 mod pnl;
 mod risk;
@@ -12,6 +13,7 @@ mod sizing;
 mod today;
 mod totals;
 
+pub use fills::trades_of;
 pub use grid::{GridLevel, GridOptions, GridSuggestion, Ladder, ladder, suggest_grid};
 pub use pnl::{Trade, TradeBook, TradeFigures};
 pub use risk::{RiskFigures, RiskLevel, RiskThresholds, assess};
