@@ -76,7 +76,9 @@ pub(crate) enum ControlError {
         source: std::io::Error,
     },
     /// The host does not answer.
-    #[error("the running host has not answered within {within_s} s; its log says why, and the command was taken back")]
+    #[error(
+        "the running host has not answered within {within_s} s; its log says why, and the command was taken back"
+    )]
     NoAnswer {
         /// How long was waited, in seconds.
         within_s: u64,

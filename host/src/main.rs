@@ -1,8 +1,5 @@
 //! quantTrader's host: takes trading signals from a backend, carries them out through a broker plugin, and reports back.
 
-// The rooms are joined one after the other; until then, what one offers may have no caller.
-#![allow(dead_code)]
-
 mod app;
 mod backend;
 mod book;

@@ -38,7 +38,11 @@ pub(super) fn ask(config: &Config, data_dir: &Path, clock: Clock) -> Result<(Str
     system::create_private_dir(data_dir)?;
     let wanted = config.names_broker.then_some(config.broker.as_str());
     let plugin = plugin::load(&app::search_plan(config, data_dir), wanted, data_dir)?;
-    let looks = plugin.manifest().capabilities.iter().any(|word| word == READ_ONLY);
+    let looks = plugin
+        .manifest()
+        .capabilities
+        .iter()
+        .any(|word| word == READ_ONLY);
     let _lease = if looks {
         None
     } else {

@@ -103,7 +103,12 @@ fn csv_folder(folder: &Path) -> Result<Content, String> {
         match csv_rows(&text_of(&accounts)?)?.as_slice() {
             [] => None,
             [row] => Some(account_of(row).map_err(|e| format!("{ACCOUNT_CSV}: {e}"))?),
-            rows => return Err(format!("{ACCOUNT_CSV} has {} accounts instead of one", rows.len())),
+            rows => {
+                return Err(format!(
+                    "{ACCOUNT_CSV} has {} accounts instead of one",
+                    rows.len()
+                ));
+            }
         }
     } else {
         None
@@ -278,7 +283,8 @@ fn shares(row: &Row, key: &str) -> Result<Option<Shares>, String> {
 mod tests {
     use super::*;
 
-    const ROW: &str = r#"{"symbol": "000858.SZ", "quantity": 1000, "avg_cost": 42.50, "current_price": "43.20"}"#;
+    const ROW: &str =
+        r#"{"symbol": "000858.SZ", "quantity": 1000, "avg_cost": 42.50, "current_price": "43.20"}"#;
 
     #[test]
     fn a_list_an_export_and_a_table_say_the_same() {
@@ -289,10 +295,14 @@ mod tests {
         .unwrap();
         assert_eq!(export.as_of, Some(UtcMillis(1_766_461_500_000)));
         assert_eq!(export.positions, list.positions);
-        let rows = csv_rows("symbol, quantity,avg_cost,current_price,name\n000858.SZ,1000,42.50,43.20,\n").unwrap();
+        let rows =
+            csv_rows("symbol, quantity,avg_cost,current_price,name\n000858.SZ,1000,42.50,43.20,\n").unwrap();
         assert_eq!(positions(&rows).unwrap(), list.positions);
         let position = &list.positions[0];
-        assert_eq!((position.total, position.sellable, position.frozen), (1000, 1000, 0));
+        assert_eq!(
+            (position.total, position.sellable, position.frozen),
+            (1000, 1000, 0)
+        );
         assert_eq!(position.avg_cost.to_string(), "42.50");
         assert_eq!(position.last_price.unwrap().to_string(), "43.20");
     }
@@ -320,8 +330,14 @@ mod tests {
             (r#"[{"quantity": 1}]"#, "`symbol` is missing"),
             (r#"[{"symbol": "858", "quantity": 1}]"#, "`858` is not a symbol"),
             (r#"[{"symbol": "000858.SZ"}]"#, "`quantity` is missing"),
-            (r#"[{"symbol": "000858.SZ", "quantity": 1.5}]"#, "`1.5`, not a whole"),
-            (r#"[{"symbol": "000858.SZ", "quantity": 1}]"#, "`avg_cost` is missing"),
+            (
+                r#"[{"symbol": "000858.SZ", "quantity": 1.5}]"#,
+                "`1.5`, not a whole",
+            ),
+            (
+                r#"[{"symbol": "000858.SZ", "quantity": 1}]"#,
+                "`avg_cost` is missing",
+            ),
             (
                 r#"[{"symbol": "000858.SZ", "quantity": 1, "avg_cost": "much"}]"#,
                 "`much`, not a number",
@@ -335,10 +351,7 @@ mod tests {
             assert!(error.contains(part), "{text}: {error}");
         }
         let twice = json(&format!("[{ROW},{ROW}]")).unwrap_err();
-        assert!(
-            twice.contains("position 2") && twice.contains("twice"),
-            "{twice}"
-        );
+        assert!(twice.contains("position 2") && twice.contains("twice"), "{twice}");
         assert!(csv_rows("a,b\n").unwrap_err().contains("symbol"));
     }
 }

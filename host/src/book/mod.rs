@@ -23,7 +23,7 @@ use crate::system::SystemError;
 
 /// Where a book is asked for: `--from broker|backend|journal|FILE`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum BookFrom {
     /// The configured broker plugin: through the host that runs on the data folder, else by itself.
     #[default]
     Broker,
@@ -35,7 +35,7 @@ pub(crate) enum From {
     File(PathBuf),
 }
 
-impl FromStr for From {
+impl FromStr for BookFrom {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -177,12 +177,12 @@ pub(crate) enum BookError {
 /// # Errors
 ///
 /// [`BookError`], whatever part is missing: what is shown is complete.
-pub(crate) fn gather(config: &Config, from: &From, clock: Clock) -> Result<BookView, BookError> {
+pub(crate) fn gather(config: &Config, from: &BookFrom, clock: Clock) -> Result<BookView, BookError> {
     match from {
-        From::Broker => of_broker(config, clock),
-        From::Backend => Err(BookError::Backend),
-        From::Journal => of_journal(config, clock),
-        From::File(path) => file::read(path),
+        BookFrom::Broker => of_broker(config, clock),
+        BookFrom::Backend => Err(BookError::Backend),
+        BookFrom::Journal => of_journal(config, clock),
+        BookFrom::File(path) => file::read(path),
     }
 }
 

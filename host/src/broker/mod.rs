@@ -15,9 +15,9 @@ use qt_plugin_api::host as plugin;
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
-pub(crate) use read::Book;
 use control_lane::{ControlLane, Job, Watched};
 use place_lane::PlaceLane;
+pub(crate) use read::Book;
 
 use crate::clock::Clock;
 use crate::engine::input::{Input, Sender, ToBroker};

@@ -1,17 +1,23 @@
 //! The command line: what may be said, and who does it.
 
+mod account;
 mod archive;
+mod book;
 mod config;
+mod grid;
 mod halt;
 mod journal;
 mod live;
 mod orders;
 mod plugins;
-#[allow(dead_code, reason = "the commands that show the portfolio come with it")]
+mod positions;
 mod render;
 mod reports;
+mod risk;
 mod run;
 mod sandbox;
+mod size;
+mod summary;
 mod table;
 
 pub(crate) use render::portfolio_line;
@@ -106,6 +112,12 @@ enum Command {
         #[command(subcommand)]
         command: PluginsCommand,
     },
+    Positions(positions::PositionsArgs),
+    Summary(summary::SummaryArgs),
+    Grid(grid::GridArgs),
+    Risk(risk::RiskArgs),
+    Account(account::AccountArgs),
+    Size(size::SizeArgs),
     /// List orders, and decide those that only a person can decide.
     Orders(orders::OrdersArgs),
     /// List fills.
@@ -271,6 +283,12 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
             print(&plugins::list(&plan, json))
         }
         Command::Sandbox(args) => sandbox::run(&args),
+        Command::Positions(args) => positions::run(&args, options),
+        Command::Summary(args) => summary::run(&args, options),
+        Command::Grid(args) => grid::run(&args, options),
+        Command::Risk(args) => risk::run(&args, options),
+        Command::Account(args) => account::run(&args, options),
+        Command::Size(args) => size::run(&args, options),
         Command::Orders(args) => orders::orders(args, options),
         Command::Fills(args) => orders::fills(&args, options),
         Command::Cancel(args) => halt::cancel(args, options),

@@ -2,8 +2,10 @@
 //!
 //! Figures are rounded here and only here, once, half to even.
 
+pub(crate) mod account;
 pub(crate) mod cells;
 pub(crate) mod data;
+pub(crate) mod history;
 
 use qt_core::UtcMillis;
 use qt_core::portfolio::{

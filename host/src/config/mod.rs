@@ -20,8 +20,8 @@ use serde_json::Value;
 #[allow(unused_imports, reason = "other rooms name near misses too")]
 pub use mistake::{Mistake, Mistakes, Origin, near_miss};
 pub use secret::Secret;
-pub use walk::parse_decimal;
 pub use sources::{Environment, Flags, Loaded, Purpose, Sources, load};
+pub use walk::parse_decimal;
 
 use crate::telemetry::LogLevel;
 

@@ -223,14 +223,13 @@ pub(crate) fn orders_since(path: &Path, since: TradingDate) -> Result<Vec<Order>
 /// Every order that is not archived, oldest first. With an `account_key` the journal must be that account's.
 pub(crate) fn every_order(path: &Path, account_key: Option<&str>) -> Result<Vec<Order>, JournalError> {
     let conn = open_read_only(path)?;
-    let owner: Option<String> = match conn.query_row(
-        "SELECT value FROM meta WHERE key = 'account_key'",
-        [],
-        |row| row.get(0),
-    ) {
-        Err(rusqlite::Error::QueryReturnedNoRows) => None,
-        other => Some(other.map_err(|source| JournalError::sql(path, source))?),
-    };
+    let owner: Option<String> =
+        match conn.query_row("SELECT value FROM meta WHERE key = 'account_key'", [], |row| {
+            row.get(0)
+        }) {
+            Err(rusqlite::Error::QueryReturnedNoRows) => None,
+            other => Some(other.map_err(|source| JournalError::sql(path, source))?),
+        };
     if let (Some(owner), Some(wanted)) = (owner, account_key)
         && owner != wanted
     {

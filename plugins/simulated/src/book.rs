@@ -428,23 +428,24 @@ impl Book {
             .holdings
             .iter()
             .filter(|(_, h)| h.quantity > 0 || h.sold_today);
-        shown.map(|(symbol, h)| {
-            let last = self.prices.get(symbol).copied();
-            let avg_cost = h.cost.checked_div(Decimal::from(h.quantity));
-            PositionRow {
-                symbol: symbol.clone(),
-                name: h.name.clone(),
-                quantity: h.quantity,
-                available_qty: h.available(),
-                frozen_qty: h.frozen,
-                avg_cost: avg_cost.unwrap_or_default().normalize(),
-                last_price: last,
-                previous_close: h.previous_close,
-                market_value: last.map(|p| p * Decimal::from(h.quantity)),
-                extras: String::new(),
-            }
-        })
-        .collect()
+        shown
+            .map(|(symbol, h)| {
+                let last = self.prices.get(symbol).copied();
+                let avg_cost = h.cost.checked_div(Decimal::from(h.quantity));
+                PositionRow {
+                    symbol: symbol.clone(),
+                    name: h.name.clone(),
+                    quantity: h.quantity,
+                    available_qty: h.available(),
+                    frozen_qty: h.frozen,
+                    avg_cost: avg_cost.unwrap_or_default().normalize(),
+                    last_price: last,
+                    previous_close: h.previous_close,
+                    market_value: last.map(|p| p * Decimal::from(h.quantity)),
+                    extras: String::new(),
+                }
+            })
+            .collect()
     }
 
     pub(crate) fn account(&self, account_id: &str) -> AccountRow {

@@ -211,8 +211,13 @@ pub(super) fn grouped(figure: Decimal) -> String {
 /// A decimal as a JSON number with all its digits and no trailing zeros; never through a float.
 #[must_use]
 pub(crate) fn decimal_number(figure: Decimal) -> serde_json::Value {
-    let text = figure.normalize().to_string();
+    let text = digits(figure);
     // A decimal is always a JSON number; should that ever fail, its text still says it all.
     text.parse::<serde_json::Number>()
         .map_or(serde_json::Value::String(text), serde_json::Value::Number)
+}
+
+/// All digits of a figure, without trailing zeros.
+pub(super) fn digits(figure: Decimal) -> String {
+    figure.normalize().to_string()
 }

@@ -4,13 +4,14 @@
 
 use qt_core::UtcMillis;
 use qt_core::portfolio::{
-    GridLevel, GridSuggestion, Ladder, PositionFigures, PriceSource, RiskFigures, Sizing, Valuation,
+    GridLevel, GridSuggestion, Ladder, PositionFigures, PriceSource, RiskFigures, SizeOption, Sizing,
+    Valuation,
 };
 use qt_market::Side;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use super::cells::decimal_number as number;
+use super::cells::{decimal_number as number, digits};
 use super::shanghai;
 
 fn optional(figure: Option<Decimal>) -> Value {
@@ -149,32 +150,19 @@ pub(crate) fn sizing_json(sizing: &Sizing) -> Value {
     })
 }
 
-/// A field of a CSV file, quoted where it must be.
-#[must_use]
-pub(crate) fn csv_field(text: &str) -> String {
-    if text.contains(['"', ',', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
-}
-
-fn digits(figure: Decimal) -> String {
-    figure.normalize().to_string()
-}
-
 fn optional_digits(figure: Option<Decimal>) -> String {
     figure.map(digits).unwrap_or_default()
 }
 
-fn csv<const N: usize>(headers: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let mut text = headers.join(",");
-    text.push('\n');
+/// A CSV text with a header line.
+pub(super) fn csv<const N: usize>(headers: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    // Writing into memory fails only for rows of unequal length, which the types rule out.
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(headers).ok();
     for row in rows {
-        text.push_str(&row.map(|field| csv_field(&field)).join(","));
-        text.push('\n');
+        writer.write_record(row).ok();
     }
-    text
+    String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }
 
 /// All positions.
@@ -236,6 +224,36 @@ pub(crate) fn risk_csv(risks: &[RiskFigures<'_>]) -> String {
         ]
     };
     csv(headers, risks.iter().map(row))
+}
+
+/// How much of a symbol to buy.
+#[must_use]
+pub(crate) fn sizing_csv(sizing: &Sizing) -> String {
+    let headers = [
+        "basis",
+        "budget",
+        "shares",
+        "orders",
+        "amount",
+        "fees",
+        "total",
+        "concentration_pct",
+        "asset_pct",
+    ];
+    let row = |option: &SizeOption| {
+        [
+            option.basis.as_str().to_owned(),
+            digits(option.budget),
+            option.shares.to_string(),
+            option.orders.to_string(),
+            digits(option.amount),
+            digits(option.fees),
+            digits(option.total),
+            digits(option.concentration_pct),
+            digits(option.asset_pct),
+        ]
+    };
+    csv(headers, sizing.options.iter().map(row))
 }
 
 /// The levels of a grid.

@@ -1,0 +1,25 @@
+//! `account`: the balances and what today earned.
+
+use clap::Args;
+
+use super::book::{BookArgs, account};
+use super::render::account as render;
+use super::{Failure, Options, print};
+
+/// Show the balances and today's P&L, which deposits and withdrawals do not change.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  qt-host account\n  qt-host account --json")]
+pub(super) struct AccountArgs {
+    #[command(flatten)]
+    book: BookArgs,
+}
+
+pub(super) fn run(args: &AccountArgs, options: &Options) -> Result<(), Failure> {
+    let (config, view) = args.book.gather(options)?;
+    let balances = account(&view)?;
+    print(&if args.book.json {
+        format!("{}\n", render::json(balances, &view))
+    } else {
+        render::text(balances, &view, &args.book.style(&config))
+    })
+}

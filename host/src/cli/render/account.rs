@@ -1,0 +1,129 @@
+//! Balances and today's P&L.
+
+use qt_core::portfolio::{Account, TodayPnl};
+use serde_json::{Value, json};
+
+use super::cells::{Style, decimal_number as number, money, rule, signed_money};
+use super::{NARROW, shanghai};
+use crate::book::{BookSource, BookView};
+
+/// The balances of a book, its account number masked.
+pub(crate) fn text(account: &Account, view: &BookView, style: &Style) -> String {
+    let double = rule('=', NARROW);
+    let mut text = format!(
+        "\n{double}ACCOUNT {}\n{double}\
+         Total Assets:     {}\n\
+         Cash:             {}\n\
+         Available Cash:   {}\n\
+         Frozen Cash:      {}\n\
+         Market Value:     {}\n",
+        masked(&account.account_id),
+        money(account.total_asset),
+        money(account.cash),
+        money(account.available_cash),
+        money(account.frozen_cash),
+        money(account.market_value),
+    );
+    match &view.today {
+        Ok(today) => text.push_str(&today_lines(today, style)),
+        Err(reason) => text.push_str(&format!("Today's P&L:      n/a ({reason})\n")),
+    }
+    text.push_str(&format!("As Of:            {}\n{double}", shanghai(view.as_of)));
+    text
+}
+
+fn today_lines(today: &TodayPnl, style: &Style) -> String {
+    let mut text = String::new();
+    if today.symbols.is_empty() && !today.unknown.is_empty() {
+        text.push_str("Today's P&L:      n/a\n");
+    } else {
+        let total = style.paint(&signed_money(today.total), today.total);
+        text.push_str(&format!(
+            "Today's P&L:      {total}\n  \
+               Overnight:      {}\n  \
+               Trades:         {}\n  \
+               Fees:           {}\n",
+            style.paint(&signed_money(today.overnight), today.overnight),
+            style.paint(&signed_money(today.trades), today.trades),
+            money(-today.fees),
+        ));
+    }
+    for unknown in &today.unknown {
+        text.push_str(&format!("  without {}: {}\n", unknown.symbol, unknown.reason));
+    }
+    text
+}
+
+/// An account's number with all but its end hidden.
+fn masked(number: &str) -> String {
+    let shown = if number.chars().count() >= 8 { 4 } else { 0 };
+    let hidden = number.chars().count() - shown;
+    number
+        .chars()
+        .enumerate()
+        .map(|(place, c)| if place < hidden || c.is_control() { '*' } else { c })
+        .collect()
+}
+
+/// The same for programs, with the contract's names.
+pub(crate) fn json(account: &Account, view: &BookView) -> Value {
+    let source = match &view.source {
+        BookSource::Broker { adapter } => adapter.clone(),
+        BookSource::Journal { .. } => "journal".to_owned(),
+        BookSource::File { path } => crate::system::shown(path),
+    };
+    json!({
+        "account_id": account.account_id,
+        "total_asset": number(account.total_asset),
+        "cash": number(account.cash),
+        "available_cash": number(account.available_cash),
+        "frozen_cash": number(account.frozen_cash),
+        "market_value": number(account.market_value),
+        "today": view.today.as_ref().map_or(Value::Null, today_json),
+        "today_problem": view.today.as_ref().err(),
+        "source": source,
+        "as_of": shanghai(view.as_of),
+    })
+}
+
+/// Today's P&L for programs.
+pub(crate) fn today_json(today: &TodayPnl) -> Value {
+    let symbols: Value = today
+        .symbols
+        .iter()
+        .map(|one| {
+            json!({
+                "symbol": one.symbol.to_string(),
+                "overnight": number(one.overnight),
+                "trades": number(one.trades),
+                "fees": number(one.fees),
+                "pnl": number(one.total),
+            })
+        })
+        .collect();
+    let unknown: Value = today
+        .unknown
+        .iter()
+        .map(|one| json!({ "symbol": one.symbol.to_string(), "reason": one.reason }))
+        .collect();
+    json!({
+        "pnl": number(today.total),
+        "overnight": number(today.overnight),
+        "trades": number(today.trades),
+        "fees": number(today.fees),
+        "symbols": symbols,
+        "unknown": unknown,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    #[test]
+    fn an_account_number_shows_its_end_at_most() {
+        assert_eq!(masked("8881234567"), "******4567");
+        assert_eq!(masked("1234567"), "*******");
+        assert_eq!(masked(""), "");
+    }
+}
