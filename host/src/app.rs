@@ -8,7 +8,7 @@ use qt_core::{Event, Settings, UtcMillis};
 use qt_plugin_api::host::{LoadedBroker, OpenArgs};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::backend::client::{Client, ClientSettings, SetupError, Token};
 use crate::backend::gauge::Gauge;
@@ -82,7 +82,18 @@ pub(crate) fn run(
     system::create_private_dir(&data_dir)?;
     let lease = Lease::take(&data_dir, clock.now_ms())?;
     let wanted = config.names_broker.then_some(config.broker.as_str());
-    let plugin = plugin::load(&search_plan(config, &data_dir), wanted, &data_dir)?;
+    let plugin = plugin::load(&search_plan(config, &data_dir), wanted, &data_dir).inspect_err(|e| {
+        if !e.report().is_empty() {
+            debug!("the plugin's layout differs: {}", e.report());
+        }
+    })?;
+    info!(
+        "Broker plugin: {} {} from {} (SHA-256 {})",
+        plugin.name(),
+        plugin.manifest().version,
+        system::shown(plugin.path()),
+        plugin.sha256()
+    );
     let account_key = account_key(config, plugin.name());
     let journal_path = journal_path(config, &data_dir);
     let (journal, loaded) = Journal::open(&journal_path, Some(&account_key))?;

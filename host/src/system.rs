@@ -136,33 +136,6 @@ pub fn sync_dir(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a process of this id runs, whoever owns it.
-#[cfg(unix)]
-pub fn process_alive(id: u32) -> bool {
-    let Some(pid) = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw) else {
-        return false;
-    };
-    // "Not permitted" comes from a process that exists and is another user's.
-    !matches!(
-        rustix::process::test_kill_process(pid),
-        Err(rustix::io::Errno::SRCH)
-    )
-}
-
-/// Whether a process of this id runs, whoever owns it. Where the system cannot say, it is taken to run: a lease
-/// must not be broken by guessing.
-#[cfg(not(unix))]
-pub fn process_alive(id: u32) -> bool {
-    let filter = format!("PID eq {id}");
-    match std::process::Command::new("tasklist")
-        .args(["/NH", "/FO", "CSV", "/FI", &filter])
-        .output()
-    {
-        Ok(output) => String::from_utf8_lossy(&output.stdout).contains(&format!("\"{id}\"")),
-        Err(_) => true,
-    }
-}
-
 /// Ends the process as `kill -9` does: nothing is flushed, nothing is unwound.
 #[cfg(feature = "failpoints")]
 pub fn die_now() -> ! {
@@ -252,6 +225,7 @@ pub struct ShutdownReceiver(watch::Receiver<Option<ShutdownCause>>);
 
 impl ShutdownReceiver {
     /// The cause, once a shutdown was asked for.
+    #[cfg(test)]
     pub fn cause(&self) -> Option<ShutdownCause> {
         *self.0.borrow()
     }
@@ -396,13 +370,6 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("logs") && error.contains("--data-dir"), "{error}");
-    }
-
-    #[test]
-    fn processes_are_told_apart_from_absent_ones() {
-        assert!(process_alive(std::process::id()));
-        assert!(!process_alive(0) || cfg!(windows));
-        assert!(!process_alive(i32::MAX as u32));
     }
 
     #[test]

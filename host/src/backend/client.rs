@@ -216,6 +216,7 @@ impl Client {
     }
 
     /// Takes another token from now on; whoever waits because of the old one tries at once.
+    #[cfg(test)]
     pub(crate) fn set_token(&self, token: Token) {
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
         self.token_changes.send_modify(|count| *count += 1);

@@ -1,6 +1,6 @@
 //! What the commands that show the book have in common: where it comes from, how it looks, what is meant by a symbol.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use clap::{Args, ValueEnum};
 use qt_core::portfolio::{Account, PortfolioError, Position};
@@ -63,11 +63,13 @@ impl BookArgs {
 
     /// How text looks here.
     pub(super) fn style(&self, config: &Config) -> Style {
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let dumb = set("TERM").is_some_and(|term| term == "dumb");
-        let may = std::io::stdout().is_terminal() && set("NO_COLOR").is_none() && !dumb;
+        let colour = if crate::system::stdout_has_colours() {
+            self.colour(config)
+        } else {
+            Colour::None
+        };
         Style {
-            colour: if may { self.colour(config) } else { Colour::None },
+            colour,
             names: !self.no_names,
         }
     }

@@ -143,6 +143,7 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum PluginsCommand {
     /// List every plugin file that is found, and why those that cannot be used cannot. Runs no plugin code.
+    #[command(after_help = plugins::codes_help())]
     List {
         /// As JSON.
         #[arg(long)]

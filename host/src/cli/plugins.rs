@@ -1,7 +1,5 @@
 //! `qt-host plugins list`: every plugin file, whether it can be used, and if not, why. It runs no plugin code.
 
-use std::io::{self, Write};
-
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
@@ -9,20 +7,6 @@ use crate::plugin::{self, FileState, PluginFile, SearchPlan};
 
 /// Digits of a hash that people compare by eye.
 const SHORT_HASH: usize = 12;
-
-/// Writes the list.
-///
-/// # Errors
-/// When it cannot be written; a reader that closed the pipe has seen enough, which is no error.
-pub(crate) fn run(plan: &SearchPlan, json: bool, out: &mut impl Write) -> io::Result<()> {
-    match out
-        .write_all(list(plan, json).as_bytes())
-        .and_then(|()| out.flush())
-    {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
-    }
-}
 
 /// The list as a table for people or as a JSON array, with a line break at its end.
 pub(crate) fn list(plan: &SearchPlan, json: bool) -> String {
@@ -35,6 +19,15 @@ pub(crate) fn list(plan: &SearchPlan, json: bool) -> String {
         return format!("No plugin was found. Searched in this order:\n{}", places(plan));
     }
     table(&files)
+}
+
+/// What the codes mean, for the command's help.
+pub(crate) fn codes_help() -> String {
+    plugin::CODES
+        .iter()
+        .fold(String::from("Codes:"), |text, (code, meaning)| {
+            format!("{text}\n  {code}  {meaning}")
+        })
 }
 
 fn places(plan: &SearchPlan) -> String {

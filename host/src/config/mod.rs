@@ -58,8 +58,6 @@ pub struct Config {
     pub risk: Risk,
     /// How tables look.
     pub display: Display,
-    /// The configuration file, if there was one, as the user named it.
-    pub file: Option<PathBuf>,
 }
 
 /// The `execution` block.

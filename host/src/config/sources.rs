@@ -257,7 +257,6 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
         journal: defaults::journal(top.inner("journal")),
         risk: defaults::risk(top.inner("risk")),
         display: defaults::display(top.inner("display")),
-        file: sources.file.clone(),
     };
     let (rest, known) = top.rest();
     config.plugin_blocks = plugin_blocks(rest, &known, &config.broker, walk);

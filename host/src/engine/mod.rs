@@ -159,11 +159,6 @@ impl Engine {
         Ok(reply)
     }
 
-    /// The core, to look at.
-    pub(crate) const fn trader(&self) -> &Trader {
-        &self.trader
-    }
-
     /// Runs until told to stop.
     pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
         let mut waiting = Vec::with_capacity(TURN);

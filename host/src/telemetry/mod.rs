@@ -66,19 +66,6 @@ pub enum TelemetryError {
 #[derive(Debug)]
 pub struct Guard {
     queue: Arc<Queue>,
-    file: PathBuf,
-}
-
-impl Guard {
-    /// Waits until all that has been said so far is written, two seconds at most; false if that was not enough.
-    pub fn flush(&self) -> bool {
-        self.queue.flush(FLUSH_TIMEOUT)
-    }
-
-    /// The log file.
-    pub fn file(&self) -> &Path {
-        &self.file
-    }
 }
 
 impl Drop for Guard {
@@ -112,5 +99,5 @@ pub fn init(level: LogLevel, log_dir: &Path) -> Result<Guard, TelemetryError> {
     tracing::info!(target: QUANT_TRADER, "quantTrader logging initialized");
     tracing::info!(target: QUANT_TRADER, "Log file: {}", system::shown(&file));
     tracing::info!(target: QUANT_TRADER, "Log level: {level}");
-    Ok(Guard { queue, file })
+    Ok(Guard { queue })
 }

@@ -158,7 +158,6 @@ struct Reporter {
     /// The journal may hold rows above `cursor`.
     more: bool,
     cursor: i64,
-    limit: usize,
     reload: bool,
     load_after: Option<Instant>,
     load_trouble: Option<String>,
@@ -182,7 +181,6 @@ impl Reporter {
             loading: None,
             more: true,
             cursor: 0,
-            limit: PAGE,
             reload: false,
             load_after: None,
             load_trouble: None,
