@@ -5,7 +5,7 @@ mod layer;
 mod level;
 mod queue;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 

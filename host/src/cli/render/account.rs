@@ -24,12 +24,20 @@ pub(crate) fn text(account: &Account, view: &BookView, style: &Style) -> String 
         money(account.frozen_cash),
         money(account.market_value),
     );
+    if matches!(view.source, BookSource::Broker { .. }) {
+        text.push_str(&format!("Open Orders:      {}\n", open_orders(view)));
+    }
     match &view.today {
         Ok(today) => text.push_str(&today_lines(today, style)),
         Err(reason) => text.push_str(&format!("Today's P&L:      n/a ({reason})\n")),
     }
     text.push_str(&format!("As Of:            {}\n{double}", shanghai(view.as_of)));
     text
+}
+
+/// Orders of this host that are not ended, and may hold cash or shares.
+fn open_orders(view: &BookView) -> usize {
+    view.orders.iter().filter(|order| !order.state.is_ended()).count()
 }
 
 fn today_lines(today: &TodayPnl, style: &Style) -> String {
@@ -81,6 +89,7 @@ pub(crate) fn json(account: &Account, view: &BookView) -> Value {
         "market_value": number(account.market_value),
         "today": view.today.as_ref().map_or(Value::Null, today_json),
         "today_problem": view.today.as_ref().err(),
+        "open_orders": open_orders(view),
         "source": source,
         "as_of": shanghai(view.as_of),
     })
