@@ -12,6 +12,7 @@ use qt_core::portfolio::{
     GridSuggestion, Ladder, PositionFigures, PriceSource, RiskFigures, Sizing, Totals, Valuation,
 };
 use qt_market::Side;
+use unicode_width::UnicodeWidthStr;
 
 use cells::{
     Cell, Style, grouped, money, percent, price, rule, shown_name, signed_money, signed_plain, table,
@@ -112,10 +113,16 @@ pub(crate) fn summary(
     );
     text.push_str(&price_notes(book));
     text.push_str(&format!("\nTop Positions by Value:\n{single}"));
-    for (place, figures) in (1..).zip(book.top(top)) {
+    let top = book.top(top);
+    let widest = top
+        .iter()
+        .map(|figures| shown_name(figures.position, style).width())
+        .max();
+    let widest = widest.unwrap_or_default().max(14);
+    for (place, figures) in (1..).zip(top) {
         let pnl = style.paint(&format!("{:>10}", signed_plain(figures.pnl)), figures.pnl);
         let pct = style.paint(&format!("{:>7}", percent(figures.pnl_pct, true)), figures.pnl);
-        let name = cells::padded(&shown_name(figures.position, style), 14);
+        let name = cells::padded(&shown_name(figures.position, style), widest);
         text.push_str(&format!(
             "{place}. {name} Value={:>13} P&L={pnl} ({pct})\n",
             money(figures.value)
@@ -232,9 +239,8 @@ pub(crate) fn risk(risks: &[RiskFigures<'_>], style: &Style) -> String {
             ]
         })
         .collect();
-    let double = rule('=', WIDE);
     let table = table(WIDE, &headers, &[12, 14, 13, 16, 12], &rows, style);
-    format!("\n{double}RISK ANALYSIS\n{table}")
+    titled("RISK ANALYSIS", &table)
 }
 
 /// What risk scores mean, for under the table.
@@ -283,14 +289,20 @@ pub(crate) fn sizing(sizing: &Sizing, style: &Style) -> String {
         "Concentration",
         "Of assets",
     ];
-    let double = rule('=', WIDE);
     let table = table(WIDE, &headers, &[14, 14, 10, 8, 14, 10, 14, 15, 11], &rows, style);
-    format!(
-        "\n{double}SIZE OF A PURCHASE OF {} AT {} ({} shares held)\n{table}",
+    let title = format!(
+        "SIZE OF A PURCHASE OF {} AT {} ({} shares held)",
         sizing.symbol,
         price(sizing.symbol, sizing.price),
         grouped(sizing.held.into())
-    )
+    );
+    titled(&title, &table)
+}
+
+/// A table under a title, with a rule above it that is as wide as the table's own.
+fn titled(title: &str, table: &str) -> String {
+    let rule = table.lines().next().unwrap_or_default();
+    format!("\n{rule}\n{title}\n{table}")
 }
 
 /// A moment as people in Shanghai write it, to the second.
