@@ -14,6 +14,7 @@ use tracing::warn;
 use crate::broker::{Book, BrokerSender};
 use crate::engine::input::{Input, Sender};
 use crate::engine::{Command, Reply};
+use crate::lease::Lease;
 use crate::system;
 
 const FOLDER: &str = "control";
@@ -83,6 +84,9 @@ pub(crate) enum ControlError {
         /// How long was waited, in seconds.
         within_s: u64,
     },
+    /// Nobody holds the data folder any more.
+    #[error("the host that held the data folder ended without an answer; try again")]
+    Gone,
 }
 
 /// Asks the host that runs on `data_dir`, and waits for its answer.
@@ -91,7 +95,13 @@ pub(crate) enum ControlError {
 ///
 /// [`ControlError`]; after `NoAnswer` the command will not be carried out later.
 pub(crate) fn ask(data_dir: &Path, command: &Command, now_ms: i64) -> Result<Reply, ControlError> {
-    answer_to(data_dir, Asked::Command(command.clone()), now_ms, PATIENCE)
+    answer_to(
+        data_dir,
+        Asked::Command(command.clone()),
+        now_ms,
+        PATIENCE,
+        || true,
+    )
 }
 
 /// Asks the host that runs on `data_dir` what its broker holds, and waits for the answer, which the
@@ -99,13 +109,16 @@ pub(crate) fn ask(data_dir: &Path, command: &Command, now_ms: i64) -> Result<Rep
 ///
 /// # Errors
 ///
-/// [`ControlError`]; within it, the broker's reason.
+/// [`ControlError`], `Gone` as soon as nobody holds the data folder; within it, the broker's reason.
 pub(crate) fn ask_book(
     data_dir: &Path,
     now_ms: i64,
     deadline: Duration,
 ) -> Result<Result<BrokerBook, String>, ControlError> {
-    answer_to(data_dir, Asked::Book, now_ms, deadline.saturating_add(PATIENCE))
+    let patience = deadline.saturating_add(PATIENCE);
+    answer_to(data_dir, Asked::Book, now_ms, patience, || {
+        Lease::is_held(data_dir)
+    })
 }
 
 fn answer_to<T: DeserializeOwned>(
@@ -113,6 +126,7 @@ fn answer_to<T: DeserializeOwned>(
     asked: Asked,
     now_ms: i64,
     patience: Duration,
+    is_somebody_there: impl Fn() -> bool,
 ) -> Result<T, ControlError> {
     let folder = data_dir.join(FOLDER);
     let io = |source| ControlError::Io {
@@ -135,6 +149,10 @@ fn answer_to<T: DeserializeOwned>(
             Ok(text) => {
                 std::fs::remove_file(&answered).ok();
                 return serde_json::from_slice(&text).map_err(|e| io(e.into()));
+            }
+            Err(_) if !is_somebody_there() => {
+                std::fs::remove_file(&asked).ok();
+                return Err(ControlError::Gone);
             }
             Err(_) if began.elapsed() < patience => std::thread::sleep(Duration::from_millis(10)),
             Err(_) => {
@@ -236,5 +254,31 @@ async fn carry_out(command: Command, engine: &Sender) -> Option<Reply> {
         Err(_) => Some(Reply::refused(
             "it was taken, and cannot be made durable at present; the log says why",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_ends_with_the_holder_of_the_data_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let lease = Lease::take(folder.path(), 0).unwrap();
+        let asked = folder.path().join(FOLDER);
+        let holder = std::thread::spawn({
+            let asked = asked.clone();
+            move || {
+                // It ends once it was asked, without having answered.
+                while std::fs::read_dir(&asked).map_or(0, Iterator::count) == 0 {
+                    std::thread::yield_now();
+                }
+                drop(lease);
+            }
+        });
+        let answer = ask_book(folder.path(), 1, Duration::from_secs(600));
+        assert!(matches!(answer, Err(ControlError::Gone)), "{answer:?}");
+        assert_eq!(std::fs::read_dir(&asked).unwrap().count(), 0);
+        holder.join().unwrap();
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::system;
 
@@ -10,6 +11,11 @@ use crate::system;
 const FILE_NAME: &str = "host.lock";
 /// Who holds it stands beside it: on Windows a locked file cannot be read by others.
 const HOLDER_NAME: &str = "host.holder";
+
+/// Who only looks whether somebody has the lock holds it for a moment; a host that starts just then must not end for
+/// that.
+const LOOKS_TO_WAIT_OUT: u32 = 20;
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Held as long as this value lives, and at most as long as the process does.
 #[derive(Debug)]
@@ -63,7 +69,7 @@ impl Lease {
             .open(&path)
             .map_err(io)?;
         let holder = data_dir.join(HOLDER_NAME);
-        match file.try_lock() {
+        match lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let who = std::fs::read_to_string(&holder)
@@ -102,6 +108,16 @@ impl Lease {
     }
 }
 
+fn lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOOKS_TO_WAIT_OUT {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
+            other => return other,
+        }
+    }
+    file.try_lock()
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         std::fs::remove_file(&self.holder).ok();
@@ -127,5 +143,19 @@ mod tests {
         drop(first);
         assert!(!Lease::is_held(folder.path()));
         Lease::take(folder.path(), 0).unwrap();
+    }
+
+    #[test]
+    fn a_look_at_the_lock_does_not_turn_a_starting_host_away() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Lease::take(folder.path(), 0).unwrap());
+        let looking = File::open(folder.path().join(FILE_NAME)).unwrap();
+        looking.try_lock_shared().unwrap();
+        let ends = std::thread::spawn(move || {
+            std::thread::sleep(LOOK * 4);
+            drop(looking);
+        });
+        Lease::take(folder.path(), 0).unwrap();
+        ends.join().unwrap();
     }
 }

@@ -18,13 +18,15 @@ use crate::app;
 use crate::broker::{Book, read};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control;
+use crate::control::{self, ControlError};
 use crate::lease::{Lease, LeaseError};
 use crate::plugin;
 use crate::system;
 
 /// A plugin with this capability takes the option of the same name: it then only looks.
 const READ_ONLY: &str = "read_only";
+/// Each turn ends with an answer, or with the end of who was asked; so many ends in a row are no chance.
+const MOST_TURNS: u32 = 8;
 /// How long a plugin may take to close before the process ends without it.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// How often a connection that is being made is looked at.
@@ -32,9 +34,23 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The plugin's name and what its broker holds, today's trades included.
 pub(super) fn ask(config: &Config, data_dir: &Path, clock: Clock) -> Result<(String, Book), BookError> {
-    if Lease::is_held(data_dir) {
-        return ask_host(config, data_dir, clock);
+    for _ in 0..MOST_TURNS {
+        if Lease::is_held(data_dir) {
+            match ask_host(config, data_dir, clock) {
+                // It ended, or another command was at work for a moment.
+                Err(BookError::Control(ControlError::Gone)) => continue,
+                other => return other,
+            }
+        }
+        if let Some(answer) = ask_plugin(config, data_dir, clock)? {
+            return Ok(answer);
+        }
     }
+    Err(ControlError::Gone.into())
+}
+
+/// Opens the plugin and asks it; nothing where another process took the data folder meanwhile.
+fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(String, Book)>, BookError> {
     system::create_private_dir(data_dir)?;
     let wanted = config.names_broker.then_some(config.broker.as_str());
     let plugin = plugin::load(&app::search_plan(config, data_dir), wanted, data_dir)?;
@@ -48,7 +64,7 @@ pub(super) fn ask(config: &Config, data_dir: &Path, clock: Clock) -> Result<(Str
     } else {
         match Lease::take(data_dir, clock.now_ms()) {
             Ok(lease) => Some(lease),
-            Err(LeaseError::Held { .. }) => return ask_host(config, data_dir, clock),
+            Err(LeaseError::Held { .. }) => return Ok(None),
             Err(e) => return Err(e.into()),
         }
     };
@@ -72,7 +88,7 @@ pub(super) fn ask(config: &Config, data_dir: &Path, clock: Clock) -> Result<(Str
         deadline: config.execution.call_deadline,
     };
     match visit.within_deadline() {
-        Ok(book) => Ok((adapter, book)),
+        Ok(book) => Ok(Some((adapter, book))),
         Err(reason) => Err(BookError::Broker { adapter, reason }),
     }
 }

@@ -107,3 +107,54 @@ fn a_wrong_configuration_names_the_key() {
     let error = bench.try_open(&json!({"csah": 1})).err().expect("refused").reason;
     assert!(error.contains("csah") && error.contains("cash"), "{error}");
 }
+
+#[test]
+fn who_only_looks_sees_the_ledger_beside_its_writer_and_changes_nothing() {
+    let bench = Bench::new();
+    let writer = bench.open(json!({"fill": "never", "positions": held()}));
+    accepted(writer.place_order(&order("A", Side::Sell, 400, Some("150"))));
+    // Half a line is a line that is being written.
+    let mut torn = std::fs::read(bench.ledger_path()).expect("ledger");
+    torn.extend_from_slice(b"{\"event\":\"fi");
+    std::fs::write(bench.ledger_path(), &torn).expect("write");
+    // This one would fill what rests, were it opened to trade.
+    let reader = bench.open(json!({"read_only": true, "fill_after_ms": 1, "positions": held()}));
+    let position = reader.positions().expect("positions")[0].clone();
+    assert_eq!((position.quantity, position.frozen_qty), (1000, 400));
+    assert_eq!(reader.orders_today(), writer.orders_today());
+    assert_eq!(reader.account(), writer.account());
+    assert_eq!(reader.connection(), ConnectionState::Connected);
+    assert!(reason(reader.place_order(&order("B", Side::Buy, 100, None))).contains("read only"));
+    assert!(matches!(
+        reader.cancel_order(&cancel("A")),
+        CancelResult::Rejected { .. }
+    ));
+    drop(reader);
+    assert_eq!(std::fs::read(bench.ledger_path()).expect("ledger"), torn);
+    assert!(
+        bench
+            .events()
+            .iter()
+            .all(|event| !matches!(event, host::Event::Trade(_)))
+    );
+}
+
+#[test]
+fn a_look_where_nothing_was_traded_makes_no_file() {
+    let bench = Bench::new();
+    let reader = bench.open(json!({"read_only": true, "positions": held()}));
+    assert_eq!(reader.positions().expect("positions").len(), 1);
+    drop(reader);
+    assert_eq!(std::fs::read_dir(bench.dir.path()).expect("folder").count(), 0);
+}
+
+#[test]
+fn a_look_at_a_damaged_ledger_is_an_error_too() {
+    let bench = Bench::new();
+    std::fs::write(bench.ledger_path(), "{\n").expect("write");
+    let error = bench
+        .try_open(&json!({"read_only": true}))
+        .err()
+        .expect("refused");
+    assert!(error.reason.contains("damaged in line 1"), "{}", error.reason);
+}

@@ -175,7 +175,7 @@ fn shares_bought_today_can_be_sold_tomorrow() {
     accepted(broker.place_order(&order("C", Side::Sell, 200, None)));
     assert_eq!(broker.orders_today().expect("orders").len(), 1);
     assert_eq!(broker.trades_today().expect("trades").len(), 1);
-    assert_eq!(broker.positions().expect("positions"), []);
+    assert_eq!(broker.positions().expect("positions")[0].quantity, 0);
 }
 
 #[test]
@@ -206,4 +206,31 @@ fn the_same_id_is_one_order_before_and_after_a_restart() {
     let other = order("A", Side::Buy, 200, Some("151"));
     assert!(reason(broker.place_order(&other)).contains("already stands for another order"));
     assert_eq!((bench.count("accepted"), bench.count("fill")), (1, 1));
+}
+
+#[test]
+fn what_was_sold_out_is_shown_with_no_shares_until_the_day_is_over() {
+    let bench = Bench::new();
+    let broker = bench.open(json!({"positions": [
+        {"symbol": "000858.SZ", "quantity": 1000, "avg_cost": 100, "last_price": 150, "previous_close": 149}]}));
+    accepted(broker.place_order(&order("A", Side::Sell, 1000, None)));
+    let row = broker.positions().expect("positions")[0].clone();
+    assert_eq!(
+        (row.quantity, row.available_qty, row.avg_cost),
+        (0, 0, Decimal::ZERO)
+    );
+    assert_eq!(row.previous_close, Some(dec("149")));
+    bench.pass_days(1);
+    assert_eq!(broker.positions(), Ok(vec![]));
+}
+
+#[test]
+fn a_suspended_holding_has_no_price_and_no_value() {
+    let bench = Bench::new();
+    let broker = bench.open(json!({"cash": 5, "positions": [
+        {"symbol": "000858.SZ", "quantity": 1000, "avg_cost": 100}]}));
+    let row = broker.positions().expect("positions")[0].clone();
+    assert_eq!((row.last_price, row.market_value), (None, None));
+    assert_eq!(broker.account().expect("account").total_asset, dec("5"));
+    assert!(reason(broker.place_order(&order("A", Side::Sell, 100, None))).contains("no last price"));
 }
