@@ -474,6 +474,33 @@ fn a_holding_tells_how_it_came_about_and_what_the_journal_does_not_know() {
     let csv = shown(&desk, &["positions", "--history", "--csv"]);
     assert_eq!(csv.lines().count(), 4, "{csv}");
     assert!(csv.contains("300750.SZ,,200,200,"), "{csv}");
+    // Three days later it was held for three days, its shares can be sold, and the day knows no trade.
+    let later = |arguments: &[&str]| -> Value {
+        let out = Command::new(qt_host())
+            .args(arguments)
+            .arg("--config")
+            .arg(desk.config())
+            .env("QT_TEST_CLOCK_OFFSET_MS", (3 * 86_400_000i64).to_string())
+            .output()
+            .unwrap();
+        serde_json::from_str(&text(&out)).unwrap()
+    };
+    let rows_later = later(&["positions", "--json"]);
+    let bought_later = rows_later
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["symbol"] == "300750.SZ")
+        .unwrap();
+    assert_eq!(bought_later["history"]["holding_days"], 3);
+    assert_eq!(bought_later["available_qty"], 200);
+    assert_eq!(later(&["account", "--json"])["today"]["fees"].to_string(), "0");
+    let sold_out = later(&["positions", "--history", "--json"]);
+    let sold_out = sold_out.as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&sold_out["symbol"], &sold_out["quantity"]),
+        (&json!("600519.SH"), &json!(0))
+    );
     // The journal alone knows the shares that it bought, and says what it does not know.
     let out = desk.run(&["positions", "--from", "journal", "--json"]);
     let own: Value = serde_json::from_str(&text(&out)).unwrap();
@@ -703,16 +730,28 @@ fn the_backend_sees_the_book_and_a_failing_broker_never_cleans_it_up() {
                  "execution": { "position_sync_interval_seconds": 0.1, "heartbeat_interval_seconds": 0.1 } }),
     );
     let host = desk.host("");
-    let count = |name: &str| backend.state()["syncs"][name]["count"].as_u64().unwrap_or(0);
+    let symbols = json!(["000858.SZ", "002050.SZ", "600519.SH"]);
+    // Every clean-up stands long enough to be seen here, and each has to name all that is held.
+    let count = |name: &str| {
+        let syncs = backend.state()["syncs"].clone();
+        let cleaned = &syncs["positions/cleanup"]["last"];
+        assert!(
+            cleaned.is_null() || cleaned["current_symbols"] == symbols,
+            "{syncs}"
+        );
+        syncs[name]["count"].as_u64().unwrap_or(0)
+    };
+    let failures = || desk.log().matches("positions are not synced").count();
     wait_until("the broker has failed in between", || {
-        count("positions/cleanup") >= 2 && desk.log().matches("positions are not synced").count() >= 2
+        count("positions/cleanup") >= 2 && failures() >= 2
     });
-    let failed_at = count("positions/cleanup");
-    wait_until("the sync goes on", || count("positions/cleanup") >= failed_at + 2);
+    let (done, failed) = (count("positions/cleanup"), failures());
+    wait_until("the sync goes on and fails again", || {
+        count("positions/cleanup") >= done + 2 && failures() > failed
+    });
     wait_until("the host lives", || count("heartbeat") >= 2);
     assert_eq!(host.stop(), Some(0));
     let syncs = backend.state()["syncs"].clone();
-    let symbols = json!(["000858.SZ", "002050.SZ", "600519.SH"]);
     assert_eq!(syncs["positions/cleanup"]["last"]["current_symbols"], symbols);
     let rows = syncs["positions/sync"]["last"]["positions"].as_array().unwrap();
     assert_eq!(rows.len(), 3);
