@@ -212,6 +212,7 @@ impl Host<'_> {
             engine_in.clone(),
             self.clock,
             self.config.execution.call_deadline,
+            broker::read::lacks_a_book(&plugin.manifest().capabilities),
         )?;
         let here = tokio::runtime::Handle::current();
         let engine = std::thread::Builder::new()

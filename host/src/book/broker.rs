@@ -81,6 +81,7 @@ fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(
     }
     let visit = Visit {
         module: *plugin.module(),
+        no_book: read::lacks_a_book(&plugin.manifest().capabilities),
         options,
         folder,
         account: app::broker_account(config, &adapter),
@@ -115,6 +116,7 @@ fn ask_host(config: &Config, data_dir: &Path, clock: Clock) -> Result<(String, B
 /// One opening of a plugin, to ask it.
 struct Visit {
     module: PluginModule,
+    no_book: Option<String>,
     options: Value,
     folder: std::path::PathBuf,
     account: Option<String>,
@@ -194,6 +196,9 @@ impl Visit {
     }
 
     fn book(&self, broker: &LoadedBroker, doing: &dyn Fn(&'static str)) -> Result<Book, String> {
+        if let Some(reason) = &self.no_book {
+            return Err(reason.clone());
+        }
         doing("connection");
         self.connected(broker)?;
         let asked_at = UtcMillis(self.clock.now_ms());

@@ -85,6 +85,8 @@ pub(super) struct ControlLane {
     pub(super) jobs: Receiver<Job>,
     pub(super) watched: Watched,
     pub(super) clock: Clock,
+    /// Why the plugin is not asked for its book; `None` where it is.
+    pub(super) no_book: Option<String>,
     /// The connection as the plugin last told it; the watchdog passes it on.
     pub(super) connection: tokio::sync::watch::Sender<ConnectionState>,
 }
@@ -167,6 +169,9 @@ impl ControlLane {
     }
 
     fn book(&self, with_trades: bool) -> Result<Book, String> {
+        if let Some(reason) = &self.no_book {
+            return Err(reason.clone());
+        }
         let asked_at = UtcMillis(self.clock.now_ms());
         let positions = self.watch("positions", None, || read::positions(&self.broker))?;
         let account = self.watch("account", None, || read::account(&self.broker))?;

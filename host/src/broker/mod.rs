@@ -83,7 +83,8 @@ impl Lanes {
         self.sender.clone()
     }
 
-    /// Starts the threads and the watchdog, which ends with `shutdown`'s sender.
+    /// Starts the threads and the watchdog, which ends with `shutdown`'s sender. `no_book` says why the
+    /// plugin is not asked for its book, where it is not.
     ///
     /// # Errors
     ///
@@ -94,6 +95,7 @@ impl Lanes {
         engine: Sender,
         clock: Clock,
         deadline: Duration,
+        no_book: Option<String>,
     ) -> std::io::Result<Running> {
         let broker = Arc::new(broker);
         let (connection, seen) = watch::channel(ConnectionState::Connecting);
@@ -104,6 +106,7 @@ impl Lanes {
             jobs: self.jobs,
             watched: watched.clone(),
             clock,
+            no_book,
             connection,
         };
         let place = self.sender.place.clone();

@@ -20,6 +20,27 @@ pub(crate) struct Book {
     pub(crate) asked_at: UtcMillis,
 }
 
+/// What a plugin must offer to be asked for its book.
+const OF_A_BOOK: [&str; 2] = ["positions", "account"];
+
+/// Why a plugin with these capabilities is not asked for its book; nothing where it is.
+///
+/// An author who offers no positions has to answer something, and mostly answers with an empty list:
+/// taken for the truth, it would have the backend forget every holding.
+pub(crate) fn lacks_a_book(capabilities: &[String]) -> Option<String> {
+    let missing: Vec<_> = OF_A_BOOK
+        .into_iter()
+        .filter(|wanted| !capabilities.iter().any(|word| word == wanted))
+        .collect();
+    if missing.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "the plugin does not offer {}: it lists no such capability",
+        missing.join(" and ")
+    ))
+}
+
 /// Every holding.
 pub(crate) fn positions(broker: &LoadedBroker) -> Result<Vec<Position>, String> {
     let rows = broker.positions().map_err(|e| e.to_string())?;
@@ -40,4 +61,18 @@ pub(crate) fn trades_today(broker: &LoadedBroker) -> Result<Vec<BrokerFill>, Str
     rows.iter()
         .filter_map(|row| convert::fill(row).map_err(|e| e.to_string()).transpose())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_that_offers_no_positions_is_not_taken_for_an_empty_account() {
+        let words = |words: &[&str]| -> Vec<String> { words.iter().map(|w| (*w).to_owned()).collect() };
+        assert_eq!(lacks_a_book(&words(&["place", "account", "positions"])), None);
+        let lacking = lacks_a_book(&words(&["place", "account"])).unwrap();
+        assert!(lacking.contains("does not offer positions:"), "{lacking}");
+        assert!(lacks_a_book(&[]).unwrap().contains("positions and account"));
+    }
 }
