@@ -191,7 +191,7 @@ fn of_broker(config: &Config, clock: Clock) -> Result<BookView, BookError> {
     let (adapter, book) = broker::ask(config, &data_dir, clock)?;
     let key = crate::app::account_key(config, &adapter);
     let own = match own::read(config, &data_dir, Some(&key)) {
-        // Nothing was traded with this data folder yet.
+        // Nothing was traded with this data folder yet, or nothing is kept.
         Err(BookError::Journal(JournalError::Absent { .. })) => own::Own::default(),
         other => other?,
     };

@@ -9,7 +9,7 @@ use qt_market::{FeeSchedule, Shares, Side, Symbol};
 
 use super::BookError;
 use crate::config::Config;
-use crate::journal;
+use crate::journal::{self, JournalError};
 
 /// Our orders and the trades that they made.
 #[derive(Debug, Default)]
@@ -22,10 +22,12 @@ pub(super) struct Own {
 
 /// Reads the journal of `data_dir`, which must be that account's where a key is given.
 pub(super) fn read(config: &Config, data_dir: &Path, account_key: Option<&str>) -> Result<Own, BookError> {
+    let path = data_dir.join(journal::FILE_NAME);
     if !config.journal.enabled {
-        return Ok(Own::default());
+        // What lies there was written by an earlier configuration, and says nothing of what was traded since.
+        return Err(JournalError::Absent { path }.into());
     }
-    let orders = journal::every_order(&data_dir.join(journal::FILE_NAME), account_key)?;
+    let orders = journal::every_order(&path, account_key)?;
     let rates = FeeSchedule::default();
     let mut trades = Vec::new();
     for order in &orders {

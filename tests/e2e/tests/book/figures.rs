@@ -105,6 +105,17 @@ fn grids_that_make_no_sense_and_unknown_symbols_are_refused_with_what_may_be_mea
         assert!(said(&out).contains(part), "{line}: {}", said(&out));
         assert!(out.stdout.is_empty(), "{line} printed something");
     }
+    // Without a journal there is no book in it, while the broker still has one.
+    desk.configure(
+        &backend,
+        &json!({ "simulated": { "positions": example() }, "journal": { "enabled": false } }),
+    );
+    let out = desk.run(&["positions", "--from", "journal"]);
+    assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+    assert_eq!(
+        asked(&desk, &["positions", "--json"]).as_array().unwrap().len(),
+        3
+    );
 }
 
 #[test]
