@@ -149,6 +149,9 @@ impl Trader {
             }
             return;
         }
+        if order.state == OrderState::NotAccepted {
+            effects.push(proof_was_wrong(order));
+        }
         if order.state.is_ended() {
             let text = format!(
                 "order {id} was {} and trade {} of {} shares still came; it is booked",
@@ -298,7 +301,7 @@ impl Trader {
     }
 }
 
-fn proof_was_wrong(order: &Order) -> Effect {
+pub(super) fn proof_was_wrong(order: &Order) -> Effect {
     let text = format!(
         "order {} was taken for never accepted, and the broker has it after all; check signal {} for a second order",
         order.id, order.signal.id

@@ -222,12 +222,18 @@ impl Trader {
         }
     }
 
+    /// True when an order that is ready may go to the broker.
+    pub(super) fn may_release(&self) -> bool {
+        self.connected
+            && self.reconciled
+            && self.halted.is_none()
+            && self.submitting < self.settings.max_in_flight
+            && !self.ready.is_empty()
+    }
+
     /// Hands intended orders to the broker, as many as may be on their way at once.
     pub(super) fn release(&mut self, now: UtcMillis, effects: &mut Vec<Effect>) {
-        if !self.connected || !self.reconciled || self.halted.is_some() {
-            return;
-        }
-        while self.submitting < self.settings.max_in_flight {
+        while self.may_release() {
             let Some((_, id)) = self.ready.first().cloned() else {
                 return;
             };

@@ -86,15 +86,22 @@ impl Trader {
 
     /// Takes a fact: changes the state and says what follows from it.
     ///
-    /// `now` never runs backwards in here: an earlier moment counts as the latest one seen.
+    /// `now` runs backwards in here only with [`Event::ClockJumped`] and [`Event::HostStarted`], and
+    /// never over midnight: any other earlier moment counts as the latest one seen. While the clock shows a day before the
+    /// latest one seen, nothing is sent.
     ///
     /// # Errors
     ///
     /// [`HandleError`], and the state is as it was.
     pub fn handle(&mut self, now: UtcMillis, event: &Event) -> Result<Vec<Effect>, HandleError> {
         let mut effects = Vec::new();
-        let now = now.max(self.now);
         self.check(event)?;
+        let is_behind = now.trading_date() < self.day;
+        // A process that starts cannot have seen the clock being set before.
+        if matches!(event, Event::ClockJumped | Event::HostStarted { .. }) {
+            self.follow_clock_back(now, &mut effects);
+        }
+        let now = now.max(self.now);
         self.now = now;
         self.roll_day(now, &mut effects);
         match event {
@@ -138,7 +145,9 @@ impl Trader {
         ) {
             self.run_timers(now, &mut effects);
         }
-        self.release(now, &mut effects);
+        if !is_behind {
+            self.release(now, &mut effects);
+        }
         Ok(effects)
     }
 

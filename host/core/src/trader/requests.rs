@@ -26,7 +26,26 @@ impl Trader {
                 )
             });
         }
+        self.remind(effects);
         effects.push(Effect::Ask);
+    }
+
+    /// The process before may have died before its alarm was seen.
+    fn remind(&self, effects: &mut Vec<Effect>) {
+        let mut revived: Vec<_> = self.orders().filter(|order| order.revived).collect();
+        revived.sort_unstable_by_key(|order| order.id);
+        effects.extend(revived.into_iter().map(super::evidence::proof_was_wrong));
+        for order in self.live_orders() {
+            let id = order.id;
+            if order.state == OrderState::Review {
+                let reason = order.reason.as_deref().unwrap_or("its state is unclear");
+                let text = format!("order {id} needs a person: {reason}; see `qt-host orders --review`");
+                effects.push(alarm("REVIEW", text));
+            } else if order.state == OrderState::Missing {
+                let text = format!("order {id} is no longer in the broker's list; it stays open here");
+                effects.push(alarm("ORDER_MISSING", text));
+            }
+        }
     }
 
     /// Two moments with a start or a clock's jump between them say nothing of the time that passed:

@@ -11,6 +11,9 @@ use crate::time::UtcMillis;
 /// How long it may stay unclear whether the broker has an order before a person is told.
 const UNKNOWN_ALARM_MS: i64 = 60_000;
 
+/// A clock that is corrected by so little is not taken for one that was wrong.
+const CLOCK_SLACK_MS: i64 = 2_000;
+
 /// What is due for an order.
 enum Due {
     Check,
@@ -23,8 +26,44 @@ impl Trader {
     /// True when a [`crate::Event::Tick`] at `now` would change something.
     #[must_use]
     pub fn is_due(&self, now: UtcMillis) -> bool {
+        // What waited while the clock showed an earlier day.
+        let released = now.trading_date() >= self.day && self.may_release();
         let now = now.max(self.now);
-        now.trading_date() != self.day || self.live_orders().any(|order| self.due(order, now).is_some())
+        released
+            || now.trading_date() != self.day
+            || self.live_orders().any(|order| self.due(order, now).is_some())
+    }
+
+    /// The clock was set back: times of before are taken for the present, since waiting until the
+    /// clock shows them again could take hours in which nothing is cancelled and nothing is proved.
+    ///
+    /// A day that has begun is never taken back: its orders of yesterday have been settled. How much
+    /// time passed in truth nobody can tell, midnight perhaps, so that absence proves nothing any more.
+    pub(super) fn follow_clock_back(&mut self, now: UtcMillis, effects: &mut Vec<Effect>) {
+        let is_behind = now.trading_date() < self.day;
+        let now = now.max(self.day.start());
+        if now >= self.now {
+            return;
+        }
+        let is_far = self.now.since_ms(now) > CLOCK_SLACK_MS;
+        self.now = now;
+        if is_behind {
+            let text = format!(
+                "the clock was set back to before {}, a day that had begun; nothing is sent until it shows that day again",
+                self.day
+            );
+            effects.push(alarm("CLOCK_BEHIND", text));
+        }
+        let ids: Vec<_> = self.orders.keys().copied().collect();
+        for id in ids {
+            self.change(id, now, effects, |order| {
+                order.not_later_than(now);
+                if let Some(doubt) = order.doubt.as_mut().filter(|_| is_far) {
+                    doubt.held = true;
+                }
+                Ok(())
+            });
+        }
     }
 
     pub(super) fn run_timers(&mut self, now: UtcMillis, effects: &mut Vec<Effect>) {
@@ -191,6 +230,32 @@ impl Trader {
         let left: Vec<_> = self.orders.keys().copied().collect();
         for id in left {
             self.index_broker(id);
+        }
+    }
+}
+
+impl Order {
+    /// Takes the moments that the clock showed too early for `now`.
+    fn not_later_than(&mut self, now: UtcMillis) {
+        let back = |at: &mut UtcMillis| *at = now.min(*at);
+        back(&mut self.received_at);
+        let cancel = self.cancel.as_mut();
+        let doubt = self.doubt.as_mut();
+        [
+            &mut self.sent_at,
+            &mut self.accepted_at,
+            &mut self.ended_at,
+            &mut self.last_seen_at,
+        ]
+        .into_iter()
+        .flatten()
+        .for_each(back);
+        if let Some(cancel) = cancel {
+            back(&mut cancel.wanted_at);
+            cancel.sent_at.iter_mut().for_each(back);
+        }
+        if let Some(doubt) = doubt {
+            back(&mut doubt.since);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The order machine, told as stories.
 
+mod clock;
 mod doubt;
 mod ends;
 mod intake;
