@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use qt_core::{Effect, Event, UtcMillis};
 use tracing::{error, info, warn};
 
-use super::{Engine, Held, JOURNAL_RETRY_MS, Status};
+use super::{Engine, Held, JOURNAL_RETRY, Status};
 use crate::engine::input::ToBroker;
 use crate::journal::Batch;
 
@@ -13,7 +13,8 @@ impl Engine {
     /// Makes what is held durable. While that fails nothing new is sent: only cancels go.
     pub(super) fn commit(&mut self, now: UtcMillis) {
         self.gather_reports();
-        if self.held.failing && now.0 < self.held.retry_at_ms {
+        let waits = self.held.retry_at.is_some_and(|at| self.clock.monotonic() < at);
+        if self.held.failing && waits {
             self.let_cancels_go();
             return;
         }
@@ -105,7 +106,7 @@ impl Engine {
             );
         }
         self.held.failing = true;
-        self.held.retry_at_ms = now.0.saturating_add(JOURNAL_RETRY_MS);
+        self.held.retry_at = Some(self.clock.monotonic() + JOURNAL_RETRY);
         let effects = std::mem::take(&mut self.held.effects);
         let (withheld, kept): (Vec<_>, Vec<_>) = effects
             .into_iter()

@@ -9,7 +9,7 @@ pub(crate) mod input;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qt_core::{Effect, Event, Settings, Trader, UtcMillis};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -29,10 +29,14 @@ const TURN: usize = 512;
 const TICK: Duration = Duration::from_millis(50);
 
 /// How long a stop waits for calls that are under way.
-const STOP_GRACE_MS: i64 = 2_000;
+const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// Between two tries to write to a journal that could not be written.
-const JOURNAL_RETRY_MS: i64 = 1_000;
+const JOURNAL_RETRY: Duration = Duration::from_secs(1);
+
+/// The wall clock may run so far from the steady one between two turns before it counts as set. A
+/// machine that slept shows as a clock set forward: the steady one stands still meanwhile.
+const CLOCK_JUMP_MS: i64 = 1_000;
 
 /// What others may see of the engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,11 +86,14 @@ pub(crate) struct Engine {
     outbox: OutboxSignal,
     status: watch::Sender<Status>,
     ask_every: AskEvery,
-    last_ask_ms: i64,
+    /// By the steady clock, as every wait in here: one that is set back must not silence the questions.
+    last_ask: Option<Instant>,
+    /// Both clocks, as of the last turn.
+    clocks: (UtcMillis, Instant),
     /// What could not be made durable yet: nothing of it has left.
     held: Held,
     fills: u64,
-    stop_by_ms: Option<i64>,
+    stop_by: Option<Instant>,
 }
 
 /// A turn's results before they are durable.
@@ -97,7 +104,7 @@ struct Held {
     signal_replies: Vec<(oneshot::Sender<usize>, usize)>,
     command_replies: Vec<(oneshot::Sender<Reply>, Reply)>,
     failing: bool,
-    retry_at_ms: i64,
+    retry_at: Option<Instant>,
 }
 
 impl Engine {
@@ -119,10 +126,11 @@ impl Engine {
             outbox,
             status,
             ask_every,
-            last_ask_ms: i64::MIN / 2,
+            last_ask: None,
+            clocks: (UtcMillis(clock.now_ms()), clock.monotonic()),
             held: Held::default(),
             fills: 0,
-            stop_by_ms: None,
+            stop_by: None,
         };
         (engine, seen)
     }
@@ -179,13 +187,14 @@ impl Engine {
 
     fn turn(&mut self, inputs: &mut Vec<Input>) {
         let now = self.now();
+        self.look_at_clocks(now);
         for input in inputs.drain(..) {
             self.take(now, input);
         }
         if self.trader.is_due(now) {
             self.decide(now, Event::Tick);
         }
-        self.ask_if_due(now);
+        self.ask_if_due();
         self.commit(now);
     }
 
@@ -196,7 +205,7 @@ impl Engine {
                 mut invalid,
                 done,
             } => {
-                if self.held.failing || self.stop_by_ms.is_some() {
+                if self.held.failing || self.stop_by.is_some() {
                     // They stay with the backend until intent can be made durable again.
                     done.send(0).ok();
                     return;
@@ -244,7 +253,7 @@ impl Engine {
                 let answer = self.take_command(now, &command);
                 self.held.command_replies.push((reply, answer));
             }
-            Input::Stop => self.stop_by_ms = Some(now.0.saturating_add(STOP_GRACE_MS)),
+            Input::Stop => self.stop_by = Some(self.clock.monotonic() + STOP_GRACE),
         }
     }
 
@@ -273,25 +282,41 @@ impl Engine {
         }
     }
 
-    fn ask_if_due(&mut self, now: UtcMillis) {
-        let every = if self.trader.has_unknown() || !self.trader.is_reconciled() {
+    /// Tells the core when the wall clock was set: what it counts on by time is counted anew.
+    fn look_at_clocks(&mut self, now: UtcMillis) {
+        let steady = self.clock.monotonic();
+        let passed_ms = i64::try_from((steady - self.clocks.1).as_millis()).unwrap_or(i64::MAX);
+        let jump_ms = now.since_ms(self.clocks.0).saturating_sub(passed_ms);
+        self.clocks = (now, steady);
+        if jump_ms.saturating_abs() > CLOCK_JUMP_MS {
+            warn!(
+                "the clock was set by {jump_ms} ms, or the machine slept; waits that it measures begin anew"
+            );
+            self.decide(now, Event::ClockJumped);
+        }
+    }
+
+    fn ask_if_due(&mut self) {
+        let every_ms = if self.trader.has_unknown() || !self.trader.is_reconciled() {
             self.ask_every.in_doubt_ms
         } else {
             self.ask_every.normally_ms
         };
-        if now.0.saturating_sub(self.last_ask_ms) >= every {
-            self.last_ask_ms = now.0;
+        let every = Duration::from_millis(u64::try_from(every_ms).unwrap_or(0));
+        let steady = self.clock.monotonic();
+        if self.last_ask.is_none_or(|last| steady - last >= every) {
+            self.last_ask = Some(steady);
             self.to_broker.send(ToBroker::Ask);
         }
     }
 
     fn may_stop(&self) -> bool {
-        let Some(by) = self.stop_by_ms else { return false };
+        let Some(by) = self.stop_by else { return false };
         let calls_under_way = self
             .trader
             .live_orders()
             .any(|order| order.state == qt_core::OrderState::Submitting);
-        !calls_under_way || self.now().0 >= by
+        !calls_under_way || self.clock.monotonic() >= by
     }
 
     fn finish(&mut self) {

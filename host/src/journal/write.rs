@@ -224,7 +224,7 @@ impl Journal {
                     order.id.as_str(),
                     order.signal.id.0,
                     order.signal.retry_count,
-                    order.state.allows_next_attempt(),
+                    order.allows_next_attempt(),
                     order.state.as_str(),
                     order.day().0,
                     order
