@@ -17,7 +17,8 @@ pub fn diff(trader: &Trader, snapshot: &Snapshot) -> Vec<Event> {
     let mut shown: HashSet<ClientOrderId> = HashSet::new();
     let mut strangers: Vec<&BrokerOrder> = Vec::new();
     for row in &snapshot.orders {
-        match find(trader, row.id, &row.broker_order_id) {
+        let found = find(trader, row.id, &row.broker_order_id);
+        match found.filter(|order| row.id == Some(order.id) || looks_like(order, row)) {
             None => strangers.push(row),
             Some(order) => {
                 shown.insert(order.id);
@@ -28,7 +29,12 @@ pub fn diff(trader: &Trader, snapshot: &Snapshot) -> Vec<Event> {
         }
     }
     for fill in &snapshot.fills {
-        if let Some(order) = find(trader, fill.id, &fill.broker_order_id) {
+        let found = find(trader, fill.id, &fill.broker_order_id);
+        let fits = |order: &&Order| {
+            fill.id == Some(order.id)
+                || (order.signal.symbol == fill.symbol && order.signal.side == fill.side)
+        };
+        if let Some(order) = found.filter(fits) {
             shown.insert(order.id);
             if !order.fills.iter().any(|booked| booked.id == fill.fill_id) {
                 events.push(Event::FillSeen(fill.clone()));
@@ -106,16 +112,16 @@ fn twin(order: &Order, strangers: &[&BrokerOrder]) -> Option<(ClientOrderId, Bro
     if order.state != OrderState::Unknown {
         return None;
     }
-    let signal = &order.signal;
     strangers
         .iter()
-        .find(|row| {
-            row.id.is_none()
-                && row.symbol == signal.symbol
-                && row.side == signal.side
-                && row.size == signal.size
-        })
+        .find(|row| row.id.is_none() && looks_like(order, row))
         .map(|row| (order.id, row.broker_order_id.clone()))
+}
+
+/// A broker's name alone does not make a row ours: names come again on another day.
+fn looks_like(order: &Order, row: &BrokerOrder) -> bool {
+    let signal = &order.signal;
+    row.symbol == signal.symbol && row.side == signal.side && row.size == signal.size
 }
 
 fn is_worth_an_event(trader: &Trader, absent: &[&Order], foreign: u64) -> bool {

@@ -243,3 +243,16 @@ fn an_attempt_that_still_waits_is_denied_when_the_one_before_it_comes_back() {
     assert_eq!(desk.state("S1"), OrderState::Denied);
     assert_eq!(desk.trader.order(id).unwrap().state, OrderState::Working);
 }
+
+#[test]
+fn a_broker_name_that_comes_again_does_not_hide_an_order_without_our_id() {
+    let mut desk = Desk::open();
+    let ids = desk.signals(vec![buy("S1", 100), buy("S2", 300)]);
+    desk.accept("S1", "B1");
+    desk.fill("S1", "B1", "T1", 100, "10");
+    desk.lose_answer(ids[1]);
+    desk.pass(SECOND);
+    desk.stranger("S2", "B1");
+    desk.reconcile();
+    assert_eq!(desk.state("S2"), OrderState::Review);
+}
