@@ -244,7 +244,9 @@ impl World {
     pub(crate) fn arrive(&mut self, order: &NewOrder, how: Arrival) -> Result<(), Broken> {
         self.broker.in_flight.remove(&order.id);
         let refused = how == Arrival::Refuse || !is_open(self.true_ms);
-        if refused && self.dice.chance(500) {
+        // A broker that swallows an order without a word is at fault, and in the calm nobody is.
+        let may_be_unlisted = how == Arrival::Refuse || self.calm_since_ms.is_none();
+        if refused && may_be_unlisted && self.dice.chance(500) {
             // Refused at the door, and in no list: a row that never was cannot be asked for.
             if how == Arrival::Refuse {
                 let reason = "refused".to_owned();

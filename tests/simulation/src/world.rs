@@ -143,7 +143,7 @@ pub struct World {
     pub(crate) incarnation: u32,
     queue: BinaryHeap<Reverse<Due>>,
     number: u64,
-    calm_since_ms: Option<i64>,
+    pub(crate) calm_since_ms: Option<i64>,
     trace: Option<Vec<String>>,
 }
 
