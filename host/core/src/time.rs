@@ -43,6 +43,12 @@ impl TradingDate {
         UtcMillis(self.0.saturating_mul(DAY_MS).saturating_sub(SHANGHAI_OFFSET_MS))
     }
 
+    /// Day of the week, 0 for Monday to 6 for Sunday. Day 0 was a Thursday.
+    #[must_use]
+    pub const fn weekday(self) -> i64 {
+        self.0.saturating_add(3).rem_euclid(7)
+    }
+
     /// Year, month and day.
     #[must_use]
     pub fn civil(self) -> jiff::civil::Date {
@@ -71,5 +77,8 @@ mod tests {
         assert_eq!(before.trading_date().to_string(), "2026-11-24");
         assert_eq!(before.plus_ms(1).trading_date().to_string(), "2026-11-25");
         assert_eq!(before.plus_ms(1), before.plus_ms(1).trading_date().start());
+        // 2026-11-24 is a Tuesday.
+        assert_eq!(before.trading_date().weekday(), 1);
+        assert_eq!(TradingDate(-4).weekday(), 6);
     }
 }

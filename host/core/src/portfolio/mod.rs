@@ -4,6 +4,7 @@
 //! last digit in any order; only what is shown is rounded further, once, by [`round2`].
 //! Percentages are percent, not fractions: 1.65 is 1.65 %.
 
+mod equity;
 mod exact;
 mod fills;
 mod grid;
@@ -13,6 +14,7 @@ mod sizing;
 mod today;
 mod totals;
 
+pub use equity::{CurvePoint, EquityCurve, EquityError, EquityPoint, equity_curve};
 pub use fills::trades_of;
 pub use grid::{GridLevel, GridOptions, GridSuggestion, Ladder, ladder, suggest_grid};
 pub use pnl::{Trade, TradeBook, TradeFigures};
