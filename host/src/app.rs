@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::input::{CAPACITY, Input, Sender};
 use crate::engine::{AskEvery, Engine, OutboxSignal, Status};
+use crate::equity::EquityKeeper;
 use crate::journal::{Journal, JournalError, OutboxReader};
 use crate::lease::{Lease, LeaseError};
 use crate::plugin::{self, PluginError};
@@ -232,6 +233,7 @@ impl Host<'_> {
                 gauge: gauge.clone(),
                 adapter: plugin.name().to_owned(),
                 account_id: broker_account(self.config, plugin.name()),
+                equity: EquityKeeper::open(&self.data_dir.join(crate::equity::FILE_NAME), &self.account_key),
             },
         ));
         let control = tokio::spawn(crate::control::serve(

@@ -19,10 +19,13 @@ use crate::broker::{Book, BrokerSender};
 use crate::cli::portfolio_line;
 use crate::config::Config;
 use crate::engine::Status;
+use crate::equity::{EquityKeeper, Snapshot};
 use crate::telemetry::TRADER_LOOP;
 
 /// After a fill, how long to wait for its company before the book is asked for.
 const AFTER_FILL: Duration = Duration::from_millis(100);
+/// Time between two snapshots; the last of a day stays.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
 /// The longest that a round of calls may take before the next one is due.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -40,6 +43,8 @@ pub(crate) struct SyncLinks {
     pub(crate) adapter: String,
     /// The broker's account number, where configured.
     pub(crate) account_id: Option<String>,
+    /// Where the day's snapshot is kept.
+    pub(crate) equity: EquityKeeper,
 }
 
 /// Syncs until it is aborted.
@@ -59,6 +64,7 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
     let mut next_beat = Instant::now();
     let mut fills = 0;
     let mut failing = false;
+    let mut next_snapshot = Instant::now();
     if links.status.wait_for(|status| status.ready).await.is_err() {
         return;
     }
@@ -76,6 +82,10 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
                 Ok(book) => {
                     failing = false;
                     show(&sync, &book).await;
+                    if Instant::now() >= next_snapshot {
+                        next_snapshot = Instant::now() + SNAPSHOT_EVERY;
+                        keep_snapshot(&mut links, config.execution.call_deadline, book).await;
+                    }
                 }
                 Err(e) => {
                     if !failing {
@@ -120,6 +130,33 @@ fn heartbeat(links: &SyncLinks) -> Heartbeat {
         last_signal_poll_at: links.gauge.last_poll(),
         account_id: links.account_id.clone(),
     }
+}
+
+/// Keeps what the account is worth for the equity curve. Today's trades are asked for apart, so that the sync never
+/// waits for a broker that is slow to list them; without them the day's P&L stays unknown.
+async fn keep_snapshot(links: &mut SyncLinks, deadline: Duration, book: Book) {
+    let book = links.broker.book(deadline, true).await.unwrap_or(book);
+    let figures = match portfolio::value(&book.positions) {
+        Ok(valuation) => valuation.totals,
+        // The sync has said so already.
+        Err(_) => return,
+    };
+    let held = book
+        .positions
+        .iter()
+        .filter(|position| position.total != 0)
+        .count();
+    let snapshot = Snapshot {
+        day: book.asked_at.trading_date(),
+        at: book.asked_at,
+        total_asset: book.account.total_asset,
+        cash: book.account.cash,
+        market_value: figures.value,
+        unrealized_pnl: figures.pnl,
+        positions: i64::try_from(held).unwrap_or(i64::MAX),
+        day_pnl: crate::book::day_pnl(&book),
+    };
+    links.equity.keep(snapshot).await;
 }
 
 /// Shows one complete answer of the broker to the backend.

@@ -222,6 +222,14 @@ fn of_broker(config: &Config, clock: Clock) -> Result<BookView, BookError> {
     })
 }
 
+/// What today earned by a broker's complete answer alone, transfers apart; `None` where not all of it can be told.
+pub(crate) fn day_pnl(book: &crate::broker::Book) -> Option<Decimal> {
+    let trades = book.trades_today.as_ref()?.as_ref().ok()?;
+    let (trades, _) = own::Own::default().with_strangers(trades, book.asked_at).ok()?;
+    let today = portfolio::today(&book.positions, &trades).ok()?;
+    today.unknown.is_empty().then_some(today.total)
+}
+
 fn of_journal(config: &Config, clock: Clock) -> Result<BookView, BookError> {
     let data_dir = config.data_dir()?;
     let own = own::read(config, &data_dir, None)?;
