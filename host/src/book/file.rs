@@ -17,6 +17,7 @@ use crate::system;
 /// Within the folder that an export as CSV makes.
 const POSITIONS_CSV: &str = "positions.csv";
 const ACCOUNT_CSV: &str = "account.csv";
+const SCHEMA_JSON: &str = "schema.json";
 /// The keys under which a file may say when it was true, best first.
 const AS_OF: [&str; 3] = ["as_of_ms", "as_of", "exported_at"];
 
@@ -71,7 +72,7 @@ fn content(path: &Path) -> Result<Content, String> {
     let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
     match ending.to_str() {
         Some("csv") => Ok(Content {
-            positions: positions(&csv_rows(&text)?)?,
+            positions: csv_positions(&text)?,
             ..Content::default()
         }),
         Some("parquet") => {
@@ -114,33 +115,47 @@ fn csv_folder(folder: &Path) -> Result<Content, String> {
         None
     };
     Ok(Content {
-        positions: positions(&csv_rows(&text_of(&file)?)?)?,
+        positions: csv_positions(&text_of(&file)?)?,
         account,
-        as_of: None,
+        as_of: described_moment(&folder.join(SCHEMA_JSON)),
     })
 }
 
-/// The rows of a CSV text by the names in its first line; an empty field is none.
-fn csv_rows(text: &str) -> Result<Vec<Row>, String> {
+/// When the folder's tables were true, where what lies beside them says so.
+fn described_moment(schema: &Path) -> Option<UtcMillis> {
+    let value: Value = serde_json::from_str(&std::fs::read_to_string(schema).ok()?).ok()?;
+    AS_OF.iter().find_map(|key| moment(value.get(*key)?))
+}
+
+/// The rows of a CSV text by the names in its first line, one at a time; an empty field is none.
+fn each_csv_row(text: &str) -> Result<impl Iterator<Item = Result<Row, String>> + '_, String> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_reader(text.as_bytes());
     let headers = reader.headers().map_err(|e| e.to_string())?.clone();
-    let mut rows = Vec::new();
-    for record in reader.records() {
+    let mut records = reader.into_records().peekable();
+    if records.peek().is_none() && !headers.iter().any(|name| name == "symbol") {
+        return Err("its first line names no column `symbol`".to_owned());
+    }
+    Ok(records.map(move |record| {
         let record = record.map_err(|e| e.to_string())?;
-        let row = headers
+        Ok(headers
             .iter()
             .zip(&record)
             .filter(|(_, field)| !field.is_empty())
             .map(|(name, field)| (name.to_owned(), Value::String(field.to_owned())))
-            .collect();
-        rows.push(row);
-    }
-    if rows.is_empty() && !headers.iter().any(|name| name == "symbol") {
-        return Err("its first line names no column `symbol`".to_owned());
-    }
-    Ok(rows)
+            .collect())
+    }))
+}
+
+/// All rows of a small CSV text.
+fn csv_rows(text: &str) -> Result<Vec<Row>, String> {
+    each_csv_row(text)?.collect()
+}
+
+/// The positions in a CSV text: a large book is not held twice.
+fn csv_positions(text: &str) -> Result<Vec<Position>, String> {
+    positions_of(each_csv_row(text)?)
 }
 
 fn json(text: &str) -> Result<Content, String> {
@@ -187,10 +202,16 @@ fn moment(value: &Value) -> Option<UtcMillis> {
 }
 
 fn positions(rows: &[Row]) -> Result<Vec<Position>, String> {
+    positions_of(rows.iter().map(Ok))
+}
+
+fn positions_of<R: std::borrow::Borrow<Row>>(
+    rows: impl Iterator<Item = Result<R, String>>,
+) -> Result<Vec<Position>, String> {
     let mut seen = HashSet::new();
-    let mut positions = Vec::with_capacity(rows.len());
+    let mut positions = Vec::new();
     for (place, row) in (1..).zip(rows) {
-        let position = position_of(row).map_err(|e| format!("position {place}: {e}"))?;
+        let position = position_of(row?.borrow()).map_err(|e| format!("position {place}: {e}"))?;
         if !seen.insert(position.symbol) {
             return Err(format!(
                 "position {place}: {} stands there twice; keep one of them",
