@@ -10,6 +10,8 @@ mod clock;
 mod config;
 mod control;
 mod engine;
+mod equity;
+mod export;
 mod failpoint;
 mod journal;
 mod lease;

@@ -12,6 +12,7 @@ use super::{Failure, Options};
 use crate::book::{self, BookError, BookFrom, BookView};
 use crate::clock::Clock;
 use crate::config::{Colors, Config, Purpose};
+use crate::export::Look;
 
 /// More suggestions than these help nobody.
 const MOST_NEAR: usize = 3;
@@ -70,6 +71,14 @@ impl BookArgs {
         };
         Style {
             colour,
+            names: !self.no_names,
+        }
+    }
+
+    /// How a picture looks: it has colours wherever it is made.
+    pub(super) fn look(&self, config: &Config) -> Look {
+        Look {
+            colour: self.colour(config),
             names: !self.no_names,
         }
     }

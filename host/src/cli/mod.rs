@@ -4,6 +4,7 @@ mod account;
 mod archive;
 mod book;
 mod config;
+mod export;
 mod grid;
 mod halt;
 mod journal;
@@ -20,7 +21,8 @@ mod size;
 mod summary;
 mod table;
 
-pub(crate) use render::portfolio_line;
+pub(crate) use render::account::masked;
+pub(crate) use render::{cells, portfolio_line, shanghai};
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -118,6 +120,7 @@ enum Command {
     Risk(risk::RiskArgs),
     Account(account::AccountArgs),
     Size(size::SizeArgs),
+    Export(export::ExportArgs),
     /// List orders, and decide those that only a person can decide.
     Orders(orders::OrdersArgs),
     /// List fills.
@@ -290,6 +293,7 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
         Command::Risk(args) => risk::run(&args, options),
         Command::Account(args) => account::run(&args, options),
         Command::Size(args) => size::run(&args, options),
+        Command::Export(args) => export::run(&args, options),
         Command::Orders(args) => orders::orders(args, options),
         Command::Fills(args) => orders::fills(&args, options),
         Command::Cancel(args) => halt::cancel(args, options),

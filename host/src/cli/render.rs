@@ -4,6 +4,7 @@
 
 pub(crate) mod account;
 pub(crate) mod cells;
+pub(crate) mod chart;
 pub(crate) mod data;
 pub(crate) mod history;
 

@@ -63,7 +63,7 @@ fn today_lines(today: &TodayPnl, style: &Style) -> String {
 }
 
 /// An account's number with all but its end hidden.
-fn masked(number: &str) -> String {
+pub(crate) fn masked(number: &str) -> String {
     let shown = if number.chars().count() >= 8 { 4 } else { 0 };
     let hidden = number.chars().count() - shown;
     number

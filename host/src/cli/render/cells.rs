@@ -118,7 +118,7 @@ fn line(out: &mut String, cells: &[Cell], widths: &[usize], style: &Style) {
 }
 
 /// `text` and spaces up to `width` columns of a terminal, in which a Chinese character takes two.
-pub(super) fn padded(text: &str, width: usize) -> String {
+pub(crate) fn padded(text: &str, width: usize) -> String {
     let mut padded = text.to_owned();
     padded.extend(std::iter::repeat_n(' ', width.saturating_sub(text.width())));
     padded
@@ -143,12 +143,12 @@ pub(super) fn shown_name(position: &Position, style: &Style) -> String {
 }
 
 /// ¥ and two decimal places, with separators: `¥43,200.00`, `¥-250.00`.
-pub(super) fn money(amount: Decimal) -> String {
+pub(crate) fn money(amount: Decimal) -> String {
     format!("¥{}", grouped(round2(amount)))
 }
 
 /// As [`money`], with the sign of a gain: `¥+7,450.00`.
-pub(super) fn signed_money(amount: Decimal) -> String {
+pub(crate) fn signed_money(amount: Decimal) -> String {
     format!("¥{}{}", plus(round2(amount)), grouped(round2(amount)))
 }
 
@@ -170,7 +170,7 @@ pub(super) fn price(symbol: Symbol, price: Price) -> String {
 }
 
 /// Percent with two decimal places, `n/a` where there is none.
-pub(super) fn percent(figure: Option<Decimal>, signed: bool) -> String {
+pub(crate) fn percent(figure: Option<Decimal>, signed: bool) -> String {
     figure.map(round2).map_or_else(
         || "n/a".to_owned(),
         |figure| format!("{}{figure}%", if signed { plus(figure) } else { "" }),
@@ -191,7 +191,7 @@ fn plus(figure: Decimal) -> &'static str {
 }
 
 /// A number with a comma between thousands.
-pub(super) fn grouped(figure: Decimal) -> String {
+pub(crate) fn grouped(figure: Decimal) -> String {
     let text = figure.to_string();
     let (sign, digits) = text
         .strip_prefix('-')
