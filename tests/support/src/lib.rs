@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 mod judge;
+mod python;
 
 pub use judge::{Verdict, judge};
+pub use python::python;
 
 /// What a host says once it trades.
 const STARTED: &str = "quantTrader started";
