@@ -20,9 +20,12 @@ fn main() -> ExitCode {
     let done = match task.as_str() {
         "demo" => demo(&rest),
         "test" => test(&rest),
-        "bench" => bench(&rest),
+        "bench" => bench("qt-bench", &rest),
+        "bench-book" => bench("qt-bench-book", &rest),
         _ => {
-            eprintln!("usage: cargo demo | cargo all-tests [FILTER...] | cargo bench-host");
+            eprintln!(
+                "usage: cargo demo | cargo all-tests [FILTER...] | cargo bench-host | cargo bench-book"
+            );
             return ExitCode::from(2);
         }
     };
@@ -41,13 +44,13 @@ fn demo(rest: &[String]) -> Result<(), u8> {
     )
 }
 
-/// Builds a release of everything and measures the host against the bare cost.
-fn bench(rest: &[String]) -> Result<(), u8> {
+/// Builds a release of everything and measures: the host against the bare cost, or the book against polars.
+fn bench(name: &str, rest: &[String]) -> Result<(), u8> {
     run(cargo()
         .args(["build", "--release", "--package", "qt-bench"])
         .args(BUILT))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    run(Command::new(std::path::Path::new(&target).join("release").join("qt-bench")).args(rest))
+    run(Command::new(std::path::Path::new(&target).join("release").join(name)).args(rest))
 }
 
 /// Builds what the end-to-end tests start, then runs every test; the runner's summary comes last.
