@@ -57,8 +57,8 @@ impl LoadedPlugin {
 
 /// Loads the plugin of a name, in any case; without a name the default's.
 ///
-/// Files that were named one by one come before what lies in folders. If exactly one of them is usable and the name
-/// is the default's, it is meant whatever it is called.
+/// Files that were named one by one come before what lies in folders. If exactly one of them is usable and nobody
+/// gave a name, it is meant whatever it is called.
 ///
 /// # Errors
 /// When there is no such plugin, more than one, or it cannot be used.
@@ -68,7 +68,7 @@ pub(crate) fn load(
     data_dir: &Path,
 ) -> Result<LoadedPlugin, PluginError> {
     let found = plan.scan();
-    let (path, wanted) = choose(plan, &found, name.unwrap_or(DEFAULT_BROKER))?;
+    let (path, wanted) = choose(plan, &found, name)?;
     let stored = store::keep(path, data_dir)?;
     // What counts is the copy: the file may have changed since it was listed.
     let manifest = manifest::read(&stored.path)?;
@@ -90,12 +90,13 @@ pub(crate) fn load(
 
 type Candidate<'a> = (&'a Path, &'a Manifest);
 
-/// The file to load for a name.
+/// The file to load for a name, or where nobody gave one.
 pub(super) fn choose<'a>(
     plan: &SearchPlan,
     found: &'a [Found],
-    name: &str,
+    wanted: Option<&str>,
 ) -> Result<Candidate<'a>, PluginError> {
+    let name = wanted.unwrap_or(DEFAULT_BROKER);
     let usable = |explicit: bool| -> Vec<Candidate<'a>> {
         let those = found.iter().filter(|f| f.explicit == explicit);
         those
@@ -118,13 +119,15 @@ pub(super) fn choose<'a>(
     {
         return Err(error.clone());
     }
+    // Whoever says `simulated` may not be given a broker with real money because its file was named.
     if let [only] = explicit[..]
-        && name.eq_ignore_ascii_case(DEFAULT_BROKER)
+        && wanted.is_none()
     {
         tracing::warn!(
-            "Using the plugin `{}` of {}, the only one that was named, although `broker` is `{name}`",
+            "Using the plugin `{}` of {}, the only one that was named; say so with \"broker\": \"{}\"",
             only.1.name,
-            only.0.display()
+            only.0.display(),
+            only.1.name
         );
         return Ok(only);
     }

@@ -363,9 +363,9 @@ fn only_a_mixed_folder_may_hold_libraries_without_a_manifest() {
 }
 
 #[track_caller]
-fn chosen(plan: &SearchPlan, name: &str) -> Result<PathBuf, PluginError> {
+fn chosen<'a>(plan: &SearchPlan, name: impl Into<Option<&'a str>>) -> Result<PathBuf, PluginError> {
     let found = plan.scan();
-    loader::choose(plan, &found, name).map(|(path, _)| path.to_path_buf())
+    loader::choose(plan, &found, name.into()).map(|(path, _)| path.to_path_buf())
 }
 
 #[test]
@@ -438,9 +438,11 @@ fn a_single_named_file_is_meant_where_no_broker_was_chosen() {
         &format!("d/{}", so("s")),
         &plugin_bytes(&manifest_json("simulated")),
     );
+    assert_eq!(chosen(&room.plan(&[&mine], &["d"]), None), Ok(mine.clone()));
     assert_eq!(
         chosen(&room.plan(&[&mine], &["d"]), DEFAULT_BROKER),
-        Ok(mine.clone())
+        Ok(simulated.clone()),
+        "a broker that was chosen is never replaced by the one file that was named"
     );
     assert_eq!(
         chosen(&room.plan(&[&mine], &[]), "other")
@@ -449,10 +451,7 @@ fn a_single_named_file_is_meant_where_no_broker_was_chosen() {
         NOT_FOUND
     );
     let second = room.file("second", &plugin_bytes(&manifest_json("second")));
-    assert_eq!(
-        chosen(&room.plan(&[&mine, &second], &["d"]), DEFAULT_BROKER),
-        Ok(simulated)
-    );
+    assert_eq!(chosen(&room.plan(&[&mine, &second], &["d"]), None), Ok(simulated));
 }
 
 #[test]
@@ -463,7 +462,7 @@ fn a_named_file_that_is_refused_is_never_replaced_by_another_plugin() {
         &plugin_bytes(&manifest_json("simulated")),
     );
     let absent = room.path("absent.so");
-    let error = chosen(&room.plan(&[&absent], &["d"]), DEFAULT_BROKER).expect_err("missing");
+    let error = chosen(&room.plan(&[&absent], &["d"]), None).expect_err("missing");
     assert_eq!(error.code(), UNREADABLE);
 }
 
