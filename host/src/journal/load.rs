@@ -124,6 +124,56 @@ fn read_checkpoint(conn: &Connection, path: &Path, mark: &Mark) -> Result<Trader
     Ok(trader)
 }
 
+/// Holds what a start does not read to its links and check sums: commits up to the checkpoint, and orders that ended
+/// on earlier days. Nothing of it is parsed, so that this costs no more than reading the file.
+pub(super) fn hold_to_sums(conn: &Connection, path: &Path, loaded: &Loaded) -> Result<(), JournalError> {
+    let at = |source| JournalError::sql(path, source);
+    let mut query = conn
+        .prepare("SELECT seq, facts, digest, link FROM commits WHERE seq <= ?1 ORDER BY seq")
+        .map_err(at)?;
+    let mut rows = query.query([loaded.checkpoint_seq]).map_err(at)?;
+    let mut before: Option<(i64, i64)> = None;
+    while let Some(row) = rows.next().map_err(at)? {
+        let seq: i64 = row.get(0).map_err(at)?;
+        let damaged = |what: &str| JournalError::damaged(path, format!("commit {seq} {what}"));
+        let facts = row
+            .get_ref(1)
+            .ok()
+            .and_then(|value| value.as_str().ok())
+            .ok_or_else(|| damaged("cannot be read"))?;
+        let digest: i64 = row.get(2).map_err(|_| damaged("has no digest"))?;
+        let found: i64 = row.get(3).map_err(|_| damaged("has no link"))?;
+        // Commits before the first one here were archived: that one's link cannot be held to anything.
+        let known = before.or((seq == 1).then_some((0, 0)));
+        if let Some((last, link_before)) = known {
+            if seq != last + 1 {
+                return Err(damaged("has lost the commits before it"));
+            }
+            if link(link_before, seq, facts, digest) != found {
+                return Err(damaged("does not fit its link"));
+            }
+        }
+        before = Some((seq, found));
+    }
+    let today = loaded.trader.now().trading_date().0;
+    let mut query = conn
+        .prepare("SELECT id, body, hash FROM orders WHERE ended_day < ?1")
+        .map_err(at)?;
+    let mut rows = query.query([today]).map_err(at)?;
+    while let Some(row) = rows.next().map_err(at)? {
+        let body = row.get_ref(1).ok().and_then(|value| value.as_str().ok());
+        let hash: Option<i64> = row.get(2).ok();
+        if body.map(check_of) != hash || body.is_none() {
+            let id: String = row.get(0).unwrap_or_default();
+            return Err(JournalError::damaged(
+                path,
+                format!("order {id} does not fit its check sum"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Applies every commit after `from`, holding each to its link and the last to its digest.
 fn replay(conn: &Connection, path: &Path, mut trader: Trader, from: i64) -> Result<Loaded, JournalError> {
     let at = |source| JournalError::sql(path, source);

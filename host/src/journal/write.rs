@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use qt_core::{Order, Report, Trader, UtcMillis};
 use rusqlite::{Connection, params};
 
-use super::load::{Loaded, load_from};
+use super::load::{Loaded, hold_to_sums, load_from};
 use super::{Fact, JournalError, check_of, link, schema};
 
 /// Orders that may have changed since the checkpoint before a new one is written.
@@ -78,6 +78,7 @@ impl Journal {
             }
         }
         let loaded = load_from(&conn, path)?;
+        hold_to_sums(&conn, path, &loaded)?;
         let journal = Self {
             conn,
             path: path.to_owned(),

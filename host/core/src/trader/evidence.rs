@@ -267,7 +267,11 @@ impl Trader {
         // Where the broker once named it, it was there.
         let named = order.broker_order_id.is_some();
         if doubt.held || named || self.settings.never_resend || order.day() != self.day {
-            let reason = "the broker's lists do not show it, which does not prove that it was never there";
+            let reason = if order.day() == self.day {
+                "the broker's lists do not show it, which does not prove that it was never there"
+            } else {
+                "a day has passed, and the broker's lists show only the present one"
+            };
             self.put_before_person(id, reason, now, effects);
             return;
         }
