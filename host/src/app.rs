@@ -30,6 +30,8 @@ use crate::telemetry::TRADER_LOOP;
 const NO_JOURNAL: &str = "file:qt-host-journal?mode=memory&cache=shared";
 /// How long reports still go out at the end.
 const REPORT_GRACE: Duration = Duration::from_millis(1500);
+/// How long one round waits for the broker's books at its end.
+const BOOKS_GRACE: Duration = Duration::from_secs(5);
 /// How long a plugin may take to close.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,16 @@ pub(crate) enum AppError {
     /// The address or the token.
     #[error(transparent)]
     Backend(#[from] SetupError),
+    /// The one round that was asked for could not be made.
+    #[error(
+        "the round was not made: {reason}; {waiting} reports wait in the journal and go out at the next start"
+    )]
+    NoRound {
+        /// What the backend did or did not do.
+        reason: String,
+        /// Reports not delivered.
+        waiting: usize,
+    },
     /// The system gives no thread or no runtime.
     #[error("the system gives no thread to run on: {0}")]
     Threads(#[from] std::io::Error),
@@ -103,6 +115,13 @@ pub(crate) fn run(
         info!(
             "the journal holds {open} open orders; {} facts were replayed and give the state that was",
             loaded.replayed
+        );
+    }
+    if let Some(behind_ms) = clock.go_on_from(loaded.trader.now().0) {
+        warn!(
+            "the clock is {} s behind the last moment in the journal; times go on from that moment. If the clock was \
+             wrong then by a day or more, start with a new `data_dir` once no order is open",
+            behind_ms / 1000
         );
     }
     let (url, token) = config.backend().map_err(|e| AppError::Setting(e.to_string()))?;
@@ -246,9 +265,13 @@ impl Host<'_> {
             },
             move || Clock::system().now_ms(),
         ));
-        if once {
-            tokio::spawn(end_after_one_round(status.clone(), gauge.clone(), asks.clone()));
-        }
+        let links = RoundLinks {
+            status,
+            gauge,
+            broker: to_broker,
+            asks: asks.clone(),
+        };
+        let round = once.then(|| tokio::spawn(end_after_one_round(links)));
         let cause = end.wait().await;
         if cause != ShutdownCause::Requested {
             info!(target: TRADER_LOOP, "stopping: what is in hand is finished, new signals stay with the backend");
@@ -271,7 +294,7 @@ impl Host<'_> {
         tokio::task::spawn_blocking(move || engine.join().ok()).await.ok();
         lanes.close(CLOSE_GRACE).await;
         info!(target: TRADER_LOOP, "quantTrader stopped");
-        Ok(())
+        round_result(round, cause).await
     }
 
     fn open(
@@ -403,15 +426,59 @@ async fn tell_ready(mut status: watch::Receiver<Status>, ready: watch::Sender<bo
     }
 }
 
-/// Asks for the end once a poll was answered, nothing is on its way and everything is reported.
-async fn end_after_one_round(status: watch::Receiver<Status>, gauge: Gauge, asks: ShutdownSender) {
+/// What the end of one round depends on.
+struct RoundLinks {
+    status: watch::Receiver<Status>,
+    gauge: Gauge,
+    broker: broker::BrokerSender,
+    asks: ShutdownSender,
+}
+
+impl RoundLinks {
+    /// An answer with pending signals was taken, nothing is on its way and everything is reported.
+    fn is_quiet(&self) -> bool {
+        self.gauge.rounds() > 0 && self.status.borrow().on_their_way == 0 && self.gauge.depth() == 0
+    }
+}
+
+/// What became of the round, if there was to be one; a signal that ended the process before it has nothing to say.
+async fn round_result(
+    round: Option<tokio::task::JoinHandle<Result<(), AppError>>>,
+    cause: ShutdownCause,
+) -> Result<(), AppError> {
+    match round {
+        Some(round) if cause == ShutdownCause::Requested => round.await.unwrap_or(Ok(())),
+        Some(round) => {
+            round.abort();
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Asks for the end once all is quiet and stayed so over a look at the broker's books, which show fills that are on
+/// their way here; or once the backend does not answer, since waiting for it is not what one round means.
+async fn end_after_one_round(links: RoundLinks) -> Result<(), AppError> {
+    let mut quiet_at: Option<(u64, std::time::Instant)> = None;
     loop {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let busy = status.borrow().on_their_way > 0;
-        if gauge.last_poll().is_some() && !busy && gauge.depth() == 0 {
-            asks.request(ShutdownCause::Requested);
-            return;
-        }
+        let result = if let Some(reason) = links.gauge.trouble() {
+            let waiting = links.gauge.depth();
+            Err(AppError::NoRound { reason, waiting })
+        } else if links.is_quiet() {
+            let compared = links.status.borrow().compared;
+            let (before, since) = *quiet_at.get_or_insert((compared, Clock::system().monotonic()));
+            // The first look may have been asked for before all was quiet.
+            if compared < before + 2 && since.elapsed() < BOOKS_GRACE {
+                links.broker.send(crate::engine::input::ToBroker::Ask);
+                continue;
+            }
+            Ok(())
+        } else {
+            continue;
+        };
+        links.asks.request(ShutdownCause::Requested);
+        return result;
     }
 }
 

@@ -1,7 +1,7 @@
 //! What poller and reporter know of each other.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use qt_core::UtcMillis;
 use tokio::sync::Notify;
@@ -16,6 +16,9 @@ struct Readings {
     depth: Arc<AtomicUsize>,
     settled: AtomicU64,
     last_poll_ms: AtomicI64,
+    rounds: AtomicU64,
+    /// Why the last poll brought nothing; empty when it was answered.
+    trouble: Mutex<String>,
     moved: Notify,
 }
 
@@ -45,6 +48,25 @@ impl Gauge {
         Some(self.0.last_poll_ms.load(Ordering::Relaxed))
             .filter(|ms| *ms != 0)
             .map(UtcMillis)
+    }
+
+    /// How many answers with pending signals were handed over and are durable, since the start.
+    pub(crate) fn rounds(&self) -> u64 {
+        self.0.rounds.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_round(&self) {
+        self.0.rounds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Why the last poll was not answered; `None` when it was, and before the first.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let trouble = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(trouble.clone()).filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn set_trouble(&self, text: String) {
+        *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
     /// Waits for the next change of depth or count. One waiter at a time.

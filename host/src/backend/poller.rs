@@ -143,7 +143,7 @@ impl Poller {
             Ok(found) => found,
             Err(fault) => {
                 let wait = self.backoff.next(None);
-                if self.changed(Trouble::Shape) {
+                if self.changed(Trouble::Shape, format!("signals cannot be fetched: {fault}")) {
                     warn!(target: TRADING, "Cannot fetch signals: {fault}; trying again");
                 }
                 return Next::After(wait);
@@ -190,6 +190,7 @@ impl Poller {
         self.lines.fetched(&found);
         let full = found.entries >= limit;
         if found.taken.is_empty() && found.invalid.is_empty() {
+            self.links.gauge.add_round();
             return Next::Interval;
         }
         let settled = self.links.gauge.settled();
@@ -208,6 +209,7 @@ impl Poller {
         };
         self.on_its_way = self.still_on_its_way(settled) + new as u64;
         self.settled_before = settled;
+        self.links.gauge.add_round();
         if full && new > 0 {
             Next::Soon
         } else {
@@ -239,7 +241,9 @@ impl Poller {
     async fn failed(&mut self, answer: Answer) -> Next {
         match answer {
             Answer::TokenRefused { status } => {
-                if self.changed(Trouble::Token) {
+                let what =
+                    format!("the backend refuses the token ({status}): `api_token` is wrong or has expired");
+                if self.changed(Trouble::Token, what) {
                     debug!(target: TRADING, "Signals are refused with {status}");
                 }
                 let news = token_refused(&self.links.client, Caller::Poller, status);
@@ -255,20 +259,23 @@ impl Poller {
                 retry_after,
             } => {
                 let wait = self.backoff.next(retry_after);
-                if self.changed(Trouble::NotKnown(cause)) {
+                if self.changed(
+                    Trouble::NotKnown(cause),
+                    format!("signals cannot be fetched: {why}"),
+                ) {
                     warn!(target: TRADING, "Cannot fetch signals: {why}; trying again");
                 }
                 Next::After(wait)
             }
             Answer::Refused { status, text } => {
                 let wait = self.backoff.next(None);
-                if self.changed(Trouble::Refused(status)) {
-                    let base = self.links.client.base();
-                    warn!(
-                        target: TRADING,
-                        "Cannot fetch signals: {base}/trader/signals answered {status}: {text}; is \
-                         `api_base_url` right? The format is http://host:port/api; trying again"
-                    );
+                let base = self.links.client.base();
+                let what = format!(
+                    "{base}/trader/signals answered {status}: {text}; is `api_base_url` right? The format is \
+                     http://host:port/api"
+                );
+                if self.changed(Trouble::Refused(status), what.clone()) {
+                    warn!(target: TRADING, "Cannot fetch signals: {what}; trying again");
                 }
                 Next::After(wait)
             }
@@ -277,13 +284,15 @@ impl Poller {
     }
 
     /// True when this trouble is not the one of the last poll.
-    fn changed(&mut self, trouble: Trouble) -> bool {
+    fn changed(&mut self, trouble: Trouble, text: String) -> bool {
+        self.links.gauge.set_trouble(text);
         self.trouble.replace(trouble) != Some(trouble)
     }
 
     /// False when the engine is gone.
     async fn recovered(&mut self) -> bool {
         self.backoff.reset();
+        self.links.gauge.set_trouble(String::new());
         if self.trouble.take().is_some() {
             info!(target: TRADING, "The backend answers again");
         }

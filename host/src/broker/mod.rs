@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use qt_core::Event;
+use qt_core::{ClientOrderId, Event, NewOrder};
 use qt_plugin_api::ConnectionState;
 use qt_plugin_api::host as plugin;
 use tokio::sync::{oneshot, watch};
@@ -30,10 +30,18 @@ pub(crate) struct BrokerSender {
 }
 
 impl BrokerSender {
+    /// Passes an order on.
+    ///
+    /// # Errors
+    ///
+    /// No more orders are taken: this one was not sent and will not be.
+    pub(crate) fn place(&self, order: Box<NewOrder>) -> Result<(), ClientOrderId> {
+        self.place.push(order)
+    }
+
     /// Passes a request on.
     pub(crate) fn send(&self, request: ToBroker) {
         let job = match request {
-            ToBroker::Place(order) => return self.place.push(order),
             ToBroker::Cancel { id, broker_order_id } => Job::Cancel { id, broker_order_id },
             ToBroker::Ask => Job::Ask,
         };

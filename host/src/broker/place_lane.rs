@@ -39,9 +39,16 @@ impl PlaceLane {
         self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn push(&self, order: Box<NewOrder>) {
-        self.queue().waiting.push_back((Instant::now(), order));
+    /// Takes an order, or gives back its name once the lane is closed: nobody would ever call the plugin with it.
+    pub(super) fn push(&self, order: Box<NewOrder>) -> Result<(), ClientOrderId> {
+        let mut queue = self.queue();
+        if queue.closed {
+            return Err(order.id);
+        }
+        queue.waiting.push_back((Instant::now(), order));
+        drop(queue);
         self.shared.1.notify_one();
+        Ok(())
     }
 
     /// Ends the lane after the call that is under way; gives back what was not called.

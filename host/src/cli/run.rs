@@ -30,7 +30,7 @@ impl From<AppError> for Failure {
             }
             AppError::Plugin(_) => Self::plugin(error.to_string()),
             AppError::Journal(journal) => journal.into(),
-            AppError::Lease(_) | AppError::Open { .. } | AppError::Threads(_) => {
+            AppError::Lease(_) | AppError::Open { .. } | AppError::NoRound { .. } | AppError::Threads(_) => {
                 Self::failed(error.to_string())
             }
         }

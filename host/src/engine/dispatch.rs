@@ -70,9 +70,10 @@ impl Engine {
             ..
         } = &mut self.held;
         let mut asked = false;
+        let mut unsent = Vec::new();
         for effect in effects.drain(..) {
             match effect {
-                Effect::Submit(order) => self.to_broker.send(ToBroker::Place(order)),
+                Effect::Submit(order) => unsent.extend(self.to_broker.place(order).err()),
                 Effect::Cancel { id, broker_order_id } => {
                     crate::failpoint::die_at("before-cancel");
                     self.to_broker.send(ToBroker::Cancel { id, broker_order_id });
@@ -86,14 +87,22 @@ impl Engine {
         if asked {
             self.to_broker.send(ToBroker::Ask);
         }
+        let signal_replies = std::mem::take(signal_replies);
+        let command_replies = std::mem::take(command_replies);
+        let now = self.now();
+        for id in unsent {
+            let reason = "the host is being stopped".to_owned();
+            self.decide(now, Event::NotSent { id, reason });
+        }
+        // Whoever gets an answer finds what it led to.
+        self.publish();
         // A receiver that is gone no longer waits for the answer.
-        for (reply, news) in signal_replies.drain(..) {
+        for (reply, news) in signal_replies {
             reply.send(news).ok();
         }
-        for (reply, answer) in command_replies.drain(..) {
+        for (reply, answer) in command_replies {
             reply.send(answer).ok();
         }
-        self.publish();
     }
 
     /// No order whose intent is not durable may leave, now or when the disk is well again: prices
@@ -150,6 +159,7 @@ impl Engine {
             on_their_way: self.trader.on_their_way(),
             journal_failing: self.held.failing,
             fills: self.fills,
+            compared: self.compared,
         };
         self.status.send_if_modified(|seen| {
             let changed = *seen != status;

@@ -1,6 +1,6 @@
 //! What the rooms around the engine tell it.
 
-use qt_core::{BrokerOrderId, ClientOrderId, Event, InvalidSignal, NewOrder, Signal, Snapshot};
+use qt_core::{BrokerOrderId, ClientOrderId, Event, InvalidSignal, Signal, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::{Command, Reply};
@@ -51,11 +51,9 @@ pub(crate) enum Input {
     Stop,
 }
 
-/// What the engine asks of the broker's room. None of it is sent before its cause is durable.
+/// What the engine asks of the broker's room besides new orders. None of it is sent before its cause is durable.
 #[derive(Debug)]
 pub(crate) enum ToBroker {
-    /// Give this order to the broker.
-    Place(Box<NewOrder>),
     /// Pass a cancel on.
     Cancel {
         /// Ours.

@@ -19,7 +19,7 @@ pub(crate) use command::{Command, Reply, find};
 use input::{Input, ToBroker};
 
 use crate::broker::BrokerSender;
-use crate::clock::Clock;
+use crate::clock::{Clock, Jump};
 use crate::journal::{Batch, Fact, Journal, Loaded};
 
 /// Inputs taken in one turn, and so the most that one transaction holds.
@@ -33,10 +33,6 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// Between two tries to write to a journal that could not be written.
 const JOURNAL_RETRY: Duration = Duration::from_secs(1);
-
-/// The wall clock may run so far from the steady one between two turns before it counts as set. A
-/// machine that slept shows as a clock set forward: the steady one stands still meanwhile.
-const CLOCK_JUMP_MS: i64 = 1_000;
 
 /// What others may see of the engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,6 +51,8 @@ pub(crate) struct Status {
     pub(crate) journal_failing: bool,
     /// Fills booked since the start.
     pub(crate) fills: u64,
+    /// How often the broker's books were compared since the start.
+    pub(crate) compared: u64,
 }
 
 /// How the reporter learns of new rows.
@@ -88,11 +86,10 @@ pub(crate) struct Engine {
     ask_every: AskEvery,
     /// By the steady clock, as every wait in here: one that is set back must not silence the questions.
     last_ask: Option<Instant>,
-    /// Both clocks, as of the last turn.
-    clocks: (UtcMillis, Instant),
     /// What could not be made durable yet: nothing of it has left.
     held: Held,
     fills: u64,
+    compared: u64,
     stop_by: Option<Instant>,
 }
 
@@ -127,9 +124,9 @@ impl Engine {
             status,
             ask_every,
             last_ask: None,
-            clocks: (UtcMillis(clock.now_ms()), clock.monotonic()),
             held: Held::default(),
             fills: 0,
+            compared: 0,
             stop_by: None,
         };
         (engine, seen)
@@ -187,7 +184,9 @@ impl Engine {
 
     fn turn(&mut self, inputs: &mut Vec<Input>) {
         let now = self.now();
-        self.look_at_clocks(now);
+        if let Some(jump) = self.clock.take_jump() {
+            self.clock_jumped(now, jump);
+        }
         for input in inputs.drain(..) {
             self.take(now, input);
         }
@@ -196,6 +195,26 @@ impl Engine {
         }
         self.ask_if_due();
         self.commit(now);
+    }
+
+    /// What absence is to prove is counted anew, and the books are asked for: orders may have moved meanwhile.
+    fn clock_jumped(&mut self, now: UtcMillis, jump: Jump) {
+        let seconds = |ms: i64| ms.saturating_add(500) / 1000;
+        match jump {
+            Jump::Ahead(ms) => warn!(
+                "the clock is {} s further on than the time that passed: it was set, or the machine slept; orders past \
+                 their time are cancelled, and the broker's books are compared",
+                seconds(ms)
+            ),
+            Jump::Back(ms) => error!(
+                critical = true,
+                "the clock was set back by {} s; times go on from the later one, so that none comes twice. If the later \
+                 one was wrong by a day or more, halt, see the open orders ended, and start with a new `data_dir`",
+                seconds(ms)
+            ),
+        }
+        self.decide(now, Event::ClockJumped);
+        self.last_ask = None;
     }
 
     fn take(&mut self, now: UtcMillis, input: Input) {
@@ -228,6 +247,7 @@ impl Engine {
                 }
             }
             Input::Snapshot(Ok(snapshot)) => {
+                self.compared += 1;
                 for event in qt_core::reconcile::diff(&self.trader, &snapshot) {
                     self.decide(now, event);
                 }
@@ -279,20 +299,6 @@ impl Engine {
                 self.held.effects.extend(effects);
             }
             Err(refusal) => error!(critical = true, "{refusal}; the event is not used: {event:?}"),
-        }
-    }
-
-    /// Tells the core when the wall clock was set: what it counts on by time is counted anew.
-    fn look_at_clocks(&mut self, now: UtcMillis) {
-        let steady = self.clock.monotonic();
-        let passed_ms = i64::try_from((steady - self.clocks.1).as_millis()).unwrap_or(i64::MAX);
-        let jump_ms = now.since_ms(self.clocks.0).saturating_sub(passed_ms);
-        self.clocks = (now, steady);
-        if jump_ms.saturating_abs() > CLOCK_JUMP_MS {
-            warn!(
-                "the clock was set by {jump_ms} ms, or the machine slept; waits that it measures begin anew"
-            );
-            self.decide(now, Event::ClockJumped);
         }
     }
 

@@ -486,5 +486,7 @@ async fn post(client: Arc<Client>, row: OutboxRow, probe: bool) -> Flight {
         None => wire::report(&row.report),
     };
     let answer = client.post(post).await;
+    // The backend may have it, and nobody here knows.
+    crate::failpoint::die_at("after-post");
     Flight { row, answer, probe }
 }
