@@ -2,6 +2,9 @@
 //!
 //! A command is a file that appears by a rename, and so is its answer: this works alike on every
 //! system, needs no port and no token, and who may write there is who may write the journal.
+//!
+//! Just when the disk is full a halt or a cancel may be wanted most: a command that cannot be written
+//! into a file travels in the name of an empty one, and so does whether it was done.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,6 +23,11 @@ use crate::system;
 const FOLDER: &str = "control";
 const ASKED: &str = "asked";
 const ANSWERED: &str = "answered";
+/// Ends the names of empty files that say what came of a command.
+const DONE: &str = "done";
+const REFUSED: &str = "refused";
+/// File names may be no longer on any system, in bytes.
+const LONGEST_NAME: usize = 255;
 /// How often the host looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a person waits for the answer.
@@ -84,6 +92,14 @@ pub(crate) enum ControlError {
         /// How long was waited, in seconds.
         within_s: u64,
     },
+    /// The host took it, and its answer did not come.
+    #[error(
+        "the running host took the command, and no answer came within {within_s} s; its log says what came of it"
+    )]
+    Taken {
+        /// How long was waited, in seconds.
+        within_s: u64,
+    },
     /// Nobody holds the data folder any more.
     #[error("the host that held the data folder ended without an answer; try again")]
     Gone,
@@ -140,9 +156,12 @@ fn answer_to<T: DeserializeOwned>(
         asked,
     };
     let asked = folder.join(format!("{name}.{ASKED}"));
-    let answered = folder.join(format!("{name}.{ANSWERED}"));
     let text = serde_json::to_vec(&envelope).map_err(|e| io(e.into()))?;
-    system::replace_file(&asked, &text).map_err(io)?;
+    let asked = match system::replace_file(&asked, &text) {
+        Ok(()) => asked,
+        Err(full) => in_a_name(&folder, &name, &text).ok_or_else(|| io(full))?,
+    };
+    let answered = asked.with_extension(ANSWERED);
     let began = Instant::now();
     loop {
         match std::fs::read(&answered) {
@@ -150,18 +169,68 @@ fn answer_to<T: DeserializeOwned>(
                 std::fs::remove_file(&answered).ok();
                 return serde_json::from_slice(&text).map_err(|e| io(e.into()));
             }
+            Err(_) if let Some(said) = said_by_name(&asked) => {
+                let text = serde_json::to_value(said).map_err(|e| io(e.into()))?;
+                return serde_json::from_value(text).map_err(|e| io(e.into()));
+            }
             Err(_) if !is_somebody_there() => {
                 std::fs::remove_file(&asked).ok();
                 return Err(ControlError::Gone);
             }
             Err(_) if began.elapsed() < patience => std::thread::sleep(Duration::from_millis(10)),
             Err(_) => {
-                std::fs::remove_file(&asked).ok();
-                return Err(ControlError::NoAnswer {
-                    within_s: patience.as_secs(),
+                let within_s = patience.as_secs();
+                // Where it is gone, the host took it, and only its answer is missing.
+                return Err(match std::fs::remove_file(&asked) {
+                    Ok(()) => ControlError::NoAnswer { within_s },
+                    Err(_) => ControlError::Taken { within_s },
                 });
             }
         }
+    }
+}
+
+/// Leaves a command in the name of an empty file; `None` where it does not fit or that fails, too.
+fn in_a_name(folder: &Path, name: &str, text: &[u8]) -> Option<PathBuf> {
+    let coded = data_encoding::BASE32_NOPAD.encode(text);
+    let file = format!("{name}.{coded}.{ASKED}");
+    // The answer's ending is the longer one.
+    if file.len() + ANSWERED.len() - ASKED.len() > LONGEST_NAME {
+        return None;
+    }
+    let path = folder.join(file);
+    let made = system::private_options().write(true).create_new(true).open(&path);
+    made.is_ok().then_some(path)
+}
+
+/// What empty files say of a command whose answer could not be written.
+fn said_by_name(asked: &Path) -> Option<Reply> {
+    let (said, done) = [(DONE, true), (REFUSED, false)]
+        .map(|(ending, done)| (asked.with_extension(ending), done))
+        .into_iter()
+        .find(|(said, _)| said.exists())?;
+    std::fs::remove_file(&said).ok();
+    let text = "the running host has answered and could not write its answer down; its log has it".to_owned();
+    Some(Reply { done, text })
+}
+
+/// Leaves the answer to a command, or where it cannot be written whether it was done.
+fn leave_answer(asked: &Path, reply: &Reply) {
+    let Err(e) = write_answer(asked, reply) else {
+        return;
+    };
+    warn!(
+        "the answer to a command cannot be written ({e}); it is: {}",
+        reply.text
+    );
+    let said = asked.with_extension(if reply.done { DONE } else { REFUSED });
+    if let Err(e) = system::private_options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(said)
+    {
+        warn!("nor can be left that it was taken ({e})");
     }
 }
 
@@ -194,7 +263,7 @@ pub(crate) async fn serve(data_dir: PathBuf, engine: Sender, book: BookLinks, no
                 Err(reply) => Some(reply),
             };
             let Some(reply) = reply else { return };
-            answer(&path, &reply);
+            leave_answer(&path, &reply);
         }
     }
 }
@@ -206,26 +275,26 @@ async fn show_book(path: PathBuf, links: BookLinks) {
         adapter: links.adapter,
         book,
     });
-    answer(&path, &shown);
+    if let Err(e) = write_answer(&path, &shown) {
+        warn!("the broker was asked what it holds and the answer cannot be written: {e}");
+    }
     // Holdings are nobody else's business: an answer that nobody fetched does not stay.
     tokio::time::sleep(PATIENCE).await;
     std::fs::remove_file(path.with_extension(ANSWERED)).ok();
 }
 
-fn answer(path: &Path, answer: &impl Serialize) {
+fn write_answer(path: &Path, answer: &impl Serialize) -> std::io::Result<()> {
     let text = serde_json::to_vec(answer).unwrap_or_default();
-    if let Err(e) = system::replace_file(&path.with_extension(ANSWERED), &text) {
-        warn!("a command was carried out and its answer cannot be written: {e}");
-    }
+    system::replace_file(&path.with_extension(ANSWERED), &text)
 }
 
 /// Takes a command out of the folder: whatever follows, it is carried out once at most.
 fn take(path: &Path, now_ms: i64) -> Result<Asked, Reply> {
     let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let text = if size > MOST_BYTES {
-        Vec::new()
-    } else {
-        std::fs::read(path).unwrap_or_default()
+    let text = match named(path) {
+        Some(text) => text,
+        None if size > MOST_BYTES => Vec::new(),
+        None => std::fs::read(path).unwrap_or_default(),
     };
     if let Err(e) = std::fs::remove_file(path) {
         return Err(Reply::refused(format!(
@@ -243,6 +312,13 @@ fn take(path: &Path, now_ms: i64) -> Result<Asked, Reply> {
         ));
     }
     Ok(envelope.asked)
+}
+
+/// The command that a file's name carries, if it does.
+fn named(path: &Path) -> Option<Vec<u8>> {
+    let stem = path.file_stem()?.to_str()?;
+    let (_, coded) = stem.split_once('.')?;
+    data_encoding::BASE32_NOPAD.decode(coded.as_bytes()).ok()
 }
 
 async fn carry_out(command: Command, engine: &Sender) -> Option<Reply> {
@@ -280,5 +356,45 @@ mod tests {
         assert!(matches!(answer, Err(ControlError::Gone)), "{answer:?}");
         assert_eq!(std::fs::read_dir(&asked).unwrap().count(), 0);
         holder.join().unwrap();
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_written_travels_in_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = |reason: &str| {
+            let command = Command::Halt {
+                reason: reason.to_owned(),
+                cancel_open: true,
+            };
+            serde_json::to_vec(&Envelope {
+                asked_ms: 1_795_485_600_000,
+                asked: Asked::Command(command),
+            })
+            .unwrap()
+        };
+        let path = in_a_name(folder.path(), "1795485600000-12345", &text("disk full")).unwrap();
+        let Ok(Asked::Command(Command::Halt { reason, cancel_open })) = take(&path, 1_795_485_600_000) else {
+            panic!("{}", path.display());
+        };
+        assert_eq!((reason.as_str(), cancel_open), ("disk full", true));
+        assert!(!path.exists());
+        // What does not fit is an error, and never half a command.
+        assert_eq!(in_a_name(folder.path(), "1", &text(&"long ".repeat(40))), None);
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_written_still_says_whether_it_was_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let asked = folder.path().join("1-2.asked");
+        for done in [true, false] {
+            // A folder in the way of the answer stands for a disk that takes none.
+            let in_the_way = asked.with_extension(ANSWERED);
+            std::fs::create_dir(&in_the_way).unwrap();
+            let text = "so it is".to_owned();
+            leave_answer(&asked, &Reply { done, text });
+            std::fs::remove_dir(&in_the_way).unwrap();
+            assert_eq!(said_by_name(&asked).map(|reply| reply.done), Some(done));
+            assert_eq!(said_by_name(&asked), None, "taken once");
+        }
     }
 }
