@@ -11,7 +11,7 @@ use qt_test_support::{Backend, Desk, judge, wait_until};
 use serde_json::{Value, json};
 
 /// A point at which the host dies, and at which of its passes.
-const POINTS: [(&str, &str); 10] = [
+const POINTS: [(&str, &str); 11] = [
     ("K1 fetched, not in the journal", "before-commit=1*off->return"),
     (
         "K2/K3 in the journal, not handed over",
@@ -25,6 +25,7 @@ const POINTS: [(&str, &str); 10] = [
         "K6 acknowledged, the backend not told",
         "after-commit=2*off->return",
     ),
+    ("K7 reported, the answer not in the journal", "after-post=return"),
     ("K8 filled, not in the journal", "fill-seen=return"),
     ("K8 filled in the ledger, nobody told", "sim-after-fill=return"),
     ("K16 in the recovery", "after-snapshot=return"),
@@ -182,6 +183,129 @@ fn a_cancel_survives_a_kill() {
         }
     }
     println!("kills around a cancel: 8");
+}
+
+/// K7: the backend has the report, its answer is lost, and so is the host. The same report comes once more by its key.
+#[test]
+fn a_report_whose_answer_was_lost_comes_again_with_its_key_and_counts_once() {
+    for mode in ["up", "close_after_processing"] {
+        let backend = Backend::start();
+        let desk = Desk::new(&backend, &json!({}));
+        backend.add(&signals(1));
+        backend.fault(&json!({ "mode": mode, "path": "/status", "requests": 1 }));
+        let mut host = desk.host("after-post=return");
+        assert!(host.dies_within(Duration::from_secs(20)), "{}", desk.log());
+        let posts = |state: &Value| state["signals"]["S0"]["posts"].as_array().cloned().unwrap();
+        let before = posts(&backend.state());
+        assert_eq!(before.len(), 1, "{before:#?}");
+        settle_and_judge(&backend, &desk, &format!("K7 with the backend {mode}"));
+        let after = posts(&backend.state());
+        assert_eq!(after[0]["key"], before[0]["key"]);
+        assert_eq!(
+            after[0]["body"], before[0]["body"],
+            "the repeat says something else"
+        );
+        assert!(
+            after[0]["arrivals"].as_u64() > before[0]["arrivals"].as_u64(),
+            "{after:#?}"
+        );
+        assert_eq!(after.len(), 3, "{after:#?}");
+    }
+    println!("kills between a report and its answer: 2");
+}
+
+/// K16: recovery is killed at one point after the other, and each time begins anew on what the last one left.
+#[test]
+fn recovery_may_be_killed_at_every_point_one_after_the_other() {
+    const ON_THE_WAY: [&str; 7] = [
+        "before-commit=return",
+        "after-commit=return",
+        "after-snapshot=return",
+        "before-commit=1*off->return",
+        "after-commit=1*off->return",
+        "after-snapshot=1*off->return",
+        "after-post=return",
+    ];
+    let mut kills = 0;
+    for first in [
+        "sim-before-ledger=return",
+        "sim-after-ledger=return",
+        "sim-after-fill=return",
+    ] {
+        let backend = Backend::start();
+        let desk = Desk::new(&backend, &json!({ "simulated": { "snapshot_lag_ms": 100 } }));
+        backend.add(&signals(3));
+        for failpoint in [first].iter().chain(&ON_THE_WAY) {
+            let mut host = desk.host(failpoint);
+            // Not every recovery has something to commit or to post.
+            if !host.dies_within(Duration::from_millis(1500)) {
+                host.kill();
+            }
+            kills += 1;
+        }
+        settle_and_judge(&backend, &desk, &format!("{first}, then killed in recovery"));
+    }
+    println!("kills within a recovery: {kills}");
+}
+
+/// K4 for reading: the broker has it, nobody was told, kill -9; what the ledger and the backend say before and after.
+#[test]
+fn a_transcript_of_a_kill_at_k4() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    backend.add(&signals(1));
+    let mut host = desk.host("sim-after-ledger=return");
+    assert!(host.dies_within(Duration::from_secs(20)), "{}", desk.log());
+    let before = desk.ledger();
+    let accepted = |ledger: &[Value]| ledger.iter().filter(|line| line["event"] == "accepted").count();
+    assert_eq!(accepted(&before), 1, "{before:#?}");
+    let told = told(&backend.state());
+    assert!(
+        told.is_empty(),
+        "the backend was told before the broker's answer: {told:#?}"
+    );
+    println!("kill -9 at K4: the order is in the broker's ledger, its answer never reached the host");
+    println!("  ledger at the kill:");
+    before.iter().for_each(|line| println!("    {line}"));
+    println!("  told to the backend at the kill: nothing");
+    settle_and_judge(&backend, &desk, "the transcript");
+    let ledger = desk.ledger();
+    assert_eq!(ledger[..before.len()], before, "the ledger's past changed");
+    assert_eq!(accepted(&ledger), 1, "one signal, one order: {ledger:#?}");
+    println!("  ledger after the restart:");
+    ledger.iter().for_each(|line| println!("    {line}"));
+    println!("  told to the backend after the restart:");
+    self::told(&backend.state())
+        .iter()
+        .for_each(|line| println!("    {line}"));
+    println!("  orders:");
+    for order in desk.json(&["orders"]).as_array().unwrap() {
+        println!(
+            "    {} {} {} {}/{} {} {}",
+            order["signal"],
+            order["side"],
+            order["state"],
+            order["filled"],
+            order["size"],
+            order["order"],
+            order["broker_order_id"]
+        );
+        assert_eq!(order["state"], "FILLED");
+    }
+}
+
+/// What the backend was told, a line each.
+fn told(state: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (signal, record) in state["signals"].as_object().into_iter().flatten() {
+        for post in record["posts"].as_array().into_iter().flatten() {
+            lines.push(format!(
+                "{signal} {} key={} arrived {} times: {}",
+                post["kind"], post["key"], post["arrivals"], post["body"]
+            ));
+        }
+    }
+    lines
 }
 
 /// Kills from outside at times that no point names, again and again on one journal.

@@ -127,6 +127,11 @@ impl Backend {
         self.call("POST", "/sandbox/signals", &signal.to_string());
     }
 
+    /// Adds signals exactly as given, with whatever is wrong in them.
+    pub fn add_raw(&self, signals: &Value) {
+        self.call("POST", "/sandbox/signals?raw=true", &signals.to_string());
+    }
+
     /// Puts a fault in force.
     pub fn fault(&self, fault: &Value) {
         self.call("POST", "/sandbox/faults", &fault.to_string());
@@ -147,9 +152,29 @@ impl Drop for Backend {
 }
 
 /// A data folder, a configuration, and the hosts that run on them.
+///
+/// Its hosts live at ten in the morning in Shanghai, so that no run meets midnight there by chance.
 #[derive(Debug)]
 pub struct Desk {
     folder: tempfile::TempDir,
+    clock_offset_ms: i64,
+}
+
+/// The variable that moves a host's clock, in milliseconds.
+pub const CLOCK_OFFSET: &str = "QT_TEST_CLOCK_OFFSET_MS";
+
+/// From now to ten o'clock in Shanghai of the same day there.
+///
+/// # Panics
+/// When the clock stands before 1970.
+#[must_use]
+pub fn to_ten_in_shanghai_ms() -> i64 {
+    const HOUR_MS: i64 = 3_600_000;
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let in_shanghai = i64::try_from(since.as_millis()).unwrap() + 8 * HOUR_MS;
+    10 * HOUR_MS - in_shanghai.rem_euclid(24 * HOUR_MS)
 }
 
 impl Desk {
@@ -161,9 +186,47 @@ impl Desk {
     pub fn new(backend: &Backend, more: &Value) -> Self {
         let desk = Self {
             folder: tempfile::tempdir().unwrap(),
+            clock_offset_ms: to_ten_in_shanghai_ms(),
         };
         desk.configure(backend, more);
         desk
+    }
+
+    /// Lets whatever is started from here on live so much later.
+    pub fn let_pass(&mut self, time: Duration) {
+        self.clock_offset_ms += i64::try_from(time.as_millis()).unwrap();
+    }
+
+    /// Sets the wall clock of hosts that run, and of those to come, so far off from where it was.
+    ///
+    /// # Panics
+    /// When it cannot be written. The first call must come before the host's start, or the host looks nowhere.
+    pub fn set_clock(&self, off_ms: i64) {
+        let fresh = self.path("clock.new");
+        std::fs::write(&fresh, off_ms.to_string()).unwrap();
+        std::fs::rename(fresh, self.path("clock")).unwrap();
+    }
+
+    /// The binary with this desk's configuration and time.
+    ///
+    /// # Panics
+    /// When it was not built.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(qt_host());
+        self.dress(&mut command);
+        command
+    }
+
+    fn dress(&self, command: &mut Command) {
+        command
+            .arg("--config")
+            .arg(self.config())
+            .env(CLOCK_OFFSET, self.clock_offset_ms.to_string())
+            .stdin(Stdio::null());
+        if self.path("clock").exists() {
+            command.env("QT_TEST_CLOCK_FILE", self.path("clock"));
+        }
     }
 
     /// Writes the configuration anew.
@@ -216,20 +279,34 @@ impl Desk {
     /// When it cannot be started.
     #[must_use]
     pub fn host(&self, failpoints: &str) -> Host {
+        let mut command = self.command();
+        command.env("FAILPOINTS", failpoints);
+        self.start(command)
+    }
+
+    /// Starts a host by a shell that first does `before`, such as setting a limit that the host inherits.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn host_after(&self, before: &str) -> Host {
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!("{before}; exec \"$0\" \"$@\""))
+            .arg(qt_host());
+        self.dress(&mut command);
+        self.start(command)
+    }
+
+    fn start(&self, mut command: Command) -> Host {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.path("host.log"))
             .unwrap();
-        let child = Command::new(qt_host())
-            .arg("--config")
-            .arg(self.config())
-            .env("FAILPOINTS", failpoints)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         Host {
             child,
             log: self.path("host.log"),
@@ -243,13 +320,70 @@ impl Desk {
     /// When it cannot be started.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(qt_host())
-            .args(arguments)
-            .arg("--config")
-            .arg(self.config())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+        self.command().args(arguments).output().unwrap()
+    }
+
+    /// Runs another command, which must end well; what it printed.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn done(&self, arguments: &[&str]) -> String {
+        let out = self.run(arguments);
+        assert!(
+            out.status.success(),
+            "{arguments:?} ended with {:?}: {}{}\n{}",
+            out.status.code(),
+            String::from_utf8_lossy(&out.stderr),
+            String::from_utf8_lossy(&out.stdout),
+            self.log()
+        );
+        String::from_utf8(out.stdout).unwrap()
+    }
+
+    /// Runs another command with `--json`, which must end well; what it printed.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.done(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Runs another command, which must end with `code`; what it said on standard error.
+    ///
+    /// # Panics
+    /// When it ends otherwise.
+    pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let out = self.run(arguments);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(
+            out.status.code(),
+            Some(code),
+            "{arguments:?}: {said}\n{}",
+            self.log()
+        );
+        said
+    }
+
+    /// How many orders the broker's ledger holds.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.ledger()
+            .iter()
+            .filter(|line| line["event"] == "accepted")
+            .count()
+    }
+
+    /// Starts a host and waits until it trades.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    pub fn trading(&self) -> Host {
+        let mut host = self.host("");
+        host.trades();
+        host
     }
 
     /// What the hosts have said so far.
@@ -279,6 +413,33 @@ pub struct Host {
 }
 
 impl Host {
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it trades.
+    ///
+    /// # Panics
+    /// When it ends before.
+    pub fn trades(&mut self) {
+        wait_until("the host has started", || {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            assert!(!self.has_ended(), "the host has ended: {log}");
+            log.matches(STARTED).count() > self.said_before
+        });
+    }
+
+    /// Waits until it ends by itself; its exit code.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn ends(&mut self) -> Option<i32> {
+        assert!(self.dies_within(PATIENCE), "the host does not end");
+        self.child.wait().unwrap().code()
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         self.child.kill().ok();

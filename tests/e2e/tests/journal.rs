@@ -1,0 +1,335 @@
+//! The journal when the disk fails it: damage, a torn tail, no space.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use qt_test_support::{Backend, Desk, Host, judge, plugin, wait_until};
+use serde_json::{Value, json};
+
+fn signal(id: &str) -> Value {
+    json!({ "order_id": id, "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 43.5 })
+}
+
+fn has_post(backend: &Backend, id: &str, status: &str) -> bool {
+    let state = backend.state();
+    let posts = state["signals"][id]["posts"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    posts.iter().any(|post| post["body"]["status"] == status)
+}
+
+/// A desk whose host has traded fifty signals.
+fn traded(backend: &Backend) -> (Desk, Host) {
+    let desk = Desk::new(backend, &json!({}));
+    let host = desk.host("");
+    backend.add(&Value::Array((0..50).map(|n| signal(&format!("S{n}"))).collect()));
+    wait_until("all is reported", || backend.state()["counts"]["concluded"] == 50);
+    (desk, host)
+}
+
+/// Flips one bit in every copy of `needle`: SQLite leaves stale copies in its pages, which nobody reads.
+fn flip(file: &Path, needle: &[u8]) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let places: Vec<usize> = (0..bytes.len() - needle.len())
+        .filter(|at| bytes[*at..].starts_with(needle))
+        .collect();
+    assert!(
+        !places.is_empty(),
+        "{} is not in the journal",
+        String::from_utf8_lossy(needle)
+    );
+    for at in places {
+        bytes[at + needle.len() - 2] ^= 0x20;
+    }
+    std::fs::write(file, bytes).unwrap();
+}
+
+/// K10: a byte in the midst of the journal, in facts long before the last checkpoint.
+#[test]
+fn a_flipped_byte_in_the_middle_stops_trading_with_4_and_what_is_there_can_be_saved() {
+    let backend = Backend::start();
+    let (desk, host) = traded(&backend);
+    assert_eq!(host.stop(), Some(0));
+    let whole = desk.json(&["journal", "verify"]);
+    assert_eq!(whole["whole"], true);
+    let main = desk.path("data/journal.db");
+    let good = std::fs::read(&main).unwrap();
+    flip(&main, b"\"Signals\"");
+
+    let said = desk.fails(4, &["journal", "verify"]);
+    assert!(
+        said.contains("damaged") && said.contains("journal export"),
+        "{said}"
+    );
+    let out = desk.run(&["journal", "verify", "--json"]);
+    let answer: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((out.status.code(), &answer["whole"]), (Some(4), &json!(false)));
+
+    // The host refuses to trade, and says how to save what is there.
+    backend.add(&signal("LATER"));
+    let before = desk.accepted();
+    let said = desk.fails(4, &["--once"]);
+    assert!(
+        said.contains("Trading stops")
+            && said.contains("-wal and -shm")
+            && said.contains("journal export FILE"),
+        "{said}"
+    );
+    assert_eq!(desk.accepted(), before, "an order on a damaged journal");
+    assert!(!has_post(&backend, "LATER", "failed"), "the signal was spoilt");
+    // Nor does a command write into it.
+    let said = desk.fails(4, &["halt"]);
+    assert!(said.contains("damaged"), "{said}");
+
+    let saved = desk.path("saved.jsonl");
+    // Every row can be read, only what one says is wrong: all of it is saved.
+    desk.done(&["journal", "export", saved.to_str().unwrap()]);
+    let saved = std::fs::read_to_string(saved).unwrap();
+    assert!(saved.contains("S49"), "the export lacks an order");
+
+    // With the byte mended it trades on: nothing was written meanwhile.
+    std::fs::write(&main, good).unwrap();
+    assert_eq!(desk.run(&["--once"]).status.code(), Some(0));
+    assert_eq!(desk.accepted(), before + 1);
+}
+
+/// K10: the checkpoint's orders are held to their check sums at every start, ended ones too.
+#[test]
+fn a_flipped_byte_in_an_order_that_ended_long_ago_stops_trading_with_4() {
+    let backend = Backend::start();
+    let (mut desk, host) = traded(&backend);
+    assert_eq!(host.stop(), Some(0));
+    desk.let_pass(Duration::from_secs(3 * 86_400));
+    assert_eq!(desk.trading().stop(), Some(0));
+    flip(&desk.path("data/journal.db"), b"\"retry_count\"");
+    let said = desk.fails(4, &["--once"]);
+    assert!(said.contains("journal export FILE"), "{said}");
+}
+
+/// K10: the tail is cut in the midst of the last write.
+#[test]
+fn a_cut_tail_loses_only_the_last_incomplete_write_and_trading_goes_on() {
+    let backend = Backend::start();
+    let (desk, mut host) = traded(&backend);
+    host.kill();
+    // Whoever closes a journal last brings its parts together: a copy is looked at.
+    std::fs::create_dir(desk.path("copy")).unwrap();
+    for part in ["journal.db", "journal.db-wal"] {
+        std::fs::copy(desk.path("data").join(part), desk.path("copy").join(part)).unwrap();
+    }
+    let copy = desk.path("copy/journal.db");
+    let before = desk.json(&["journal", "verify", "--file", copy.to_str().unwrap()]);
+    let wal = desk.path("data/journal.db-wal");
+    let bytes = std::fs::read(&wal).unwrap();
+    assert!(bytes.len() > 8192, "the test needs a tail to cut");
+    std::fs::write(&wal, &bytes[..bytes.len() - 100]).unwrap();
+
+    let after = desk.json(&["journal", "verify"]);
+    assert_eq!(after["whole"], true);
+    let lost = before["commits"].as_u64().unwrap() - after["commits"].as_u64().unwrap();
+    assert!(lost <= 1, "{before} {after}");
+    let said = desk.done(&["journal", "verify"]);
+    assert!(said.contains("is whole"), "{said}");
+    assert_eq!(after["orders"], before["orders"]);
+
+    backend.add(&signal("LATER"));
+    let host = desk.trading();
+    wait_until("LATER is reported", || has_post(&backend, "LATER", "filled"));
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(desk.accepted(), 51, "a signal became two orders");
+    let verdict = judge(&desk.ledger(), &backend.state());
+    assert!(verdict.faults.is_empty(), "{verdict:?}");
+}
+
+/// Takes the space away from a running host's journal, and gives it back.
+enum Space {
+    /// The data folder is a file system of its own, which another file fills.
+    Own(PathBuf),
+    /// The process may not make a file larger than the journal is.
+    Limit(u32),
+}
+
+impl Space {
+    fn take(&self, desk: &Desk) {
+        match self {
+            Self::Own(folder) => {
+                // Down to the last byte: large pieces first.
+                let mut filler = std::fs::File::create(folder.join("filler")).unwrap();
+                for piece in [1 << 20, 4096, 1] {
+                    let piece = vec![0_u8; piece];
+                    while std::io::Write::write_all(&mut filler, &piece).is_ok() {}
+                }
+            }
+            Self::Limit(pid) => {
+                let size = std::fs::metadata(desk.path("data/journal.db-wal")).unwrap().len();
+                limit(*pid, &format!("{size}:unlimited"));
+            }
+        }
+    }
+
+    fn give_back(&self) {
+        match self {
+            Self::Own(folder) => std::fs::remove_file(folder.join("filler")).unwrap(),
+            Self::Limit(pid) => limit(*pid, "unlimited:unlimited"),
+        }
+    }
+}
+
+fn limit(pid: u32, size: &str) {
+    let done = Command::new("prlimit")
+        .args(["--pid", &pid.to_string(), &format!("--fsize={size}")])
+        .status()
+        .unwrap();
+    assert!(done.success(), "prlimit");
+}
+
+/// A small file system that goes with the test.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// `None` where this user or this container may not mount.
+    fn at(folder: &Path) -> Option<Self> {
+        std::fs::create_dir_all(folder).unwrap();
+        // Room for the plugin's private copy and a little more.
+        let size = std::fs::metadata(plugin("simulated")).unwrap().len() + (2 << 20);
+        let out = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(folder)
+            .output();
+        out.is_ok_and(|out| out.status.success())
+            .then(|| Self(folder.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // The host may still be ending.
+        Command::new("umount").arg("-l").arg(&self.0).status().ok();
+    }
+}
+
+/// K11: no new orders; cancels and reports still go; an alarm; trading resumes when space is back.
+fn without_space(backend: &Backend, desk: &Desk, mut host: Host, space: &Space) {
+    host.trades();
+    backend.fault(&json!({ "mode": "http500", "path": "/status" }));
+    backend.add(&signal("OPEN"));
+    wait_until("OPEN is at the broker", || desk.accepted() == 1);
+    wait_until("OPEN is in the journal as working", || {
+        desk.json(&["orders"])[0]["state"] == "WORKING"
+    });
+    assert!(!has_post(backend, "OPEN", "submitted"));
+
+    space.take(desk);
+    backend.add(&signal("NEW"));
+    let alarm = "No new orders until it can be written again; cancels and reports still go";
+    wait_until(&format!("the alarm is in the log: {}", desk.log()), || {
+        desk.log()
+            .lines()
+            .any(|line| line.contains("[CRITICAL]") && line.contains(alarm))
+    });
+    // What was durable before is still told.
+    backend.fault(&json!({ "mode": "up", "path": "/status" }));
+    wait_until("OPEN is reported", || has_post(backend, "OPEN", "submitted"));
+    by_hand_or_by_time(desk, space);
+    assert!(!host.has_ended(), "{}", desk.log());
+    assert_eq!(desk.accepted(), 1, "an order whose intent is not durable");
+    assert!(
+        !has_post(backend, "OPEN", "cancelled"),
+        "told before it was durable"
+    );
+
+    space.give_back();
+    wait_until("the journal is written again", || {
+        desk.log().contains("the journal can be written again")
+    });
+    wait_until("the end of OPEN is told", || {
+        has_post(backend, "OPEN", "cancelled")
+    });
+    backend.add(&signal("AFTER"));
+    wait_until("AFTER is at the broker", || {
+        let after = desk.json(&["orders"]);
+        after
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|order| order["signal"] == "AFTER" && order["state"] == "WORKING")
+    });
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(desk.json(&["journal", "verify"])["whole"], true);
+    let verdict = judge(&desk.ledger(), &backend.state());
+    assert!(verdict.faults.is_empty(), "{verdict:?}");
+}
+
+/// A cancel goes, asked for by a person where the disk is full, and by the order's time where the host has its limit.
+fn by_hand_or_by_time(desk: &Desk, space: &Space) {
+    match space {
+        Space::Own(_) => {
+            let said = desk.fails(1, &["cancel", "OPEN"]);
+            assert!(said.contains("its log has it"), "{said}");
+            assert!(desk.log().contains("cannot be made durable"), "{}", desk.log());
+        }
+        // An hour later by the clock.
+        Space::Limit(_) => desk.set_clock(3_700_000),
+    }
+    wait_until("OPEN is cancelled at the broker", || {
+        desk.ledger().iter().any(|line| line["event"] == "cancelled")
+    });
+}
+
+fn desk_for_space(backend: &Backend) -> Desk {
+    let desk = Desk::new(backend, &json!({ "simulated": { "fill": "never" } }));
+    desk.set_clock(0);
+    desk
+}
+
+#[test]
+fn a_file_that_may_not_grow_stops_new_orders_and_nothing_else() {
+    let backend = Backend::start();
+    let desk = desk_for_space(&backend);
+    // A write beyond the limit is to fail, and not to end the process.
+    let host = desk.host_after("trap '' XFSZ");
+    let space = Space::Limit(host.pid());
+    without_space(&backend, &desk, host, &space);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_stops_new_orders_and_nothing_else() {
+    let backend = Backend::start();
+    let desk = desk_for_space(&backend);
+    let Some(mounted) = Mounted::at(&desk.path("data")) else {
+        // The same by a limit is tested above, wherever this runs.
+        println!("no file system may be mounted here: only the limit is tested");
+        return;
+    };
+    let host = desk.host("");
+    let space = Space::Own(mounted.0.clone());
+    without_space(&backend, &desk, host, &space);
+}
+
+/// K11 by a named point: the first writes after the start fail, then they work.
+#[test]
+fn writes_that_fail_for_a_while_delay_orders_and_lose_none() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    backend.add(&signal("S1"));
+    let host = desk.host("journal-full=1*off->3*return->off");
+    wait_until("S1 is reported", || has_post(&backend, "S1", "filled"));
+    assert_eq!(host.stop(), Some(0));
+    let log = desk.log();
+    let failed = log
+        .find("No new orders until it can be written again")
+        .expect("no alarm");
+    let again = log
+        .find("the journal can be written again")
+        .expect("no all-clear");
+    assert!(
+        failed < again && again < log.find("Reported execution").unwrap(),
+        "{log}"
+    );
+    assert_eq!(desk.accepted(), 1);
+}
