@@ -169,6 +169,28 @@ fn every_simulated_configuration_trades() {
     assert!(traded >= 4, "{traded}");
 }
 
+/// Without this the example could not be built where only the workspace's dependencies were fetched.
+#[test]
+fn the_example_is_locked_to_the_versions_of_the_workspace() {
+    let versions = |path: PathBuf| -> BTreeSet<String> {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let entries = text.split("[[package]]").skip(1);
+        entries
+            .map(|entry| entry.trim().lines().take(2).collect::<Vec<_>>().join(" "))
+            .collect()
+    };
+    let ours = versions(examples().join("../Cargo.lock"));
+    let theirs = versions(examples().join("minimal-broker/Cargo.lock"));
+    let other: Vec<&String> = theirs
+        .difference(&ours)
+        .filter(|entry| !entry.contains("\"minimal-broker\""))
+        .collect();
+    assert!(
+        theirs.len() > 3 && other.is_empty(),
+        "run `cargo update` in examples/minimal-broker: {other:?}"
+    );
+}
+
 /// Builds a copy of the example outside the workspace; its dependencies are kept beside the tests.
 fn third_party(folder: &Path) -> PathBuf {
     let source = examples().join("minimal-broker");
