@@ -273,7 +273,10 @@ fn every_command_of_the_tables_runs_beside_a_host_and_takes_json() {
     let commands = spans("qt-host");
     assert!(commands.len() > 8, "{commands:#?}");
     for written in &commands {
-        let line = written.replace("ORDER", "README-1").replace("BROKER_ID", "SIM-1");
+        let line = written
+            .replace("SYMBOL", "000858.SZ")
+            .replace("ORDER", "README-1")
+            .replace("BROKER_ID", "SIM-1");
         if line.contains("--listen") {
             listens(&shell, &line);
             listens(&shell, &format!("{line} --json"));
