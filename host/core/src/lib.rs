@@ -3,7 +3,8 @@
 //! Nothing here does IO, asks for the time, draws random numbers or logs. [`Trader::handle`] takes
 //! an [`Event`] and the time at which it is handled and gives the [`Effect`]s it calls for.
 
-pub mod event;
+pub mod decimal;
+mod event;
 pub mod ids;
 pub mod order;
 pub mod portfolio;

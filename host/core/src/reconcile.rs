@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 
+use qt_market::{Shares, Side, Symbol};
+
 use crate::event::{BrokerOrder, BrokerOrderStatus, Event, Snapshot};
-use crate::ids::{BrokerOrderId, ClientOrderId};
+use crate::ids::{BrokerOrderId, ClientOrderId, FillId};
 use crate::order::{Order, OrderState};
-use crate::trader::Trader;
+use crate::trader::{Glimpse, Trader};
 
 /// The events that `snapshot` calls for, trades before the end they lead to; empty when it shows
 /// nothing that is not known.
@@ -17,26 +19,26 @@ pub fn diff(trader: &Trader, snapshot: &Snapshot) -> Vec<Event> {
     let mut shown: HashSet<ClientOrderId> = HashSet::new();
     let mut strangers: Vec<&BrokerOrder> = Vec::new();
     for row in &snapshot.orders {
-        let found = find(trader, row.id, &row.broker_order_id);
-        match found.filter(|order| row.id == Some(order.id) || looks_like(order, row)) {
+        let found = trader.glimpse(row.id, &row.broker_order_id);
+        match found.filter(|order| row.id == Some(order.id()) || looks_like(order.wish(), row)) {
             None => strangers.push(row),
             Some(order) => {
-                shown.insert(order.id);
-                if brings_news(order, row) {
+                shown.insert(order.id());
+                if brings_news(&order, row) {
                     events.push(Event::OrderSeen(row.clone()));
                 }
             }
         }
     }
     for fill in &snapshot.fills {
-        let found = find(trader, fill.id, &fill.broker_order_id);
-        let fits = |order: &&Order| {
-            fill.id == Some(order.id)
-                || (order.signal.symbol == fill.symbol && order.signal.side == fill.side)
+        let found = trader.glimpse(fill.id, &fill.broker_order_id);
+        let fits = |order: &Glimpse<'_>| {
+            let (symbol, side, _) = order.wish();
+            fill.id == Some(order.id()) || (symbol == fill.symbol && side == fill.side)
         };
         if let Some(order) = found.filter(fits) {
-            shown.insert(order.id);
-            if !order.fills.iter().any(|booked| booked.id == fill.fill_id) {
+            shown.insert(order.id());
+            if order.booked(&fill.fill_id).is_none() {
                 events.push(Event::FillSeen(fill.clone()));
             }
         }
@@ -67,29 +69,61 @@ pub fn diff(trader: &Trader, snapshot: &Snapshot) -> Vec<Event> {
 pub fn is_news(trader: &Trader, event: &Event) -> bool {
     match event {
         Event::OrderSeen(row) => {
-            find(trader, row.id, &row.broker_order_id).is_some_and(|order| brings_news(order, row))
+            let order = trader.glimpse(row.id, &row.broker_order_id);
+            order.is_some_and(|order| brings_news(&order, row))
         }
-        Event::FillSeen(fill) => find(trader, fill.id, &fill.broker_order_id).is_some_and(|order| {
-            order
-                .fills
-                .iter()
-                .all(|booked| booked.id != fill.fill_id || booked.size != fill.size)
-        }),
+        Event::FillSeen(fill) => {
+            let order = trader.glimpse(fill.id, &fill.broker_order_id);
+            order.is_some_and(|order| order.booked(&fill.fill_id) != Some(fill.size))
+        }
         _ => true,
     }
 }
 
-fn find<'a>(trader: &'a Trader, id: Option<ClientOrderId>, broker: &BrokerOrderId) -> Option<&'a Order> {
-    id.and_then(|id| trader.order(id))
-        .or_else(|| trader.order_of_broker(broker))
+impl Glimpse<'_> {
+    fn id(&self) -> ClientOrderId {
+        match self {
+            Self::Whole(order) => order.id,
+            Self::Packed(head) => head.id,
+        }
+    }
+
+    /// What was to be traded.
+    fn wish(&self) -> (Symbol, Side, Shares) {
+        match self {
+            Self::Whole(order) => (order.signal.symbol, order.signal.side, order.signal.size),
+            Self::Packed(head) => (head.signal.symbol, head.signal.side, head.signal.size),
+        }
+    }
+
+    /// The shares of this trade, if it is booked.
+    fn booked(&self, id: &FillId) -> Option<Shares> {
+        match self {
+            Self::Whole(order) => order
+                .fills
+                .iter()
+                .find(|fill| fill.id == *id)
+                .map(|fill| fill.size),
+            Self::Packed(head) => head
+                .fills
+                .iter()
+                .find(|fill| fill.id == id.0)
+                .map(|fill| fill.size),
+        }
+    }
 }
 
-fn brings_news(order: &Order, row: &BrokerOrder) -> bool {
-    let revived = order.state == OrderState::NotAccepted && row.status != BrokerOrderStatus::Rejected;
-    if order.state.is_ended() {
-        return revived;
-    }
-    let settled = order.state.is_working() && order.state != OrderState::Missing;
+fn brings_news(known: &Glimpse<'_>, row: &BrokerOrder) -> bool {
+    let state = match known {
+        Glimpse::Whole(order) => order.state,
+        Glimpse::Packed(head) => head.state,
+    };
+    let revived = state == OrderState::NotAccepted && row.status != BrokerOrderStatus::Rejected;
+    let order = match known {
+        Glimpse::Whole(order) if !state.is_ended() => order,
+        _ => return revived,
+    };
+    let settled = state.is_working() && state != OrderState::Missing;
     let ended = !matches!(row.status, BrokerOrderStatus::Open | BrokerOrderStatus::Unclear);
     !settled
         || order.broker_order_id.is_none()
@@ -114,14 +148,13 @@ fn twin(order: &Order, strangers: &[&BrokerOrder]) -> Option<(ClientOrderId, Bro
     }
     strangers
         .iter()
-        .find(|row| row.id.is_none() && looks_like(order, row))
+        .find(|row| row.id.is_none() && looks_like(Glimpse::Whole(order).wish(), row))
         .map(|row| (order.id, row.broker_order_id.clone()))
 }
 
 /// A broker's name alone does not make a row ours: names come again on another day.
-fn looks_like(order: &Order, row: &BrokerOrder) -> bool {
-    let signal = &order.signal;
-    row.symbol == signal.symbol && row.side == signal.side && row.size == signal.size
+fn looks_like(wish: (Symbol, Side, Shares), row: &BrokerOrder) -> bool {
+    wish == (row.symbol, row.side, row.size)
 }
 
 fn is_worth_an_event(trader: &Trader, absent: &[&Order], foreign: u64) -> bool {

@@ -18,6 +18,7 @@ pub struct Signal {
     /// How many shares; more than zero.
     pub size: Shares,
     /// Limit in yuan; `None` is a market order.
+    #[serde(default, with = "crate::decimal::option")]
     pub price: Option<Price>,
     /// How often it was tried before, as the backend counts; the number of the attempt.
     pub retry_count: u32,
@@ -40,14 +41,18 @@ pub struct Signal {
     /// Smaller goes first; 1000 where the backend says nothing.
     pub execution_priority: i64,
     /// The price the strategy looked at, in yuan.
+    #[serde(default, with = "crate::decimal::option")]
     pub reference_price: Option<Price>,
     /// How far from the reference a limit may go, in hundredths of a percent.
     pub max_slippage_bps: Option<u32>,
     /// A sale never goes below, in yuan.
+    #[serde(default, with = "crate::decimal::option")]
     pub price_floor: Option<Price>,
     /// A purchase never goes above, in yuan.
+    #[serde(default, with = "crate::decimal::option")]
     pub price_ceiling: Option<Price>,
     /// The limit that the backend worked out itself, in yuan; it goes before `price`.
+    #[serde(default, with = "crate::decimal::option")]
     pub effective_limit_price: Option<Price>,
     /// Signals of one plan: its sales go before its purchases.
     pub plan_id: Option<String>,

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
@@ -73,7 +74,7 @@ impl Watch {
         let before: HashMap<_, _> = self
             .trader
             .orders()
-            .map(|order| (order.id, order.clone()))
+            .map(|order| (order.id, order.into_owned()))
             .collect();
         let digest = self.trader.digest();
         let day = self.trader.now().trading_date();
@@ -93,7 +94,7 @@ impl Watch {
             assert!(
                 self.trader
                     .orders()
-                    .all(|order| before.get(&order.id) == Some(order))
+                    .all(|order| before.get(&order.id) == Some(&*order))
             );
             return;
         };
@@ -103,7 +104,7 @@ impl Watch {
             assert!(turned && before[id].state.is_ended(), "{id} vanished");
         }
         for order in self.trader.orders() {
-            self.inspect(before.get(&order.id), order, event, turned);
+            self.inspect(before.get(&order.id), &order, event, turned);
             if !before.contains_key(&order.id) && matches!(event, Event::HeldAsSubmitted { .. }) {
                 self.held.insert(order.id);
             }
@@ -148,13 +149,18 @@ impl Watch {
             Effect::Report(report) => self.report(report),
             Effect::Alarm(alarm) => assert_ne!(alarm.code, "ILLEGAL_STEP", "{}", alarm.text),
             Effect::Submit(new) => {
-                let signal = &self.trader.order(new.id).unwrap().signal;
+                let signal = self.trader.order(new.id).unwrap().signal.clone();
                 let attempt = (signal.id.clone(), signal.retry_count);
                 assert!(self.submitted.insert(attempt), "{signal:?} was sent twice");
-                let last = |order: &Order| self.trader.order(order.id).unwrap_or(order).state;
-                let others = self.store.values().chain(self.trader.orders());
+                let last = |order: &Order| {
+                    self.trader
+                        .order(order.id)
+                        .map_or(order.state, |order| order.state)
+                };
+                let stored = self.store.values().map(Cow::Borrowed);
+                let others = stored.chain(self.trader.orders());
                 for other in others.filter(|other| other.signal.id == signal.id && other.id != new.id) {
-                    assert!(last(other).allows_next_attempt(), "sent beside {other:?}");
+                    assert!(last(&other).allows_next_attempt(), "sent beside {other:?}");
                 }
                 assert!(self.trader.is_connected() && self.trader.is_reconciled());
                 assert!(self.trader.halted().is_none(), "sent after a halt");
@@ -207,10 +213,11 @@ impl Watch {
 
     /// Keeps changed orders as a store does, and brings up a second core from the store.
     fn restore(&mut self) {
-        for order in self.trader.take_changed() {
-            let text = serde_json::to_string(&order).unwrap();
+        for order in self.trader.changed() {
+            let text = serde_json::to_string(&*order).unwrap();
             self.store.insert(order.id, serde_json::from_str(&text).unwrap());
         }
+        self.trader.changed_are_kept();
         let frame: Frame =
             serde_json::from_str(&serde_json::to_string(&self.trader.frame()).unwrap()).unwrap();
         let today = frame.now().trading_date();

@@ -128,7 +128,7 @@ fn show(path: &std::path::Path, name: String, as_json: bool) -> Result<(), Failu
         let orders: Vec<_> = order_ids
             .iter()
             .filter_map(|id| trader.order(*id))
-            .map(super::orders::as_json)
+            .map(|order| super::orders::as_json(&order))
             .collect();
         return super::print(&format!(
             "{}\n",

@@ -1,5 +1,7 @@
 //! What a person asks of a running host.
 
+use std::borrow::Cow;
+
 use qt_core::{BrokerOrderId, ClientOrderId, Event, Order, SignalId, Trader};
 use serde::{Deserialize, Serialize};
 
@@ -185,7 +187,7 @@ fn cancels(trader: &Trader, by: &str) -> Vec<Event> {
 }
 
 /// The order of this name: ours, the signal's or the broker's.
-pub(crate) fn find<'a>(trader: &'a Trader, name: &str) -> Result<&'a Order, Reply> {
+pub(crate) fn find<'a>(trader: &'a Trader, name: &str) -> Result<Cow<'a, Order>, Reply> {
     name.parse::<ClientOrderId>()
         .ok()
         .and_then(|id| trader.order(id))

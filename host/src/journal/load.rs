@@ -1,5 +1,6 @@
 //! The reading half: checkpoint, replay, and the proof that both give the state that was.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use qt_core::{Frame, Order, Settled, SignalId, Trader, TradingDate, UtcMillis};
@@ -80,28 +81,9 @@ fn read_mark(conn: &Connection, path: &Path) -> Result<Option<Mark>, JournalErro
 fn read_checkpoint(conn: &Connection, path: &Path, mark: &Mark) -> Result<Trader, JournalError> {
     let at = |source| JournalError::sql(path, source);
     let today = mark.frame.now().trading_date().0;
-    let mut orders: Vec<Order> = Vec::new();
     let mut query = conn
-        .prepare("SELECT id, body, hash FROM orders WHERE ended_day IS NULL OR ended_day >= ?1")
+        .prepare("SELECT signal, retry_count, reopens FROM orders WHERE ended_day < ?1 UNION ALL SELECT * FROM settled")
         .map_err(at)?;
-    let mut rows = query.query([today]).map_err(at)?;
-    while let Some(row) = rows.next().map_err(at)? {
-        let id: String = row.get(0).map_err(at)?;
-        let body: String = row
-            .get(1)
-            .map_err(|_| JournalError::damaged(path, format!("order {id} cannot be read")))?;
-        if check_of(&body) != row.get::<_, i64>(2).map_err(at)? {
-            return Err(JournalError::damaged(
-                path,
-                format!("order {id} does not fit its check sum"),
-            ));
-        }
-        let order = serde_json::from_str(&body)
-            .map_err(|e| JournalError::damaged(path, format!("order {id}: {e}")))?;
-        orders.push(order);
-    }
-    let mut query =
-        conn.prepare("SELECT signal, retry_count, reopens FROM orders WHERE ended_day < ?1 UNION ALL SELECT * FROM settled").map_err(at)?;
     let settled: Vec<(SignalId, Settled)> = query
         .query_map([today], |row| {
             Ok((
@@ -114,7 +96,26 @@ fn read_checkpoint(conn: &Connection, path: &Path, mark: &Mark) -> Result<Trader
         })
         .and_then(Iterator::collect)
         .map_err(at)?;
+    let mut query = conn
+        .prepare("SELECT id, body, hash FROM orders WHERE ended_day IS NULL OR ended_day >= ?1")
+        .map_err(at)?;
+    let mut rows = query.query([today]).map_err(at)?;
+    let mut failed = None;
+    // One at a time: a day may have ended many.
+    let orders = std::iter::from_fn(|| {
+        let order = rows
+            .next()
+            .map_err(at)
+            .and_then(|row| row.map(|row| read_order(row, path)).transpose());
+        order.unwrap_or_else(|e| {
+            failed = Some(e);
+            None
+        })
+    });
     let mut trader = Trader::restore(mark.frame.clone(), orders, settled);
+    if let Some(e) = failed {
+        return Err(e);
+    }
     if trader.digest() != mark.digest {
         return Err(JournalError::damaged(
             path,
@@ -172,6 +173,21 @@ pub(super) fn hold_to_sums(conn: &Connection, path: &Path, loaded: &Loaded) -> R
         }
     }
     Ok(())
+}
+
+fn read_order(row: &rusqlite::Row<'_>, path: &Path) -> Result<Order, JournalError> {
+    let at = |source| JournalError::sql(path, source);
+    let id: String = row.get(0).map_err(at)?;
+    let damaged = |what: &str| JournalError::damaged(path, format!("order {id} {what}"));
+    let body = row
+        .get_ref(1)
+        .map_err(at)?
+        .as_str()
+        .map_err(|_| damaged("cannot be read"))?;
+    if check_of(body) != row.get::<_, i64>(2).map_err(at)? {
+        return Err(damaged("does not fit its check sum"));
+    }
+    serde_json::from_str(body).map_err(|e| damaged(&format!("cannot be read: {e}")))
 }
 
 /// Applies every commit after `from`, holding each to its link and the last to its digest.
@@ -295,7 +311,7 @@ pub(crate) fn every_order(path: &Path, account_key: Option<&str>) -> Result<Vec<
 fn orders_of(conn: &Connection, path: &Path, since: TradingDate) -> Result<Vec<Order>, JournalError> {
     let at = |source| JournalError::sql(path, source);
     let trader = load_from(conn, path)?.trader;
-    let mut found: Vec<Order> = trader.orders().cloned().collect();
+    let mut found: Vec<Order> = trader.orders().map(Cow::into_owned).collect();
     let mut query = conn
         .prepare("SELECT id, body FROM orders WHERE day >= ?1 AND ended_day IS NOT NULL")
         .map_err(at)?;

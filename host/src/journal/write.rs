@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use qt_core::{Order, Report, Trader, UtcMillis};
+use qt_core::{Report, Trader, UtcMillis};
 use rusqlite::{Connection, params};
 
 use super::load::{Loaded, hold_to_sums, load_from};
@@ -178,12 +178,9 @@ impl Journal {
     /// to what happened, and not to what is there.
     pub(crate) fn checkpoint(&mut self, trader: &mut Trader) -> Result<(), JournalError> {
         let digest = trader.digest();
-        let orders = trader.take_changed();
-        let frame = trader.frame();
-        if let Err(source) = self.write_checkpoint(&orders, &frame, digest) {
-            trader.put_back_changed(orders);
-            return Err(JournalError::sql(&self.path, source));
-        }
+        self.write_checkpoint(trader, digest)
+            .map_err(|source| JournalError::sql(&self.path, source))?;
+        trader.changed_are_kept();
         self.checkpoint_seq = self.seq;
         Ok(())
     }
@@ -200,12 +197,7 @@ impl Journal {
         &mut self.conn
     }
 
-    fn write_checkpoint(
-        &mut self,
-        orders: &[Order],
-        frame: &qt_core::Frame,
-        digest: u64,
-    ) -> rusqlite::Result<()> {
+    fn write_checkpoint(&mut self, trader: &Trader, digest: u64) -> rusqlite::Result<()> {
         let json = |value: &dyn erased::Json| {
             value
                 .json()
@@ -219,8 +211,8 @@ impl Journal {
             let mut put = tx.prepare_cached(
                 "INSERT OR REPLACE INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?;
-            for order in orders {
-                let body = json(order)?;
+            for order in trader.changed() {
+                let body = json(&*order)?;
                 put.execute(params![
                     order.id.as_str(),
                     order.signal.id.0,
@@ -237,7 +229,7 @@ impl Journal {
                 ])?;
             }
         }
-        let text = json(frame)?;
+        let text = json(&trader.frame())?;
         let mark = serde_json::json!({ "seq": seq, "digest": digest.to_string(), "frame": text }).to_string();
         let guarded = format!("{:016x}{mark}", check_of(&mark));
         tx.execute("INSERT OR REPLACE INTO meta VALUES ('checkpoint', ?1)", [guarded])?;

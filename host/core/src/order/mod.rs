@@ -19,14 +19,18 @@ use crate::time::{TradingDate, UtcMillis};
 /// One attempt at one signal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
+    // What a packed order is looked at for comes first, so that the rest need not be read.
     /// Ours; the broker keeps it too.
     pub id: ClientOrderId,
+    /// Where it stands.
+    pub state: OrderState,
+    /// Its trades, each once.
+    pub fills: Vec<Fill>,
     /// What was wished.
     pub signal: Arc<Signal>,
     /// The limit that is sent, in yuan; `None` is a market order.
+    #[serde(default, with = "crate::decimal::option")]
     pub limit: Option<Price>,
-    /// Where it stands.
-    pub state: OrderState,
     /// The code of the check that deferred or denied it.
     pub code: Option<String>,
     /// Why it stands where it stands, for a person.
@@ -43,8 +47,6 @@ pub struct Order {
     pub ended_at: Option<UtcMillis>,
     /// When the last complete snapshot that showed it was asked for.
     pub last_seen_at: Option<UtcMillis>,
-    /// Its trades, each once.
-    pub fills: Vec<Fill>,
     /// Shares filled as the broker's row says; its trades may show later.
     pub broker_filled: Shares,
     /// The broker shows it ended, while trades that its row counts are still to come.
@@ -68,12 +70,16 @@ pub struct Fill {
     /// Shares.
     pub size: Shares,
     /// Yuan a share.
+    #[serde(with = "crate::decimal")]
     pub price: Price,
     /// In yuan, where the broker said.
+    #[serde(default, with = "crate::decimal::option")]
     pub commission: Option<Decimal>,
     /// In yuan, where the broker said.
+    #[serde(default, with = "crate::decimal::option")]
     pub stamp_tax: Option<Decimal>,
     /// In yuan, where the broker said.
+    #[serde(default, with = "crate::decimal::option")]
     pub transfer_fee: Option<Decimal>,
     /// When it was traded.
     pub at: UtcMillis,

@@ -1,27 +1,16 @@
 //! One number for the whole state, kept up to date as orders change.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
+use super::slot::Slot;
 use super::{Settled, Trader};
 use crate::ids::{ClientOrderId, SignalId};
 use crate::order::Order;
 use crate::time::UtcMillis;
-
-/// An order and its share of the digest.
-#[derive(Debug, Clone)]
-pub(super) struct Slot {
-    pub(super) order: Order,
-    hash: u64,
-}
-
-impl Slot {
-    pub(super) const fn new(order: Order) -> Self {
-        Self { order, hash: 0 }
-    }
-}
 
 /// The sum over all orders, and the orders whose share is out of date.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +19,7 @@ pub(super) struct Digest {
     stale: BTreeSet<ClientOrderId>,
     unsaved: BTreeSet<ClientOrderId>,
     /// Changed and left the memory before anybody kept a copy.
-    retired: Vec<Order>,
+    retired: Vec<Slot>,
 }
 
 impl Digest {
@@ -39,18 +28,18 @@ impl Digest {
         self.unsaved.insert(id);
     }
 
-    pub(super) fn forget(&mut self, slot: &Slot, id: ClientOrderId) {
-        self.sum = self.sum.wrapping_sub(slot.hash);
+    /// It was unpacked: the next digest packs it again.
+    pub(super) fn look_again(&mut self, id: ClientOrderId) {
+        self.stale.insert(id);
+    }
+
+    pub(super) fn forget(&mut self, slot: Slot, id: ClientOrderId) {
+        self.sum = self.sum.wrapping_sub(slot.hash());
         self.stale.remove(&id);
         if self.unsaved.remove(&id) {
-            self.retired.push(slot.order.clone());
+            self.retired.push(slot);
         }
     }
-}
-
-fn hash_of(order: &Order) -> u64 {
-    // These types always serialise; were one not to, the digest would differ and tell.
-    postcard::to_stdvec(order).map_or(0, |bytes| xxh3_64(&bytes))
 }
 
 impl Trader {
@@ -58,9 +47,9 @@ impl Trader {
     pub fn digest(&mut self) -> u64 {
         for id in std::mem::take(&mut self.digest.stale) {
             if let Some(slot) = self.orders.get_mut(&id) {
-                let hash = hash_of(&slot.order);
-                self.digest.sum = self.digest.sum.wrapping_sub(slot.hash).wrapping_add(hash);
-                slot.hash = hash;
+                let before = slot.hash();
+                let after = slot.refresh();
+                self.digest.sum = self.digest.sum.wrapping_sub(before).wrapping_add(after);
             }
         }
         let rest = (
@@ -76,26 +65,19 @@ impl Trader {
         postcard::to_stdvec(&rest).map_or(0, |bytes| xxh3_64(&bytes))
     }
 
-    /// The orders that changed since the last call, for whoever keeps copies of them.
-    pub fn take_changed(&mut self) -> Vec<Order> {
-        let mut changed = std::mem::take(&mut self.digest.retired);
-        let ids = std::mem::take(&mut self.digest.unsaved);
-        changed.extend(ids.into_iter().filter_map(|id| self.order(id).cloned()));
-        changed
+    /// The orders that changed since [`Self::changed_are_kept`], for whoever keeps copies of them.
+    pub fn changed(&self) -> impl Iterator<Item = Cow<'_, Order>> {
+        let retired = self.digest.retired.iter().filter_map(Slot::order);
+        retired.chain(self.digest.unsaved.iter().filter_map(|id| self.order(*id)))
     }
 
-    /// Gives back what [`Self::take_changed`] took, when no copies could be kept.
-    pub fn put_back_changed(&mut self, changed: Vec<Order>) {
-        for order in changed {
-            if self.orders.contains_key(&order.id) {
-                self.digest.unsaved.insert(order.id);
-            } else {
-                self.digest.retired.push(order);
-            }
-        }
+    /// Copies of all that changed are kept now.
+    pub fn changed_are_kept(&mut self) {
+        self.digest.retired = Vec::new();
+        self.digest.unsaved.clear();
     }
 
-    /// How many orders [`Self::take_changed`] would give.
+    /// How many orders [`Self::changed`] would give.
     #[must_use]
     pub fn changed_count(&self) -> usize {
         self.digest.retired.len() + self.digest.unsaved.len()
@@ -140,8 +122,7 @@ impl Trader {
         for order in orders {
             trader.insert_restored(order);
         }
-        trader.digest.unsaved.clear();
-        trader.digest.retired.clear();
+        trader.changed_are_kept();
         trader
     }
 
@@ -151,6 +132,7 @@ impl Trader {
         if !order.state.is_ended() {
             self.live.insert(id);
         }
+        self.index_restored(&order);
         if order.state == Intended {
             self.ready.insert((super::intake::Rank::of(&order.signal), id));
         }
@@ -160,22 +142,27 @@ impl Trader {
         if order.state == Unknown {
             self.unknown += 1;
         }
+        // Packed at once: a day's ended orders are never all in memory as they are.
+        let mut slot = Slot::new(order);
+        self.digest.sum = self.digest.sum.wrapping_add(slot.refresh());
+        self.orders.insert(id, slot);
+    }
+
+    fn index_restored(&mut self, order: &Order) {
         let newest = self
             .order_of_signal(&order.signal.id)
             .is_none_or(|other| other.signal.retry_count <= order.signal.retry_count);
         if newest {
-            self.by_signal.insert(order.signal.id.clone(), id);
+            self.by_signal.insert(Key::of(&order.signal.id.0), order.id);
         }
         if order.revived {
             self.revived.insert(order.signal.id.clone());
         }
-        self.orders.insert(id, Slot::new(order));
-        self.index_broker(id);
-        self.digest.touch(id);
+        self.index_broker(order.id, (order.day(), order.broker_order_id.clone()));
     }
 
     pub(super) fn settle(&mut self, signal: &SignalId, entry: Settled) {
-        let kept = self.settled.entry(signal_key(signal)).or_insert(entry);
+        let kept = self.settled.entry(Key::of(&signal.0)).or_insert(entry);
         // One attempt that allows no other is enough, in whatever order they come.
         *kept = Settled {
             retry_count: entry.retry_count.max(kept.retry_count),
@@ -184,7 +171,7 @@ impl Trader {
     }
 
     pub(super) fn settled(&self, signal: &SignalId) -> Option<Settled> {
-        self.settled.get(&signal_key(signal)).copied()
+        self.settled.get(&Key::of(&signal.0)).copied()
     }
 
     /// Adds an order to every index.
@@ -192,7 +179,7 @@ impl Trader {
         let id = order.id;
         let signal = Arc::clone(&order.signal);
         let state = order.state;
-        self.by_signal.insert(signal.id.clone(), id);
+        self.by_signal.insert(Key::of(&signal.id.0), id);
         if !state.is_ended() {
             self.live.insert(id);
         }
@@ -207,9 +194,14 @@ impl Trader {
     }
 }
 
-/// 128 bits, so that two signals never fall together: 32 bytes an entry instead of a text.
-fn signal_key(signal: &SignalId) -> u128 {
-    xxh3_128(signal.0.as_bytes())
+/// A name as 128 bits, so that two never fall together: 16 bytes instead of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key([u8; 16]);
+
+impl Key {
+    pub(super) fn of(name: &str) -> Self {
+        Self(xxh3_128(name.as_bytes()).to_le_bytes())
+    }
 }
 
 /// What a checkpoint keeps besides the orders.

@@ -16,7 +16,7 @@ impl Trader {
         now: UtcMillis,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(order) = self.order(id) else { return };
+        let Some(order) = self.whole(id) else { return };
         if let Some(known) = order
             .broker_order_id
             .as_ref()
@@ -48,7 +48,7 @@ impl Trader {
         now: UtcMillis,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(order) = self.order(id) else { return };
+        let Some(order) = self.whole(id) else { return };
         match order.state {
             OrderState::Submitting | OrderState::Unknown | OrderState::Review if !order.was_accepted() => {
                 self.change(id, now, effects, |order| {
@@ -76,7 +76,7 @@ impl Trader {
         now: UtcMillis,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(order) = self.order(id) else { return };
+        let Some(order) = self.whole(id) else { return };
         if !matches!(order.state, OrderState::Submitting | OrderState::Unknown) {
             return;
         }
@@ -120,7 +120,7 @@ impl Trader {
             effects.push(proof_was_wrong(order));
         }
         self.change(id, now, effects, |order| order.see(row, now));
-        if self.order(id).is_some_and(Order::lacks_trades) {
+        if self.whole(id).is_some_and(Order::lacks_trades) {
             effects.push(Effect::Ask);
         }
         self.send_waiting_cancel(id, now, effects);
@@ -214,7 +214,7 @@ impl Trader {
         effects: &mut Vec<Effect>,
     ) {
         let settings = self.settings.clone();
-        let Some(order) = self.order(id) else { return };
+        let Some(order) = self.whole(id) else { return };
         match order.state {
             OrderState::Unknown => {
                 if let Some(twin) = twin {
@@ -257,7 +257,7 @@ impl Trader {
         now: UtcMillis,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(order) = self.order(id) else { return };
+        let Some(order) = self.whole(id) else { return };
         let Some(doubt) = order.doubt else { return };
         let enough = doubt.snapshots >= self.settings.unknown_snapshots
             && asked_at.since_ms(doubt.since) >= self.settings.unknown_settle_ms;
@@ -299,9 +299,9 @@ impl Trader {
         effects.push(alarm("REVIEW", text));
     }
 
-    pub(super) fn find(&self, id: Option<ClientOrderId>, broker_order_id: &BrokerOrderId) -> Option<&Order> {
-        id.and_then(|id| self.order(id))
-            .or_else(|| self.order_of_broker(broker_order_id))
+    /// The order that the event in hand speaks of.
+    fn find(&self, id: Option<ClientOrderId>, broker_order_id: &BrokerOrderId) -> Option<&Order> {
+        self.named(id, broker_order_id).and_then(|id| self.whole(id))
     }
 }
 

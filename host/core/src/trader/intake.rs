@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::digest::Key;
 use super::{Settled, Trader, alarm};
 use crate::event::{Effect, NewOrder};
 use crate::ids::{ClientOrderId, SignalId};
@@ -119,7 +120,7 @@ impl Trader {
 
     /// Puts an order that was never sent through the checks.
     pub(super) fn run_checks(&mut self, id: ClientOrderId, now: UtcMillis, effects: &mut Vec<Effect>) {
-        let Some(order) = self.order(id) else { return };
+        let Some(order) = self.whole(id) else { return };
         let context = risk::Context {
             now,
             connected: self.connected,
@@ -166,7 +167,7 @@ impl Trader {
             .refused
             .get(id)
             .is_none_or(|retry_count| signal.retry_count > *retry_count);
-        fresh && !self.by_signal.contains_key(id) && self.settled(id).is_none()
+        fresh && !self.by_signal.contains_key(&Key::of(&id.0)) && self.settled(id).is_none()
     }
 
     fn refuse(&mut self, signal: &InvalidSignal, effects: &mut Vec<Effect>) {
@@ -195,7 +196,7 @@ impl Trader {
         let mut adopted = false;
         for signal in signals {
             let today = signal.created_at.is_some_and(|at| at.trading_date() == self.day);
-            let known = self.by_signal.contains_key(&signal.id)
+            let known = self.by_signal.contains_key(&Key::of(&signal.id.0))
                 || self.settled(&signal.id).is_some()
                 || self.refused.contains_key(&signal.id);
             if !today || known || !self.is_ours(signal) {
@@ -249,7 +250,7 @@ impl Trader {
                 order.sent_at = Some(now);
                 order.step(Step::Send, now)
             });
-            if let Some(order) = self.order(id) {
+            if let Some(order) = self.whole(id) {
                 effects.push(Effect::Submit(Box::new(NewOrder {
                     id,
                     symbol: order.signal.symbol,

@@ -5,12 +5,17 @@ mod evidence;
 mod intake;
 mod requests;
 mod settings;
+mod slot;
 mod timers;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 pub use digest::Frame;
+use digest::Key;
 pub use settings::Settings;
+pub(crate) use slot::Glimpse;
+use slot::Slot;
 
 use crate::event::{Alarm, Effect, Event};
 use crate::ids::{BrokerOrderId, ClientOrderId, SignalId};
@@ -56,18 +61,18 @@ pub struct Trader {
     settings: Settings,
     now: UtcMillis,
     day: TradingDate,
-    orders: HashMap<ClientOrderId, digest::Slot>,
+    orders: HashMap<ClientOrderId, Slot>,
     /// Every order that has not ended.
     live: BTreeSet<ClientOrderId>,
     /// Intended orders, in the order in which they go.
     ready: BTreeSet<(intake::Rank, ClientOrderId)>,
     submitting: u32,
     unknown: usize,
-    by_signal: HashMap<SignalId, ClientOrderId>,
-    by_broker: HashMap<BrokerOrderId, ClientOrderId>,
+    by_signal: HashMap<Key, ClientOrderId>,
+    by_broker: HashMap<Key, ClientOrderId>,
     /// Signals that could not be understood, with their retry count.
     refused: BTreeMap<SignalId, u32>,
-    settled: HashMap<u128, Settled>,
+    settled: HashMap<Key, Settled>,
     /// Signals that have an order that was revived.
     revived: HashSet<SignalId>,
     halted: Option<String>,
@@ -96,6 +101,7 @@ impl Trader {
     pub fn handle(&mut self, now: UtcMillis, event: &Event) -> Result<Vec<Effect>, HandleError> {
         let mut effects = Vec::new();
         self.check(event)?;
+        self.unpack(event);
         let is_behind = now.trading_date() < self.day;
         // A process that starts cannot have seen the clock being set before.
         if matches!(event, Event::ClockJumped | Event::HostStarted { .. }) {
@@ -153,18 +159,23 @@ impl Trader {
 
     /// The order of this id.
     #[must_use]
-    pub fn order(&self, id: ClientOrderId) -> Option<&Order> {
-        self.orders.get(&id).map(|slot| &slot.order)
+    pub fn order(&self, id: ClientOrderId) -> Option<Cow<'_, Order>> {
+        self.orders.get(&id).and_then(Slot::order)
+    }
+
+    /// The order of this id, unless it has ended and is packed: no event is about it now.
+    fn whole(&self, id: ClientOrderId) -> Option<&Order> {
+        self.orders.get(&id).and_then(Slot::whole)
     }
 
     /// Every order in memory: all that have not ended, and those that ended today.
-    pub fn orders(&self) -> impl Iterator<Item = &Order> {
-        self.orders.values().map(|slot| &slot.order)
+    pub fn orders(&self) -> impl Iterator<Item = Cow<'_, Order>> {
+        self.orders.values().filter_map(Slot::order)
     }
 
     /// Every order that has not ended, by id.
     pub fn live_orders(&self) -> impl Iterator<Item = &Order> {
-        self.live.iter().filter_map(|id| self.order(*id))
+        self.live.iter().filter_map(|id| self.whole(*id))
     }
 
     /// How many orders have not ended.
@@ -181,14 +192,51 @@ impl Trader {
 
     /// The latest attempt at a signal.
     #[must_use]
-    pub fn order_of_signal(&self, signal: &SignalId) -> Option<&Order> {
-        self.by_signal.get(signal).and_then(|id| self.order(*id))
+    pub fn order_of_signal(&self, signal: &SignalId) -> Option<Cow<'_, Order>> {
+        self.by_signal
+            .get(&Key::of(&signal.0))
+            .and_then(|id| self.order(*id))
     }
 
     /// The order that the broker calls so.
     #[must_use]
-    pub fn order_of_broker(&self, id: &BrokerOrderId) -> Option<&Order> {
-        self.by_broker.get(id).and_then(|id| self.order(*id))
+    pub fn order_of_broker(&self, id: &BrokerOrderId) -> Option<Cow<'_, Order>> {
+        self.by_broker.get(&Key::of(&id.0)).and_then(|id| self.order(*id))
+    }
+
+    /// Which order the broker speaks of: by our id, else by its own.
+    fn named(&self, id: Option<ClientOrderId>, broker: &BrokerOrderId) -> Option<ClientOrderId> {
+        id.filter(|id| self.orders.contains_key(id))
+            .or_else(|| self.by_broker.get(&Key::of(&broker.0)).copied())
+    }
+
+    /// The order that the broker speaks of, as far as a comparison with its books needs it.
+    pub(crate) fn glimpse(&self, id: Option<ClientOrderId>, broker: &BrokerOrderId) -> Option<Glimpse<'_>> {
+        self.named(id, broker)
+            .and_then(|id| self.orders.get(&id))
+            .and_then(Slot::glimpse)
+    }
+
+    /// Makes the order whole that an event is about; the next digest packs it again.
+    fn unpack(&mut self, event: &Event) {
+        let id = match event {
+            Event::Accepted { id, .. }
+            | Event::Rejected { id, .. }
+            | Event::Unanswered { id, .. }
+            | Event::NotSent { id, .. }
+            | Event::CancelWanted { id, .. }
+            | Event::CancelAnswered { id, .. }
+            | Event::Decided { id, .. } => Some(*id),
+            Event::OrderSeen(row) => self.named(row.id, &row.broker_order_id),
+            Event::FillSeen(fill) => self.named(fill.id, &fill.broker_order_id),
+            _ => None,
+        };
+        let Some((id, slot)) = id.and_then(|id| Some((id, self.orders.get_mut(&id)?))) else {
+            return;
+        };
+        if slot.whole().is_none() && slot.unpack().is_some() {
+            self.digest.look_again(id);
+        }
     }
 
     /// Why trading is halted, if it is.
@@ -241,40 +289,41 @@ impl Trader {
         effects: &mut Vec<Effect>,
         change: impl FnOnce(&mut Order) -> Result<(), IllegalTransition>,
     ) {
-        let Some(slot) = self.orders.get_mut(&id) else {
+        let Some(order) = self.orders.get_mut(&id).and_then(Slot::unpack) else {
             return;
         };
-        let before = slot.order.state;
-        if let Err(illegal) = change(&mut slot.order) {
+        let before = order.state;
+        if let Err(illegal) = change(order) {
             effects.push(alarm(
                 "ILLEGAL_STEP",
                 format!("order {id}: {illegal}; it stays as it is"),
             ));
         }
-        let reports = slot.order.tell(now, self.settings.chase_bps);
+        let reports = order.tell(now, self.settings.chase_bps);
         effects.extend(reports.into_iter().map(Effect::Report));
-        let after = slot.order.state;
-        if slot.order.revived {
-            self.revived.insert(slot.order.signal.id.clone());
+        let after = order.state;
+        if order.revived {
+            self.revived.insert(order.signal.id.clone());
         }
-        let rank = intake::Rank::of(&slot.order.signal);
+        let rank = intake::Rank::of(&order.signal);
+        let names = (order.day(), order.broker_order_id.clone());
         self.digest.touch(id);
-        self.index_broker(id);
+        self.index_broker(id, names);
         self.reindex(id, rank, before, after);
     }
 
     /// Makes an order known by the broker's name for it. Where two share a name, as they may on two
     /// days, the later one has it.
-    fn index_broker(&mut self, id: ClientOrderId) {
-        let Some(order) = self.order(id) else { return };
-        let Some(broker_id) = order.broker_order_id.clone() else {
-            return;
-        };
+    fn index_broker(&mut self, id: ClientOrderId, (day, name): (TradingDate, Option<BrokerOrderId>)) {
+        let Some(name) = name else { return };
         let other = self
-            .order_of_broker(&broker_id)
+            .by_broker
+            .get(&Key::of(&name.0))
+            .filter(|other| **other != id)
+            .and_then(|other| self.order(*other))
             .map(|other| (other.day(), other.id));
-        if other.is_none_or(|other| (order.day(), id) > other) {
-            self.by_broker.insert(broker_id, id);
+        if other.is_none_or(|other| (day, id) > other) {
+            self.by_broker.insert(Key::of(&name.0), id);
         }
     }
 
@@ -329,7 +378,7 @@ impl Trader {
             return Err(HandleError::Illegal { id, source });
         }
         match event {
-            Event::Decided { accepted_as, .. } => hold_to_evidence(order, accepted_as.as_ref()),
+            Event::Decided { accepted_as, .. } => hold_to_evidence(&order, accepted_as.as_ref()),
             _ => Ok(()),
         }
     }

@@ -32,9 +32,16 @@ impl Trader {
 
     /// The process before may have died before its alarm was seen.
     fn remind(&self, effects: &mut Vec<Effect>) {
-        let mut revived: Vec<_> = self.orders().filter(|order| order.revived).collect();
-        revived.sort_unstable_by_key(|order| order.id);
-        effects.extend(revived.into_iter().map(super::evidence::proof_was_wrong));
+        // Every order of the day is looked at only where there is one to find.
+        if !self.revived.is_empty() {
+            let mut revived: Vec<_> = self.orders().filter(|order| order.revived).collect();
+            revived.sort_unstable_by_key(|order| order.id);
+            effects.extend(
+                revived
+                    .iter()
+                    .map(|order| super::evidence::proof_was_wrong(order)),
+            );
+        }
         for order in self.live_orders() {
             let id = order.id;
             if order.state == OrderState::Review {
@@ -91,7 +98,7 @@ impl Trader {
         now: UtcMillis,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(order) = self.order(id) else { return };
+        let Some(order) = self.whole(id) else { return };
         match order.state {
             OrderState::Deferred | OrderState::Intended => self.change(id, now, effects, |order| {
                 order.code = Some("CANCELLED_BEFORE_SENT".into());
@@ -123,7 +130,7 @@ impl Trader {
         now: UtcMillis,
         effects: &mut Vec<Effect>,
     ) {
-        let waiting = self.order(id).is_some_and(|order| {
+        let waiting = self.whole(id).is_some_and(|order| {
             order.state.is_working()
                 && order
                     .cancel
@@ -144,7 +151,7 @@ impl Trader {
             }
             Ok(())
         });
-        if let Some(order) = self.order(id) {
+        if let Some(order) = self.whole(id) {
             effects.push(Effect::Cancel {
                 id,
                 broker_order_id: order.broker_order_id.clone(),

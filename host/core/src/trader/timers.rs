@@ -1,7 +1,10 @@
 //! What time alone brings about.
 
+use std::borrow::Cow;
+
 use qt_market::Side;
 
+use super::digest::Key;
 use super::{Settled, Trader, alarm};
 use crate::event::Effect;
 use crate::ids::ClientOrderId;
@@ -164,7 +167,7 @@ impl Trader {
     }
 
     fn end_of_day(&mut self, id: ClientOrderId, now: UtcMillis, effects: &mut Vec<Effect>) {
-        let Some(order) = self.order(id).filter(|order| order.day() != self.day) else {
+        let Some(order) = self.whole(id).filter(|order| order.day() != self.day) else {
             return;
         };
         match order.state {
@@ -211,15 +214,18 @@ impl Trader {
             let Some(slot) = self.orders.remove(&id) else {
                 continue;
             };
-            self.digest.forget(&slot, id);
-            let order = &slot.order;
+            let Some(order) = slot.order().map(Cow::into_owned) else {
+                continue;
+            };
+            self.digest.forget(slot, id);
             let entry = Settled {
                 retry_count: order.signal.retry_count,
                 reopens: order.allows_next_attempt(),
             };
             self.settle(&order.signal.id, entry);
-            if self.by_signal.get(&order.signal.id) == Some(&id) {
-                self.by_signal.remove(&order.signal.id);
+            let signal = Key::of(&order.signal.id.0);
+            if self.by_signal.get(&signal) == Some(&id) {
+                self.by_signal.remove(&signal);
             }
             if order.revived {
                 self.revived.remove(&order.signal.id);
@@ -227,9 +233,12 @@ impl Trader {
         }
         // A broker may use a name again on another day.
         self.by_broker.clear();
-        let left: Vec<_> = self.orders.keys().copied().collect();
-        for id in left {
-            self.index_broker(id);
+        let names: Vec<_> = self
+            .orders()
+            .map(|order| (order.id, (order.day(), order.broker_order_id.clone())))
+            .collect();
+        for (id, names) in names {
+            self.index_broker(id, names);
         }
     }
 }

@@ -7,6 +7,8 @@
 
 pub mod moves;
 
+use std::borrow::Cow;
+
 use qt_core::{
     BrokerFill, BrokerOrder, BrokerOrderStatus, ClientOrderId, Effect, Event, Order, OrderState, Report,
     Settings, Signal, Snapshot, Trader, UtcMillis, reconcile,
@@ -113,7 +115,7 @@ impl Desk {
         submitted(&effects)
     }
 
-    pub fn order(&self, signal: &str) -> &Order {
+    pub fn order(&self, signal: &str) -> Cow<'_, Order> {
         self.trader
             .order_of_signal(&signal.into())
             .unwrap_or_else(|| panic!("no order for {signal}"))

@@ -96,7 +96,7 @@ fn a_restored_core_knows_what_was_revived_and_whom_the_broker_calls_what() {
         id: next,
         reason: "no cash".into(),
     });
-    let orders: Vec<_> = desk.trader.orders().cloned().collect();
+    let orders: Vec<_> = desk.trader.orders().map(std::borrow::Cow::into_owned).collect();
     desk.trader = qt_core::Trader::restore(desk.trader.frame(), orders, []);
     let mut third = buy("S1", 100);
     third.retry_count = 2;
