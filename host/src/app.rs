@@ -1,6 +1,6 @@
 //! Puts the rooms together and takes them down again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,14 +20,12 @@ use crate::config::Config;
 use crate::engine::input::{CAPACITY, Input, Sender};
 use crate::engine::{AskEvery, Engine, OutboxSignal, Status};
 use crate::equity::EquityKeeper;
-use crate::journal::{Journal, JournalError, OutboxReader};
+use crate::journal::{Journal, JournalError, Loaded, Store, Volatile, WaitingRows};
 use crate::lease::{Lease, LeaseError};
 use crate::plugin::{self, PluginError};
 use crate::system::{self, ShutdownCause, ShutdownReceiver, ShutdownSender};
 use crate::telemetry::TRADER_LOOP;
 
-/// A journal that is switched off: in memory, shared by this process's connections.
-const NO_JOURNAL: &str = "file:qt-host-journal?mode=memory&cache=shared";
 /// How long reports still go out at the end.
 const REPORT_GRACE: Duration = Duration::from_millis(1500);
 /// How long one round waits for the broker's books at its end.
@@ -108,8 +106,7 @@ pub(crate) fn run(
         plugin.sha256()
     );
     let account_key = account_key(config, plugin.name());
-    let journal_path = journal_path(config, &data_dir);
-    let (journal, loaded) = Journal::open(&journal_path, Some(&account_key))?;
+    let (journal, loaded) = open_journal(config, &data_dir, &account_key)?;
     if loaded.seq > 0 {
         let open = loaded.trader.live_orders().count();
         info!(
@@ -137,7 +134,6 @@ pub(crate) fn run(
         config,
         clock,
         data_dir: &data_dir,
-        journal_path: &journal_path,
         account_key,
     };
     let result = runtime.block_on(host.trade(journal, loaded, client, &plugin, once, asks, end));
@@ -152,12 +148,17 @@ pub(crate) fn search_plan(config: &Config, data_dir: &Path) -> plugin::SearchPla
     plugin::SearchPlan::new(&config.plugins, &config.plugin_dirs, data_dir)
 }
 
-/// Where the journal of this configuration lies.
-pub(crate) fn journal_path(config: &Config, data_dir: &Path) -> PathBuf {
+/// The journal in the data folder, or memory where the configuration switches it off.
+fn open_journal(
+    config: &Config,
+    data_dir: &Path,
+    account_key: &str,
+) -> Result<(Store, Loaded), JournalError> {
     if config.journal.enabled {
-        data_dir.join(crate::journal::FILE_NAME)
+        let (journal, loaded) = Journal::open(&data_dir.join(crate::journal::FILE_NAME), Some(account_key))?;
+        Ok((journal.into(), loaded))
     } else {
-        PathBuf::from(NO_JOURNAL)
+        Ok((Store::Volatile(Volatile::default()), Loaded::default()))
     }
 }
 
@@ -190,7 +191,6 @@ struct Host<'a> {
     config: &'a Config,
     clock: Clock,
     data_dir: &'a Path,
-    journal_path: &'a Path,
     account_key: String,
 }
 
@@ -201,8 +201,8 @@ impl Host<'_> {
     )]
     async fn trade(
         self,
-        journal: Journal,
-        loaded: crate::journal::Loaded,
+        journal: Store,
+        loaded: Loaded,
         client: Arc<Client>,
         plugin: &plugin::LoadedPlugin,
         once: bool,
@@ -218,6 +218,7 @@ impl Host<'_> {
             normally_ms: millis(self.config.execution.reconcile_interval),
             in_doubt_ms: millis(self.config.execution.unknown_poll),
         };
+        let rows = Rows(journal.reader()?);
         let (mut engine, status) = Engine::new(
             journal,
             loaded,
@@ -242,7 +243,7 @@ impl Host<'_> {
         self.say_started();
         let (stop, stopped) = watch::channel(false);
         let gauge = Gauge::new(Arc::clone(&outbox.depth));
-        let tasks = self.spawn_backend(&client, &engine_in, &gauge, &outbox, &status, &stopped)?;
+        let tasks = self.spawn_backend(&client, &engine_in, &gauge, &outbox, rows, &status, &stopped);
         let sync = tokio::spawn(crate::book_sync::run(
             self.config.clone(),
             crate::book_sync::SyncLinks {
@@ -361,9 +362,10 @@ impl Host<'_> {
         engine: &Sender,
         gauge: &Gauge,
         outbox: &OutboxSignal,
+        rows: Rows,
         status: &watch::Receiver<Status>,
         stopped: &watch::Receiver<bool>,
-    ) -> Result<Tasks, AppError> {
+    ) -> Tasks {
         let (ready, is_ready) = watch::channel(false);
         let ready = tokio::spawn(tell_ready(status.clone(), ready));
         let poller = tokio::spawn(poller::run(
@@ -380,7 +382,6 @@ impl Host<'_> {
                 shutdown: stopped.clone(),
             },
         ));
-        let source = Box::new(Rows(OutboxReader::open(self.journal_path)?));
         let reporter = tokio::spawn(reporter::run(
             ReportSettings {
                 concurrency: usize::try_from(self.config.execution.report_concurrency).unwrap_or(16),
@@ -390,17 +391,17 @@ impl Host<'_> {
                 client: Arc::clone(client),
                 engine: engine.clone(),
                 gauge: gauge.clone(),
-                source,
+                source: Box::new(rows),
                 new_rows: Arc::clone(&outbox.added),
                 reload: Arc::clone(&outbox.reload),
                 shutdown: stopped.clone(),
             },
         ));
-        Ok(Tasks {
+        Tasks {
             poller,
             reporter,
             ready,
-        })
+        }
     }
 }
 
@@ -483,11 +484,11 @@ async fn end_after_one_round(links: RoundLinks) -> Result<(), AppError> {
 }
 
 /// The journal's rows, as the reporter wants them.
-struct Rows(OutboxReader);
+struct Rows(WaitingRows);
 
 impl OutboxSource for Rows {
     fn load(&mut self, after_id: i64, limit: usize) -> Result<Vec<OutboxRow>, String> {
-        let items = self.0.waiting(after_id, limit).map_err(|e| e.to_string())?;
+        let items = (self.0)(after_id, limit).map_err(|e| e.to_string())?;
         Ok(items
             .into_iter()
             .map(|item| OutboxRow {

@@ -20,8 +20,7 @@ impl Engine {
         }
         if !self.held.batch.is_empty() {
             crate::failpoint::die_at("before-commit");
-            let digest = self.trader.digest();
-            if let Err(e) = self.journal.commit(now, &self.held.batch, digest) {
+            if let Err(e) = self.journal.commit(now, &self.held.batch, &mut self.trader) {
                 self.commit_failed(now, &e);
                 return;
             }

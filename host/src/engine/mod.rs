@@ -20,7 +20,7 @@ use input::{Input, ToBroker};
 
 use crate::broker::BrokerSender;
 use crate::clock::{Clock, Jump};
-use crate::journal::{Batch, Fact, Journal, Loaded};
+use crate::journal::{Batch, Fact, Loaded, Store};
 
 /// Inputs taken in one turn, and so the most that one transaction holds.
 const TURN: usize = 512;
@@ -78,7 +78,7 @@ pub(crate) struct AskEvery {
 /// The engine and what it owns.
 pub(crate) struct Engine {
     trader: Trader,
-    journal: Journal,
+    journal: Store,
     clock: Clock,
     to_broker: BrokerSender,
     outbox: OutboxSignal,
@@ -107,7 +107,7 @@ struct Held {
 impl Engine {
     /// An engine on a state that was read from `journal`.
     pub(crate) fn new(
-        journal: Journal,
+        journal: impl Into<Store>,
         loaded: Loaded,
         clock: Clock,
         ask_every: AskEvery,
@@ -117,7 +117,7 @@ impl Engine {
         let (status, seen) = watch::channel(Status::default());
         let engine = Self {
             trader: loaded.trader,
-            journal,
+            journal: journal.into(),
             clock,
             to_broker,
             outbox,
@@ -141,8 +141,7 @@ impl Engine {
         let now = self.now();
         self.decide(now, Event::HostStarted { settings });
         self.gather_reports();
-        let digest = self.trader.digest();
-        self.journal.commit(now, &self.held.batch, digest)?;
+        self.journal.commit(now, &self.held.batch, &mut self.trader)?;
         self.journal.checkpoint(&mut self.trader)?;
         self.outbox
             .depth
@@ -157,8 +156,7 @@ impl Engine {
         let now = self.now();
         let reply = self.take_command(now, command);
         self.gather_reports();
-        let digest = self.trader.digest();
-        self.journal.commit(now, &self.held.batch, digest)?;
+        self.journal.commit(now, &self.held.batch, &mut self.trader)?;
         self.held = Held::default();
         self.journal.checkpoint(&mut self.trader)?;
         Ok(reply)

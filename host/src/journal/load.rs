@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::{Fact, JournalError, check_of, link, schema};
 
 /// The state that a journal holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Loaded {
     /// The core, as it was after the last commit.
     pub(crate) trader: Trader,

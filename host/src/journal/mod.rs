@@ -10,6 +10,7 @@ mod load;
 mod outbox;
 mod schema;
 mod verify;
+mod volatile;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use load::{Loaded, every_order, load, open_read_only, orders_since};
 pub(crate) use outbox::{OutboxReader, ReportRow, ReportState};
 pub(crate) use verify::{export, facts_of, verify};
+pub(crate) use volatile::{Store, Volatile, WaitingRows};
 pub(crate) use write::{Batch, Journal};
 
 use qt_core::{Event, UtcMillis};

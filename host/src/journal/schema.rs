@@ -39,18 +39,10 @@ CREATE INDEX IF NOT EXISTS outbox_dead ON outbox (id) WHERE state = 2;
 /// Opens for writing and makes the tables where they are missing.
 pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     let at = |source| JournalError::sql(path, source);
-    let in_memory = is_memory(path);
-    let conn = if in_memory {
-        Connection::open_with_flags(path, memory_flags())
-    } else {
-        Connection::open(path)
-    }
-    .map_err(at)?;
+    let conn = Connection::open(path).map_err(at)?;
     conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(at)?;
-    if !in_memory {
-        conn.pragma_update(None, "journal_mode", "WAL").map_err(at)?;
-        conn.pragma_update(None, "synchronous", "FULL").map_err(at)?;
-    }
+    conn.pragma_update(None, "journal_mode", "WAL").map_err(at)?;
+    conn.pragma_update(None, "synchronous", "FULL").map_err(at)?;
     let found: i64 = conn
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(at)?;
@@ -73,9 +65,6 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
 /// Opens a second connection that only looks.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, JournalError> {
     let at = |source| JournalError::sql(path, source);
-    if is_memory(path) {
-        return Connection::open_with_flags(path, memory_flags()).map_err(at);
-    }
     if !path.exists() {
         return Err(JournalError::Absent {
             path: path.to_owned(),
@@ -100,17 +89,4 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, JournalError> {
         }),
         _ => Ok(conn),
     }
-}
-
-/// A journal that is switched off lives in memory, shared by the connections of this process.
-fn is_memory(path: &Path) -> bool {
-    path.to_str().is_some_and(|text| text.starts_with("file:"))
-}
-
-fn memory_flags() -> OpenFlags {
-    OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_SHARED_CACHE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }

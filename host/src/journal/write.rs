@@ -185,6 +185,10 @@ impl Journal {
         Ok(())
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) const fn checkpoint_seq(&self) -> i64 {
         self.checkpoint_seq
     }

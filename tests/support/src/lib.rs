@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,21 +21,18 @@ const STARTED: &str = "quantTrader started";
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
-/// A binary or plugin beside the tests.
+/// A binary or plugin beside the tests, or beside a program of ours.
 ///
 /// # Panics
 /// When it was not built.
 #[must_use]
 pub fn built(name: &str) -> PathBuf {
     let exe = std::env::current_exe().unwrap();
-    let folder = exe.parent().and_then(Path::parent).unwrap();
-    let path = folder.join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: run the tests by `cargo all-tests`, which builds it",
-        path.display()
-    );
-    path
+    // Tests lie in `deps`, a folder below what they start.
+    let mut folders = exe.ancestors().skip(1).take(2);
+    folders
+        .find_map(|folder| Some(folder.join(name)).filter(|path| path.exists()))
+        .unwrap_or_else(|| panic!("{name} is missing: run the tests by `cargo all-tests`, which builds it"))
 }
 
 /// The host's binary.
@@ -135,6 +132,12 @@ impl Backend {
     /// Puts a fault in force.
     pub fn fault(&self, fault: &Value) {
         self.call("POST", "/sandbox/faults", &fault.to_string());
+    }
+
+    /// How much it saw, as counts: costs it nothing, however much that is.
+    #[must_use]
+    pub fn summary(&self) -> Value {
+        self.call("GET", "/sandbox/summary", "")
     }
 
     /// Everything that it saw.

@@ -47,7 +47,14 @@ fn demo(rest: &[String]) -> Result<(), u8> {
 /// Builds a release of everything and measures: the host against the bare cost, or the book against polars.
 fn bench(name: &str, rest: &[String]) -> Result<(), u8> {
     run(cargo()
-        .args(["build", "--release", "--package", "qt-bench"])
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "qt-bench",
+            "--package",
+            "bench-broker",
+        ])
         .args(BUILT))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     run(Command::new(std::path::Path::new(&target).join("release").join(name)).args(rest))
