@@ -85,7 +85,8 @@ impl Lease {
             .map(|at| at.to_string())
             .unwrap_or_default();
         let text = format!("process {} since {since}", std::process::id());
-        system::replace_file(&holder, text.as_bytes()).map_err(io)?;
+        // The lock tells who trades; a note about a process need not outlive the machine.
+        system::replace_passing_file(&holder, text.as_bytes()).map_err(io)?;
         // The lock file itself says so too, for whoever looks there.
         file.set_len(0)
             .and_then(|()| file.seek(SeekFrom::Start(0)))

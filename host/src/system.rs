@@ -113,15 +113,32 @@ pub fn open_private_append(path: &Path) -> io::Result<File> {
 /// Replaces a file's content as a whole: whoever reads it, and whenever the machine stops, finds the old or the
 /// new content, never a part. The new file is its owner's alone.
 pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
-    file.write_all(content)?;
+    let folder = folder_of(path);
+    let file = written_beside(folder, content)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|failed| failed.error)?;
     sync_dir(folder)
+}
+
+/// The same for what means nothing once the machine has stopped: no reader finds a part, and nobody waits for
+/// the disk.
+pub fn replace_passing_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let file = written_beside(folder_of(path), content)?;
+    file.persist(path).map_err(|failed| failed.error)?;
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn written_beside(folder: &Path, content: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    file.write_all(content)?;
+    Ok(file)
 }
 
 /// Makes a folder's entries durable: a rename or a new file survives a loss of power from then on.

@@ -36,6 +36,10 @@ CREATE INDEX IF NOT EXISTS outbox_waiting ON outbox (id) WHERE state = 0;
 CREATE INDEX IF NOT EXISTS outbox_dead ON outbox (id) WHERE state = 2;
 ";
 
+/// KiB of pages that a connection keeps. What is written and read is mostly the newest, so that
+/// more would only be memory.
+const CACHE_KIB: i64 = 512;
+
 /// Opens for writing and makes the tables where they are missing.
 pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     let at = |source| JournalError::sql(path, source);
@@ -43,6 +47,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
     conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(at)?;
     conn.pragma_update(None, "journal_mode", "WAL").map_err(at)?;
     conn.pragma_update(None, "synchronous", "FULL").map_err(at)?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB).map_err(at)?;
     let found: i64 = conn
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(at)?;
@@ -75,6 +80,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, JournalError> {
     let conn = Connection::open_with_flags(path, flags).map_err(at)?;
     conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(at)?;
     conn.pragma_update(None, "query_only", true).map_err(at)?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB).map_err(at)?;
     let found: i64 = conn
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(at)?;
