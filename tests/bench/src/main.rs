@@ -17,11 +17,13 @@ mod rate;
 mod setup;
 mod start;
 mod table;
+mod wishes;
 
 use std::process::ExitCode;
 
 use setup::Setup;
 use table::Table;
+use wishes::Wishes;
 
 type Measurement = (&'static str, &'static str, fn(&Setup) -> Vec<Table>);
 
@@ -71,41 +73,24 @@ fn main() -> ExitCode {
         bare::post(base, token, count.parse().unwrap());
         return ExitCode::SUCCESS;
     }
-    let (mut only, mut json, mut setup) = (None, false, Setup::new());
-    let mut rest = arguments.iter();
-    while let Some(argument) = rest.next() {
-        match (argument.as_str(), rest.as_slice().first()) {
-            ("--json", _) => json = true,
-            ("--only", Some(names)) => only = Some(names.split(',').collect::<Vec<_>>()),
-            ("--signals-a-day", Some(count)) if count.parse::<usize>().is_ok_and(|n| n >= 2_000) => {
-                setup.signals_a_day = count.parse().unwrap();
-            }
-            _ => return usage(),
-        }
-        if argument != "--json" {
-            rest.next();
-        }
-    }
-    let known = |name: &&str| MEASUREMENTS.iter().any(|(known, ..)| known == name);
-    if only
-        .as_ref()
-        .is_some_and(|names| !names.iter().all(|name| known(name)))
-    {
+    let Some(wishes) = Wishes::parse(&arguments, |name| {
+        MEASUREMENTS.iter().any(|(known, ..)| *known == name)
+    }) else {
         return usage();
-    }
+    };
     let mut all = Vec::new();
     for (name, what, measure) in MEASUREMENTS {
-        if only.as_ref().is_some_and(|names| !names.contains(&name)) {
+        if !wishes.wants(name) {
             continue;
         }
         eprintln!("{name}: {what}");
-        let tables = measure(&setup);
-        if !json {
+        let tables = measure(&wishes.setup);
+        if !wishes.json {
             tables.iter().for_each(|table| println!("{table}"));
         }
         all.extend(tables);
     }
-    if json {
+    if wishes.json {
         println!(
             "{}",
             serde_json::Value::Array(all.iter().map(Table::json).collect())

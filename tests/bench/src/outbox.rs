@@ -13,8 +13,19 @@ use crate::table::{Cell, Table, median};
 const REPORTS: usize = 10_000;
 const ROUNDS: usize = 3;
 
-/// Reports a second, ms from the backend's return to its first post, and the host's own MB.
-fn host(setup: &Setup) -> (f64, f64, f64) {
+struct Round {
+    /// Bare posts a second.
+    bare: f64,
+    /// Reports a second.
+    outbox: f64,
+    /// From the backend's return to its first post.
+    first_ms: f64,
+    /// The host's own memory.
+    own_mb: f64,
+}
+
+fn once(setup: &Setup) -> Round {
+    let (bare_seconds, _) = bare::run(&Clocked::start(500).address(), REPORTS);
     let backend = Clocked::start(500);
     // Orders at this price are taken and stay open, so that each makes one report.
     backend.add(signals(0, REPORTS, "1.5"));
@@ -33,11 +44,12 @@ fn host(setup: &Setup) -> (f64, f64, f64) {
     let seen = backend.seen();
     let first = seen.first_post_ns.unwrap();
     let seconds = ms_between(first, seen.last_post_ns) / 1e3;
-    (
-        seen.posts as f64 / seconds,
-        ms_between(back, first),
-        host.usage().own_mb,
-    )
+    Round {
+        bare: REPORTS as f64 / bare_seconds,
+        outbox: seen.posts as f64 / seconds,
+        first_ms: ms_between(back, first),
+        own_mb: host.usage().own_mb,
+    }
 }
 
 /// Rounds of the host's outbox and of bare posts, in turns.
@@ -47,29 +59,28 @@ pub fn measure(setup: &Setup) -> Vec<Table> {
     let mut rounds = Vec::new();
     for round in 1..=ROUNDS {
         eprintln!("  round {round} of {ROUNDS}");
-        let (seconds, _) = bare::run(&Clocked::start(500).address(), REPORTS);
-        rounds.push((REPORTS as f64 / seconds, host(setup)));
+        rounds.push(once(setup));
     }
-    let of = |figure: fn(&(f64, (f64, f64, f64))) -> f64| median(rounds.iter().map(figure));
+    let of = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure));
     let reports = Cell::Figure(REPORTS as f64, 0);
     table.row(vec![
         "bare posts".into(),
         reports.clone(),
-        Cell::Figure(of(|round| round.0), 0),
+        Cell::Figure(of(|round| round.bare), 0),
         Cell::Nothing,
         Cell::Nothing,
     ]);
     table.row(vec![
         "host's outbox".into(),
         reports.clone(),
-        Cell::Figure(of(|round| round.1.0), 0),
-        Cell::Figure(of(|round| round.1.1), 0),
-        Cell::Figure(of(|round| round.1.2), 1),
+        Cell::Figure(of(|round| round.outbox), 0),
+        Cell::Figure(of(|round| round.first_ms), 0),
+        Cell::Figure(of(|round| round.own_mb), 1),
     ]);
     table.row(vec![
         "outbox / bare posts".into(),
         reports,
-        Cell::Figure(of(|round| round.1.0 / round.0), 2),
+        Cell::Figure(of(|round| round.outbox / round.bare), 2),
         Cell::Nothing,
         Cell::Nothing,
     ]);
