@@ -356,6 +356,10 @@ impl Host<'_> {
         }
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a link that is handed over once"
+    )]
     fn spawn_backend(
         &self,
         client: &Arc<Client>,
