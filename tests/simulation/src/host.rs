@@ -142,7 +142,10 @@ impl World {
             Ok(trader) => trader,
             Err(e) => return self.broken(format!("the journal cannot be read: {e}")),
         };
-        let seen = trader.orders().map(|order| (order.id, Seen::of(order))).collect();
+        let seen = trader
+            .orders()
+            .map(|order| (order.id, Seen::of(&order)))
+            .collect();
         let mut host = Box::new(Host {
             trader,
             batch: Batch::default(),

@@ -141,9 +141,10 @@ impl Journal {
     /// Keeps the orders that changed since the last time.
     pub fn checkpoint(&mut self, trader: &mut Trader) {
         let digest = trader.digest();
-        for order in trader.take_changed() {
-            self.orders.insert(order.id, order);
+        for order in trader.changed() {
+            self.orders.insert(order.id, order.into_owned());
         }
+        trader.changed_are_kept();
         self.mark = Some(Mark {
             commits: self.commits.len(),
             digest,

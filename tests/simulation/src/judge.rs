@@ -50,7 +50,7 @@ impl World {
     /// A core that was read from the journal: nothing durable may have shrunk.
     pub(crate) fn judge_restart(&mut self, host: &Host) -> Result<(), Broken> {
         for (id, told) in &self.judge.told {
-            let filled = host.trader.order(*id).map(Order::filled);
+            let filled = host.trader.order(*id).map(|order| order.filled());
             if filled.is_some_and(|filled| filled < *told) {
                 let what = format!("order {id} had {told} shares reported and a restart knows of {filled:?}");
                 return self.broken(what);
@@ -68,7 +68,7 @@ impl World {
     ) -> Result<(), Broken> {
         let trader = &host.trader;
         for order in trader.orders() {
-            let now = Seen::of(order);
+            let now = Seen::of(&order);
             let before = host.seen.insert(order.id, now);
             if before == Some(now) {
                 continue;
@@ -81,8 +81,8 @@ impl World {
                 return self.broken(format!("fills shrank: {order:?}"));
             }
             if before.map(|before| before.state) != Some(now.state) {
-                self.note(order);
-                if let Err(what) = self.evidence(order, trader) {
+                self.note(&order);
+                if let Err(what) = self.evidence(&order, trader) {
                     return self.broken(format!(
                         "{} without evidence ({what}), by {event:?}: {order:?}",
                         order.state
@@ -406,7 +406,7 @@ impl World {
         if (amount - row.amount()).abs() > Price::new(1, 3) {
             return self.broken(format!("{amount} yuan were reported of {row:?}"));
         }
-        let lives = host.trader.order(id).is_some_and(|order| self.is_early(order));
+        let lives = host.trader.order(id).is_some_and(|order| self.is_early(&order));
         if row.status != BrokerOrderStatus::Open && !lives {
             let ended = last.is_some_and(|last| last.status != ExecutionStatus::PartialFilled);
             if !ended {

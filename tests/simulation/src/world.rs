@@ -289,11 +289,10 @@ impl World {
         self.true_ms - last > 3 * MINUTE_MS && self.is_quiet()
     }
 
-    #[expect(clippy::too_many_lines, reason = "one arm for each thing that can happen")]
     fn act(&mut self, action: Action) -> Result<(), Broken> {
         match action {
             Action::Wake(inc) => self.wake(inc)?,
-            Action::ToHost(inc, input) => self.to_host(inc, input)?,
+            Action::ToHost(inc, input) => self.tell_host(inc, input)?,
             Action::CallReturns(inc, id, said) => {
                 self.call_returns(inc, id, said);
                 self.turn_if_awake()?;
@@ -304,7 +303,7 @@ impl World {
             Action::TellRow(index) => self.push_row(index),
             Action::TellTrade(index, trade) => self.push_trade(index, trade),
             Action::ListOrders(inc, asked_at) => match self.list_orders(asked_at) {
-                None => self.to_host(inc, Input::Snapshot(asked_at, None))?,
+                None => self.tell_host(inc, Input::Snapshot(asked_at, None))?,
                 Some((snapshot, lag)) => {
                     let wait = self.dice.between(1, 200);
                     self.after(wait, Action::ListTrades(inc, snapshot, lag));
@@ -313,7 +312,7 @@ impl World {
             Action::ListTrades(inc, mut snapshot, lag) => {
                 let complete = self.list_trades(&mut snapshot, lag);
                 let asked_at = snapshot.asked_at;
-                self.to_host(inc, Input::Snapshot(asked_at, complete.then_some(snapshot)))?;
+                self.tell_host(inc, Input::Snapshot(asked_at, complete.then_some(snapshot)))?;
             }
             Action::Poll(inc, submitted) => self.answer_poll(inc, submitted),
             Action::Post(inc, row) => self.take_post(inc, row)?,
@@ -326,7 +325,7 @@ impl World {
         Ok(())
     }
 
-    fn to_host(&mut self, inc: u32, input: Input) -> Result<(), Broken> {
+    fn tell_host(&mut self, inc: u32, input: Input) -> Result<(), Broken> {
         let Some(host) = self.host.as_mut().filter(|_| inc == self.incarnation) else {
             return Ok(());
         };
