@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    services::{EventSink, HostClock, HostLog},
+    services::{EventSink, HostClock, HostConfig, HostLog, HostMetrics, Services},
     values::{
         AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OpenError, OrderRequest,
         OrderRow, PlaceResult, PositionRow, TradeRow,
@@ -28,6 +28,10 @@ pub struct OpenContext {
     pub log: HostLog,
     /// The host's clock.
     pub clock: HostClock,
+    /// The configuration block as it stands at any later time.
+    pub live_config: HostConfig,
+    /// The host's metrics.
+    pub metrics: HostMetrics,
 }
 
 impl OpenContext {
@@ -38,16 +42,17 @@ impl OpenContext {
         data_dir: PathBuf,
         account_id: Option<String>,
         sink: EventSink,
-        log: HostLog,
-        clock: HostClock,
+        services: Services,
     ) -> Self {
         Self {
             config,
             data_dir,
             account_id,
             sink,
-            log,
-            clock,
+            log: services.log,
+            clock: services.clock,
+            live_config: services.config,
+            metrics: services.metrics,
         }
     }
 

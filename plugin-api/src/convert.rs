@@ -5,16 +5,16 @@ use rust_decimal::Decimal;
 
 use crate::{
     v1::{
-        codes::{answer, connection, side, status},
+        codes::{account, answer, connection, failed, price, side, status},
         money::RMoney,
         values::{
-            RAccountRow, RAnswer, RCancelRequest, RConnection, ROrderRequest, ROrderRow, RPositionRow,
-            RTradeRow,
+            RAccountRow, RAnswer, RCancelRequest, RConnection, ROrderError, ROrderRequest, ROrderRow,
+            RPositionRow, RTradeRow,
         },
     },
     values::{
-        AccountRow, CancelRequest, CancelResult, ConnectionState, OrderRequest, OrderRow, OrderStatus,
-        PlaceResult, PositionRow, Side, TradeRow,
+        AccountKind, AccountRow, CancelRequest, CancelResult, ConnectionState, FailedKind, OrderErrorRow,
+        OrderRequest, OrderRow, OrderStatus, PlaceResult, PositionRow, PriceKind, Side, TradeRow,
     },
 };
 
@@ -49,11 +49,11 @@ pub(crate) fn money_in(field: &str, value: RMoney) -> Result<Decimal, Fault> {
     ))
 }
 
-fn option_out(value: Option<Decimal>) -> ROption<RMoney> {
+pub(crate) fn option_out(value: Option<Decimal>) -> ROption<RMoney> {
     value.map(money_out).into()
 }
 
-fn option_in(field: &str, value: ROption<RMoney>) -> Result<Option<Decimal>, Fault> {
+pub(crate) fn option_in(field: &str, value: ROption<RMoney>) -> Result<Option<Decimal>, Fault> {
     value.into_option().map(|v| money_in(field, v)).transpose()
 }
 
@@ -78,6 +78,33 @@ fn side_in(value: u8) -> Result<Side, Fault> {
         side::SELL => Ok(Side::Sell),
         other => Err(format!("side {other} is neither 1 (buy) nor 2 (sell)")),
     }
+}
+
+fn price_kind_out(value: PriceKind) -> u8 {
+    match value {
+        PriceKind::Limit => price::LIMIT,
+        PriceKind::Market => price::MARKET,
+        PriceKind::BestFiveThenCancel => price::BEST_FIVE_THEN_CANCEL,
+        PriceKind::BestFiveThenLimit => price::BEST_FIVE_THEN_LIMIT,
+        PriceKind::OppositeBest => price::OPPOSITE_BEST,
+        PriceKind::OwnBest => price::OWN_BEST,
+        PriceKind::ImmediateOrCancel => price::IMMEDIATE_OR_CANCEL,
+        PriceKind::FillOrKill => price::FILL_OR_KILL,
+    }
+}
+
+fn price_kind_in(value: u8) -> Result<PriceKind, Fault> {
+    Ok(match value {
+        price::LIMIT => PriceKind::Limit,
+        price::MARKET => PriceKind::Market,
+        price::BEST_FIVE_THEN_CANCEL => PriceKind::BestFiveThenCancel,
+        price::BEST_FIVE_THEN_LIMIT => PriceKind::BestFiveThenLimit,
+        price::OPPOSITE_BEST => PriceKind::OppositeBest,
+        price::OWN_BEST => PriceKind::OwnBest,
+        price::IMMEDIATE_OR_CANCEL => PriceKind::ImmediateOrCancel,
+        price::FILL_OR_KILL => PriceKind::FillOrKill,
+        other => return Err(format!("price kind {other} is not one of 1 to 8")),
+    })
 }
 
 fn status_out(value: OrderStatus) -> u8 {
@@ -118,6 +145,7 @@ pub(crate) fn order_out(order: &OrderRequest) -> ROrderRequest<'_> {
         side: side_out(order.side),
         quantity: order.quantity,
         limit_price: option_out(order.limit_price),
+        price_kind: price_kind_out(order.price_kind),
         not_after_ms: order.not_after_ms.into(),
         strategy: RStr::from_str(&order.strategy),
         extras: RStr::from_str(&order.extras),
@@ -131,6 +159,7 @@ pub(crate) fn order_in(order: &ROrderRequest<'_>) -> Result<OrderRequest, Fault>
         side: side_in(order.side)?,
         quantity: order.quantity,
         limit_price: option_in("limit_price", order.limit_price)?,
+        price_kind: price_kind_in(order.price_kind)?,
         not_after_ms: order.not_after_ms.into_option(),
         strategy: order.strategy.as_str().to_owned(),
         extras: order.extras.as_str().to_owned(),
@@ -222,7 +251,11 @@ pub(crate) fn order_row_out(row: OrderRow) -> ROrderRow {
         quantity: row.quantity,
         filled_quantity: row.filled_quantity,
         limit_price: option_out(row.limit_price),
+        avg_fill_price: option_out(row.avg_fill_price),
+        exchange_order_id: text_out(row.exchange_order_id),
         reason: row.reason.into(),
+        error_code: row.error_code.into(),
+        placed_ms: row.placed_ms.into(),
         updated_ms: row.updated_ms,
         extras: row.extras.into(),
     }
@@ -239,7 +272,11 @@ pub(crate) fn order_row_in(row: ROrderRow) -> Result<OrderRow, Fault> {
         limit_price: option_in("limit_price", row.limit_price)?,
         status: status_in(row.status)?,
         filled_quantity: row.filled_quantity,
+        avg_fill_price: option_in("avg_fill_price", row.avg_fill_price)?,
+        exchange_order_id: text_in(row.exchange_order_id),
         reason: row.reason.into_string(),
+        error_code: row.error_code.into_option(),
+        placed_ms: row.placed_ms.into_option(),
         updated_ms: row.updated_ms,
         extras: row.extras.into_string(),
     })
@@ -287,6 +324,8 @@ pub(crate) fn position_out(row: PositionRow) -> RPositionRow {
         quantity: row.quantity,
         available_qty: row.available_qty,
         frozen_qty: row.frozen_qty,
+        on_road_qty: row.on_road_qty.into(),
+        yesterday_qty: row.yesterday_qty.into(),
         avg_cost: money_out(row.avg_cost),
         last_price: option_out(row.last_price),
         previous_close: option_out(row.previous_close),
@@ -303,6 +342,8 @@ pub(crate) fn position_in(row: RPositionRow) -> Result<PositionRow, Fault> {
         quantity: row.quantity,
         available_qty: row.available_qty,
         frozen_qty: row.frozen_qty,
+        on_road_qty: row.on_road_qty.into_option(),
+        yesterday_qty: row.yesterday_qty.into_option(),
         avg_cost: money_in("avg_cost", row.avg_cost)?,
         last_price: option_in("last_price", row.last_price)?,
         previous_close: option_in("previous_close", row.previous_close)?,
@@ -314,10 +355,16 @@ pub(crate) fn position_in(row: RPositionRow) -> Result<PositionRow, Fault> {
 pub(crate) fn account_out(row: AccountRow) -> RAccountRow {
     RAccountRow {
         account_id: row.account_id.into(),
+        kind: match row.kind {
+            AccountKind::Cash => account::CASH,
+            AccountKind::Credit => account::CREDIT,
+            AccountKind::Other => account::OTHER,
+        },
         total_asset: money_out(row.total_asset),
         cash: money_out(row.cash),
         available_cash: money_out(row.available_cash),
         frozen_cash: money_out(row.frozen_cash),
+        withdrawable_cash: option_out(row.withdrawable_cash),
         market_value: money_out(row.market_value),
         extras: row.extras.into(),
     }
@@ -327,11 +374,48 @@ pub(crate) fn account_out(row: AccountRow) -> RAccountRow {
 pub(crate) fn account_in(row: RAccountRow) -> Result<AccountRow, Fault> {
     Ok(AccountRow {
         account_id: row.account_id.into_string(),
+        kind: match row.kind {
+            account::CASH => AccountKind::Cash,
+            account::CREDIT => AccountKind::Credit,
+            account::OTHER => AccountKind::Other,
+            other => return Err(format!("account kind {other} is not one of 1 to 3")),
+        },
         total_asset: money_in("total_asset", row.total_asset)?,
         cash: money_in("cash", row.cash)?,
         available_cash: money_in("available_cash", row.available_cash)?,
         frozen_cash: money_in("frozen_cash", row.frozen_cash)?,
+        withdrawable_cash: option_in("withdrawable_cash", row.withdrawable_cash)?,
         market_value: money_in("market_value", row.market_value)?,
+        extras: row.extras.into_string(),
+    })
+}
+
+pub(crate) fn order_error_out(row: OrderErrorRow) -> ROrderError {
+    ROrderError {
+        kind: match row.kind {
+            FailedKind::Order => failed::ORDER,
+            FailedKind::Cancel => failed::CANCEL,
+        },
+        client_order_id: text_out(row.client_order_id),
+        broker_order_id: text_out(row.broker_order_id),
+        reason: row.reason.into(),
+        error_code: row.error_code.into(),
+        extras: row.extras.into(),
+    }
+}
+
+#[cfg_attr(not(feature = "host"), allow(dead_code))]
+pub(crate) fn order_error_in(row: ROrderError) -> Result<OrderErrorRow, Fault> {
+    Ok(OrderErrorRow {
+        kind: match row.kind {
+            failed::ORDER => FailedKind::Order,
+            failed::CANCEL => FailedKind::Cancel,
+            other => return Err(format!("{other} is neither a failed order (1) nor a failed cancel (2)")),
+        },
+        client_order_id: text_in(row.client_order_id),
+        broker_order_id: text_in(row.broker_order_id),
+        reason: row.reason.into_string(),
+        error_code: row.error_code.into_option(),
         extras: row.extras.into_string(),
     })
 }
@@ -400,6 +484,15 @@ mod tests {
             cancel_result_in(answer_of(0, "x".into())),
             CancelResult::Unknown { .. }
         ));
+    }
+
+    #[test]
+    fn every_price_kind_has_a_code_of_its_own() {
+        let codes: Vec<u8> = (1..=8)
+            .map(|c| price_kind_out(price_kind_in(c).expect("known")))
+            .collect();
+        assert_eq!(codes, (1..=8).collect::<Vec<u8>>());
+        assert!(price_kind_in(0).is_err() && price_kind_in(9).is_err());
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 /// Makes the crate a plugin: exports its root and puts its manifest where it can be read without loading it.
 ///
-/// The crate must be a `cdylib`. `licence`, `homepage` and `config_schema` may be left out, but keep their order.
-/// The schema is the text of a JSON Schema, for example by `include_str!`.
+/// The crate must be a `cdylib`. `interfaces`, `licence`, `homepage` and `config_schema` may be left out, but keep
+/// their order. The schema is the text of a JSON Schema, for example by `include_str!`. Of `interfaces` there are
+/// `quotes` for a broker that implements [`Quotes`](crate::Quotes) and `trades` for one that implements
+/// [`TradesSince`](crate::TradesSince).
 ///
 /// ```
 /// # use qt_plugin_api::*;
@@ -36,6 +38,7 @@ macro_rules! export_broker {
         version: $version:expr,
         description: $description:expr,
         capabilities: [$($capability:expr),* $(,)?]
+        $(, interfaces: [$($interface:ident),* $(,)?])?
         $(, licence: $licence:expr)?
         $(, homepage: $homepage:expr)?
         $(, config_schema: $schema:expr)?
@@ -53,6 +56,7 @@ macro_rules! export_broker {
                 version: $version,
                 description: $description,
                 capabilities: &[$($capability),*],
+                interfaces: &[$($($crate::interfaces::$interface::NAME),*)?],
                 config_schema: [$($schema,)? ""][0],
                 panic: if cfg!(panic = "abort") { "abort" } else { "unwind" },
                 licence: [$($licence,)? ""][0],
@@ -74,6 +78,17 @@ macro_rules! export_broker {
                 const STATEMENT: &'static str = $crate::__private::as_str(&$crate::__private::text::<
                     { $crate::__private::text_len(&PARTS) },
                 >(&PARTS));
+
+                fn interface(_name: &str) -> ::core::option::Option<$crate::__private::Interface> {
+                    $($(
+                        if _name == $crate::interfaces::$interface::NAME {
+                            return ::core::option::Option::Some(
+                                $crate::interfaces::$interface::interface::<$broker>(),
+                            );
+                        }
+                    )*)?
+                    ::core::option::Option::None
+                }
             }
 
             #[unsafe(export_name = "qt_plugin_root_v1")]

@@ -6,6 +6,10 @@ use std::{
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use abi_stable::{
@@ -18,7 +22,8 @@ use abi_stable::{
 use crate::{
     broker::{Broker, OpenContext},
     convert,
-    services::{self, EventSink},
+    interfaces::Interface,
+    services::{EventSink, HostInner, Services},
     v1::{
         ABI,
         broker::{BrokerTable, ROpenContext, ROpened},
@@ -40,6 +45,12 @@ pub trait Export: 'static {
     type Broker: Broker;
     /// The manifest's JSON text.
     const STATEMENT: &'static str;
+
+    /// The named interfaces that the broker offers beyond the core.
+    #[must_use]
+    fn interface(_name: &str) -> Option<Interface> {
+        None
+    }
 }
 
 /// Runs the author's code and turns a panic into its message.
@@ -60,37 +71,57 @@ fn describe(payload: Box<dyn Any + Send>) -> String {
     text
 }
 
-/// # Safety
-/// `broker` must come from [`Glue::open`] of the same `B` and not be freed yet.
-unsafe fn borrow<'a, B>(broker: *const c_void) -> &'a B {
-    // SAFETY: the caller vouches for the pointer.
-    unsafe { &*broker.cast::<B>() }
+/// An open broker as it lies behind the pointer that the host holds.
+pub(crate) struct Instance<B> {
+    broker: B,
+    /// Set by the first panic of the author's code and never taken back.
+    poisoned: AtomicBool,
+    /// Keeps the host's services alive for as long as the broker, even if the author keeps none of them.
+    _host: Arc<HostInner>,
 }
 
-fn rows<P, R>(read: impl FnOnce() -> Result<Vec<P>, CallError>, out: fn(P) -> R) -> RRows<R> {
-    let result = guard(|| read().map(|all| all.into_iter().map(out).collect::<Vec<R>>()));
-    let error = match result {
-        Ok(Ok(all)) => {
-            return RRows {
-                code: call::OK,
-                rows: all.into(),
-                error: RString::new(),
-            };
+impl<B: Broker> Instance<B> {
+    /// # Safety
+    /// `broker` must come from [`Glue::open`] of the same `B` and not be freed yet.
+    pub(crate) unsafe fn borrow<'a>(broker: *const c_void) -> &'a Self {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { &*broker.cast::<Self>() }
+    }
+
+    /// Runs the author's code; a panic poisons the broker and becomes a message.
+    pub(crate) fn guard<R>(&self, work: impl FnOnce(&B) -> R) -> Result<R, String> {
+        guard(|| work(&self.broker)).inspect_err(|_| self.poisoned.store(true, Ordering::Release))
+    }
+
+    /// Runs the author's code for rows: all of them, or an error.
+    pub(crate) fn rows<P, R>(
+        &self,
+        read: impl FnOnce(&B) -> Result<Vec<P>, CallError>,
+        out: fn(P) -> R,
+    ) -> RRows<R> {
+        let result = self.guard(|b| read(b).map(|all| all.into_iter().map(out).collect::<Vec<R>>()));
+        let error = match result {
+            Ok(Ok(all)) => {
+                return RRows {
+                    code: call::OK,
+                    rows: all.into(),
+                    error: RString::new(),
+                };
+            }
+            Ok(Err(CallError { reason })) | Err(reason) => reason,
+        };
+        RRows {
+            code: call::FAILED,
+            rows: RVec::new(),
+            error: error.into(),
         }
-        Ok(Err(failed)) => failed.reason,
-        Err(panic) => panic,
-    };
-    RRows {
-        code: call::FAILED,
-        rows: RVec::new(),
-        error: error.into(),
     }
 }
 
-/// The functions of ABI 1 for the broker `B`.
-pub(crate) struct Glue<B>(PhantomData<B>);
+/// The functions of ABI 1 for what `E` exports.
+pub(crate) struct Glue<E>(PhantomData<E>);
 
-impl<B: Broker> Glue<B> {
+impl<E: Export> Glue<E> {
     pub(crate) const TABLE: &'static BrokerTable = &BrokerTable {
         place_order: Self::place_order,
         cancel_order: Self::cancel_order,
@@ -100,6 +131,7 @@ impl<B: Broker> Glue<B> {
         account: Self::account,
         connection: Self::connection,
         close: Self::close,
+        poisoned: Self::poisoned,
         query: Self::query,
         free: Self::free,
     };
@@ -109,12 +141,20 @@ impl<B: Broker> Glue<B> {
             // SAFETY: the host lends live handles for the length of this call.
             let sink = unsafe { EventSink::retained(context.sink) };
             // SAFETY: as above.
-            let (log, clock) = unsafe { services::services(context.host) };
+            let services = unsafe { Services::of(context.host) };
             let config = serde_json::from_str(context.config.as_str())
                 .map_err(|e| OpenError::new(format!("the plugin's configuration block is not JSON: {e}")))?;
             let data_dir = PathBuf::from(context.data_dir.as_str());
             let account_id = context.account_id.into_option().map(|id| id.as_str().to_owned());
-            B::open(OpenContext::new(config, data_dir, account_id, sink, log, clock)).map(Box::new)
+            let host = Arc::clone(&services.host);
+            let context = OpenContext::new(config, data_dir, account_id, sink, services);
+            E::Broker::open(context).map(|broker| {
+                Box::new(Instance {
+                    broker,
+                    poisoned: AtomicBool::new(false),
+                    _host: host,
+                })
+            })
         });
         let error = match opened {
             Ok(Ok(broker)) => {
@@ -137,71 +177,71 @@ impl<B: Broker> Glue<B> {
         }
     }
 
+    /// # Safety
+    /// `broker` must come from `open` and not be freed yet.
+    unsafe fn instance<'a>(broker: *const c_void) -> &'a Instance<E::Broker> {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { Instance::borrow(broker) }
+    }
+
     unsafe extern "C" fn place_order(broker: *const c_void, order: &ROrderRequest<'_>) -> RAnswer {
-        let result = guard(|| match convert::order_in(order) {
-            // SAFETY: the host calls with what `open` gave.
-            Ok(order) => convert::place_out(unsafe { borrow::<B>(broker) }.place_order(&order)),
+        // SAFETY: the host calls with what `open` gave.
+        let result = unsafe { Self::instance(broker) }.guard(|broker| match convert::order_in(order) {
+            Ok(order) => broker.place_order(&order),
             // The order never reached the author's code, so the refusal is certain.
-            Err(reason) => convert::place_out(PlaceResult::Rejected { reason }),
+            Err(reason) => PlaceResult::Rejected { reason },
         });
-        result.unwrap_or_else(|reason| convert::place_out(PlaceResult::Unknown { reason }))
+        convert::place_out(result.unwrap_or_else(|reason| PlaceResult::Unknown { reason }))
     }
 
     unsafe extern "C" fn cancel_order(broker: *const c_void, cancel: &RCancelRequest<'_>) -> RAnswer {
-        let result = guard(|| {
-            // SAFETY: the host calls with what `open` gave.
-            let broker = unsafe { borrow::<B>(broker) };
-            convert::cancel_result_out(broker.cancel_order(&convert::cancel_in(cancel)))
-        });
-        result.unwrap_or_else(|reason| convert::cancel_result_out(CancelResult::Unknown { reason }))
+        // SAFETY: the host calls with what `open` gave.
+        let instance = unsafe { Self::instance(broker) };
+        let result = instance.guard(|broker| broker.cancel_order(&convert::cancel_in(cancel)));
+        convert::cancel_result_out(result.unwrap_or_else(|reason| CancelResult::Unknown { reason }))
     }
 
     unsafe extern "C" fn orders_today(broker: *const c_void) -> RRows<ROrderRow> {
         // SAFETY: the host calls with what `open` gave.
-        rows(
-            || unsafe { borrow::<B>(broker) }.orders_today(),
-            convert::order_row_out,
-        )
+        unsafe { Self::instance(broker) }.rows(Broker::orders_today, convert::order_row_out)
     }
 
     unsafe extern "C" fn trades_today(broker: *const c_void) -> RRows<RTradeRow> {
         // SAFETY: the host calls with what `open` gave.
-        rows(
-            || unsafe { borrow::<B>(broker) }.trades_today(),
-            convert::trade_out,
-        )
+        unsafe { Self::instance(broker) }.rows(Broker::trades_today, convert::trade_out)
     }
 
     unsafe extern "C" fn positions(broker: *const c_void) -> RRows<RPositionRow> {
         // SAFETY: the host calls with what `open` gave.
-        rows(
-            || unsafe { borrow::<B>(broker) }.positions(),
-            convert::position_out,
-        )
+        unsafe { Self::instance(broker) }.rows(Broker::positions, convert::position_out)
     }
 
     unsafe extern "C" fn account(broker: *const c_void) -> RRows<RAccountRow> {
+        let read = |broker: &E::Broker| broker.account().map(|row| vec![row]);
         // SAFETY: the host calls with what `open` gave.
-        rows(
-            || unsafe { borrow::<B>(broker) }.account().map(|row| vec![row]),
-            convert::account_out,
-        )
+        unsafe { Self::instance(broker) }.rows(read, convert::account_out)
     }
 
     unsafe extern "C" fn connection(broker: *const c_void) -> RConnection {
         // SAFETY: the host calls with what `open` gave.
-        let state = guard(|| unsafe { borrow::<B>(broker) }.connection());
+        let state = unsafe { Self::instance(broker) }.guard(Broker::connection);
         convert::connection_out(state.unwrap_or_else(|reason| ConnectionState::Disconnected { reason }))
     }
 
     unsafe extern "C" fn close(broker: *const c_void) {
-        // A broker that panics while closing is freed all the same; there is nobody left to tell.
+        // A broker that panics while closing is freed all the same; that it did is asked for by `poisoned`.
         // SAFETY: the host calls with what `open` gave.
-        let _ = guard(|| unsafe { borrow::<B>(broker) }.close());
+        let _ = unsafe { Self::instance(broker) }.guard(Broker::close);
     }
 
-    unsafe extern "C" fn query(_broker: *const c_void, _name: RStr<'_>) -> ROption<RInterface> {
-        ROption::RNone
+    unsafe extern "C" fn poisoned(broker: *const c_void) -> u8 {
+        // SAFETY: the host calls with what `open` gave.
+        let instance = unsafe { Self::instance(broker) };
+        u8::from(instance.poisoned.load(Ordering::Acquire))
+    }
+
+    unsafe extern "C" fn query(_broker: *const c_void, name: RStr<'_>) -> ROption<RInterface> {
+        E::interface(name.as_str()).map(|interface| interface.0).into()
     }
 
     unsafe extern "C" fn free(broker: *const c_void) {
@@ -210,7 +250,7 @@ impl<B: Broker> Glue<B> {
         }
         // A panic in the author's Drop ends here.
         // SAFETY: the host frees once what `open` gave, and uses it no more.
-        let _ = guard(|| drop(unsafe { Box::from_raw(broker.cast::<B>().cast_mut()) }));
+        let _ = guard(|| drop(unsafe { Box::from_raw(broker.cast::<Instance<E::Broker>>().cast_mut()) }));
     }
 }
 
@@ -226,7 +266,7 @@ extern "C" fn root<E: Export>() -> RootModuleResult {
     let module = Root {
         abi: ABI,
         statement: statement::<E>,
-        open: Glue::<E::Broker>::open,
+        open: Glue::<E>::open,
         query: no_interface,
     };
     // The header calls this once and keeps what it gets, so what is leaked is leaked once.

@@ -10,20 +10,36 @@ mod export;
 mod glue;
 #[cfg(feature = "host")]
 pub mod host;
+#[doc(hidden)]
+pub mod interfaces;
 pub mod manifest;
 mod services;
+#[cfg(feature = "host")]
+pub mod template;
+#[cfg(feature = "schema")]
+pub mod testing;
+#[cfg(feature = "tracing")]
+pub mod trace;
 #[doc(hidden)]
 pub mod v1;
 mod values;
 
 pub use broker::{Broker, OpenContext};
+pub use interfaces::{
+    quotes::{Quote, Quotes},
+    trades::{TradesPage, TradesSince},
+};
 pub use rust_decimal::{self, Decimal};
+#[cfg(feature = "schema")]
+pub use schemars;
 pub use serde;
 pub use serde_json;
-pub use services::{EventSink, HostClock, HostLog, LogLevel};
+#[cfg(feature = "tracing")]
+pub use tracing;
+pub use services::{EventSink, HostClock, HostConfig, HostLog, HostMetrics, LogLevel, MetricKind};
 pub use values::{
-    AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OpenError, OrderRequest, OrderRow,
-    OrderStatus, PlaceResult, PositionRow, Side, TradeRow,
+    AccountKind, AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, FailedKind, OpenError,
+    OrderErrorRow, OrderRequest, OrderRow, OrderStatus, PlaceResult, PositionRow, PriceKind, Side, TradeRow,
 };
 
 /// For the macro alone.
@@ -33,6 +49,7 @@ pub mod __private {
 
     pub use crate::{
         glue::{Export, header},
+        interfaces::Interface,
         manifest::{HEADER_LEN, Parts, as_str, section, text, text_len},
     };
 }

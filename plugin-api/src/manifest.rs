@@ -47,6 +47,9 @@ pub struct Manifest {
     pub description: String,
     /// What it can do, in the author's words.
     pub capabilities: Vec<String>,
+    /// The named interfaces that it offers beyond the core, such as `broker.quotes/1`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<String>,
     /// JSON Schema of its configuration block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_schema: Option<Value>,
@@ -155,6 +158,7 @@ pub struct Parts {
     pub version: &'static str,
     pub description: &'static str,
     pub capabilities: &'static [&'static str],
+    pub interfaces: &'static [&'static str],
     pub config_schema: &'static str,
     pub panic: &'static str,
     pub licence: &'static str,
@@ -208,6 +212,19 @@ impl<const N: usize> Writer<N> {
         self.raw(",\"").raw(key).raw("\":").string(text)
     }
 
+    const fn list(self, items: &[&str]) -> Self {
+        let mut w = self.byte(b'[');
+        let mut i = 0;
+        while i < items.len() {
+            if i > 0 {
+                w = w.byte(b',');
+            }
+            w = w.string(items[i]);
+            i += 1;
+        }
+        w.byte(b']')
+    }
+
     const fn manifest(self, p: &Parts) -> Self {
         let mut w = self
             .raw("{\"name\":")
@@ -217,16 +234,11 @@ impl<const N: usize> Writer<N> {
         w = w
             .field("api_version", API_VERSION)
             .field("description", p.description)
-            .raw(",\"capabilities\":[");
-        let mut i = 0;
-        while i < p.capabilities.len() {
-            if i > 0 {
-                w = w.byte(b',');
-            }
-            w = w.string(p.capabilities[i]);
-            i += 1;
+            .raw(",\"capabilities\":")
+            .list(p.capabilities);
+        if !p.interfaces.is_empty() {
+            w = w.raw(",\"interfaces\":").list(p.interfaces);
         }
-        w = w.byte(b']');
         if !p.config_schema.is_empty() {
             w = w.raw(",\"config_schema\":").raw(p.config_schema);
         }
@@ -326,6 +338,7 @@ mod tests {
         version: "1.2.3",
         description: "quotes \" and \\ and\ttabs, 券商",
         capabilities: &["place", "cancel"],
+        interfaces: &["broker.quotes/1", "broker.trades/1"],
         config_schema: r#"{"type":"object"}"#,
         panic: "unwind",
         licence: "MIT",
@@ -340,6 +353,7 @@ mod tests {
         assert_eq!(read.name, "odd-1");
         assert_eq!(read.description, PARTS.description);
         assert_eq!(read.capabilities, ["place", "cancel"]);
+        assert_eq!(read.interfaces, PARTS.interfaces);
         assert_eq!(read.config_schema, Some(serde_json::json!({"type": "object"})));
         assert_eq!((read.abi, read.panic.as_str()), (1, "unwind"));
         assert!(read.rustc.starts_with("rustc "), "{}", read.rustc);

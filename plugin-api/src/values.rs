@@ -11,6 +11,36 @@ pub enum Side {
     Sell,
 }
 
+/// How an order's price is meant. A broker that lacks a kind rejects the order; it never takes another kind instead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PriceKind {
+    /// At the limit or better.
+    #[default]
+    Limit,
+    /// At the market, in the way that the broker or the exchange has.
+    Market,
+    /// Against the best five levels; the rest is cancelled.
+    BestFiveThenCancel,
+    /// Against the best five levels; the rest becomes a limit order.
+    BestFiveThenLimit,
+    /// At the best price of the other side.
+    OppositeBest,
+    /// At the best price of the own side.
+    OwnBest,
+    /// What fills at once; the rest is cancelled.
+    ImmediateOrCancel,
+    /// All of it at once, or nothing.
+    FillOrKill,
+}
+
+impl PriceKind {
+    /// What an order with or without a limit is, where nothing else is said.
+    #[must_use]
+    pub const fn of(limit_price: Option<Decimal>) -> Self {
+        if limit_price.is_some() { Self::Limit } else { Self::Market }
+    }
+}
+
 /// A state of an order, as the broker shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OrderStatus {
@@ -56,14 +86,40 @@ pub struct OrderRequest {
     pub side: Side,
     /// Shares.
     pub quantity: u64,
-    /// Yuan a share; `None` for a market order.
+    /// Yuan a share. For any other kind than [`PriceKind::Limit`] the protecting price, or `None`.
     pub limit_price: Option<Decimal>,
+    /// How the price is meant.
+    pub price_kind: PriceKind,
     /// The order must not reach the exchange after this time, in milliseconds since 1970 UTC.
     pub not_after_ms: Option<i64>,
     /// Name of the strategy behind the order, for the broker's records.
     pub strategy: String,
     /// JSON text, or empty.
     pub extras: String,
+}
+
+impl OrderRequest {
+    /// An order with a limit, or at the market without one.
+    #[must_use]
+    pub fn new(
+        client_order_id: impl Into<String>,
+        symbol: impl Into<String>,
+        side: Side,
+        quantity: u64,
+        limit_price: Option<Decimal>,
+    ) -> Self {
+        Self {
+            client_order_id: client_order_id.into(),
+            symbol: symbol.into(),
+            side,
+            quantity,
+            limit_price,
+            price_kind: PriceKind::of(limit_price),
+            not_after_ms: None,
+            strategy: String::new(),
+            extras: String::new(),
+        }
+    }
 }
 
 /// An order to cancel.
@@ -133,8 +189,16 @@ pub struct OrderRow {
     pub status: OrderStatus,
     /// Shares filled so far; it never shrinks.
     pub filled_quantity: u64,
+    /// Average price of what is filled, in yuan a share, where the broker tells.
+    pub avg_fill_price: Option<Decimal>,
+    /// The exchange's own id, where the broker tells.
+    pub exchange_order_id: Option<String>,
     /// Why it ended, where it ended badly; else empty.
     pub reason: String,
+    /// The broker's number for the reason, where it has one. People read the reason; nobody decides by the number.
+    pub error_code: Option<i64>,
+    /// When the broker took it, in milliseconds since 1970 UTC, where the broker tells.
+    pub placed_ms: Option<i64>,
     /// Last change, in milliseconds since 1970 UTC.
     pub updated_ms: i64,
     /// JSON text, or empty.
@@ -154,7 +218,11 @@ impl OrderRow {
             limit_price: order.limit_price,
             status: OrderStatus::Working,
             filled_quantity: 0,
+            avg_fill_price: None,
+            exchange_order_id: None,
             reason: String::new(),
+            error_code: None,
+            placed_ms: Some(updated_ms),
             updated_ms,
             extras: String::new(),
         }
@@ -203,6 +271,10 @@ pub struct PositionRow {
     pub available_qty: u64,
     /// Shares bound by open sales.
     pub frozen_qty: u64,
+    /// Shares bought and not yet delivered, where the broker tells; a part of `quantity`.
+    pub on_road_qty: Option<u64>,
+    /// Shares held when the day began, where the broker tells.
+    pub yesterday_qty: Option<u64>,
     /// Yuan a share.
     pub avg_cost: Decimal,
     /// Yuan a share.
@@ -215,11 +287,25 @@ pub struct PositionRow {
     pub extras: String,
 }
 
+/// What kind of account it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AccountKind {
+    /// Trades with its own money alone.
+    #[default]
+    Cash,
+    /// May borrow money and shares.
+    Credit,
+    /// Anything else.
+    Other,
+}
+
 /// The account's money, all in yuan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountRow {
     /// The broker's number of the account.
     pub account_id: String,
+    /// What kind of account it is.
+    pub kind: AccountKind,
     /// Cash and holdings together.
     pub total_asset: Decimal,
     /// Cash, the frozen part included.
@@ -228,8 +314,37 @@ pub struct AccountRow {
     pub available_cash: Decimal,
     /// Cash bound by open buys.
     pub frozen_cash: Decimal,
+    /// Cash that may be taken out, where the broker tells.
+    pub withdrawable_cash: Option<Decimal>,
     /// Value of all holdings.
     pub market_value: Decimal,
+    /// JSON text, or empty.
+    pub extras: String,
+}
+
+/// What failed after it had been taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FailedKind {
+    /// An order.
+    #[default]
+    Order,
+    /// The cancel of an order; the order itself stands.
+    Cancel,
+}
+
+/// An order that failed after it had been accepted, or a cancel that failed after it had been sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrderErrorRow {
+    /// What failed.
+    pub kind: FailedKind,
+    /// Our id; `None` where the broker names only its own.
+    pub client_order_id: Option<String>,
+    /// The broker's id, where it is known.
+    pub broker_order_id: Option<String>,
+    /// What the broker said.
+    pub reason: String,
+    /// The broker's number for the reason, where it has one.
+    pub error_code: Option<i64>,
     /// JSON text, or empty.
     pub extras: String,
 }

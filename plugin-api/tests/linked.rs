@@ -58,7 +58,7 @@ impl Broker for Odd {
         self.cx.sink.connection(ConnectionState::Connected);
         self.cx.sink.order_error(&order.client_order_id, "late");
         PlaceResult::Accepted {
-            broker_order_id: format!("{}|{:?}", order.strategy, order.limit_price),
+            broker_order_id: format!("{}|{:?}|{:?}", order.strategy, order.limit_price, order.price_kind),
         }
     }
 
@@ -125,15 +125,13 @@ fn trade() -> TradeRow {
 }
 
 fn order() -> OrderRequest {
+    let price = "150.50".parse().expect("decimal");
     OrderRequest {
-        client_order_id: "ABCDEFGHIJ0123456789".into(),
-        symbol: "000858.SZ".into(),
-        side: Side::Buy,
-        quantity: 300,
-        limit_price: Some("150.50".parse().expect("decimal")),
+        price_kind: PriceKind::FillOrKill,
         not_after_ms: Some(77),
         strategy: "动量".into(),
         extras: r#"{"a":1}"#.into(),
+        ..OrderRequest::new("ABCDEFGHIJ0123456789", "000858.SZ", Side::Buy, 300, Some(price))
     }
 }
 
@@ -166,7 +164,7 @@ fn values_cross_whole_in_both_directions() {
     let PlaceResult::Accepted { broker_order_id } = broker.place_order(&order()) else {
         panic!("accepted")
     };
-    assert_eq!(broker_order_id, "动量|Some(150.50)");
+    assert_eq!(broker_order_id, "动量|Some(150.50)|FillOrKill");
     assert_eq!(log.lock().expect("log").as_slice(), ["Warning opened at 42"]);
     let mut row = OrderRow::working(&order(), "B1", 5);
     row.extras = order().extras;
@@ -175,10 +173,11 @@ fn values_cross_whole_in_both_directions() {
         (2, Event::Connection(ConnectionState::Connected)),
         (
             3,
-            Event::OrderError {
-                client_order_id: order().client_order_id,
+            Event::OrderError(OrderErrorRow {
+                client_order_id: Some(order().client_order_id),
                 reason: "late".into(),
-            },
+                ..OrderErrorRow::default()
+            }),
         ),
     ];
     assert_eq!(*seen.lock().expect("seen"), expected);

@@ -80,16 +80,9 @@ fn two_plugins_in_one_process_keep_two_identities() {
         .expect("miniQMT is not there")
         .reason;
     assert!(refusal.contains("not available yet"), "{refusal}");
-    let order = qt_plugin_api::OrderRequest {
-        client_order_id: "ABCDEFGHIJ0123456789".to_owned(),
-        symbol: "000858.SZ".to_owned(),
-        side: Side::Buy,
-        quantity: 100,
-        limit_price: Some("10.5".parse().expect("decimal")),
-        not_after_ms: None,
-        strategy: String::new(),
-        extras: String::new(),
-    };
+    let price = "10.5".parse().expect("decimal");
+    let order =
+        qt_plugin_api::OrderRequest::new("ABCDEFGHIJ0123456789", "000858.SZ", Side::Buy, 100, Some(price));
     for (i, module) in [modules[0], modules[2]].iter().enumerate() {
         let dir = folder.path().join(i.to_string());
         let broker = module.open(args(&config, &dir)).expect("opens");

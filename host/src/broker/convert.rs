@@ -33,6 +33,7 @@ pub(super) fn request(order: &NewOrder) -> api::OrderRequest {
         },
         quantity: order.size.unsigned_abs(),
         limit_price: order.limit,
+        price_kind: api::PriceKind::of(order.limit),
         not_after_ms: order.not_after.map(|at| at.0),
         strategy: order.strategy.clone().unwrap_or_default(),
         extras: String::new(),

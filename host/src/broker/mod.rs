@@ -235,6 +235,7 @@ pub(crate) fn callbacks(engine: Sender, sender: BrokerSender, clock: Clock) -> p
     plugin::Callbacks::new(on_event)
         .with_clock(move || clock.now_ms())
         .with_log(log)
+        .with_log_filter(log_enabled)
 }
 
 fn log(line: plugin::LogLine<'_>) {
@@ -245,5 +246,18 @@ fn log(line: plugin::LogLine<'_>) {
         LogLevel::Warning => tracing::warn!(target: "plugin", part = target, fields, "{text}"),
         LogLevel::Info => tracing::info!(target: "plugin", part = target, fields, "{text}"),
         LogLevel::Debug => tracing::debug!(target: "plugin", part = target, fields, "{text}"),
+        LogLevel::Trace => tracing::trace!(target: "plugin", part = target, fields, "{text}"),
+    }
+}
+
+/// Whether a line would be written: a plugin need not put together what nobody reads.
+fn log_enabled(level: qt_plugin_api::LogLevel) -> bool {
+    use qt_plugin_api::LogLevel;
+    match level {
+        LogLevel::Error => tracing::enabled!(target: "plugin", tracing::Level::ERROR),
+        LogLevel::Warning => tracing::enabled!(target: "plugin", tracing::Level::WARN),
+        LogLevel::Info => tracing::enabled!(target: "plugin", tracing::Level::INFO),
+        LogLevel::Debug => tracing::enabled!(target: "plugin", tracing::Level::DEBUG),
+        LogLevel::Trace => tracing::enabled!(target: "plugin", tracing::Level::TRACE),
     }
 }

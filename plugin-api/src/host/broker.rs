@@ -2,10 +2,15 @@
 
 use std::ffi::c_void;
 
-use abi_stable::std_types::RVec;
+use abi_stable::{
+    StableAbi,
+    std_types::{RStr, RVec},
+};
 
+use super::links::{QuotesLink, TradesLink};
 use crate::{
     convert,
+    interfaces::{self, quotes, trades},
     v1::{
         broker::{BrokerTable, ROpened},
         codes::call,
@@ -128,6 +133,44 @@ impl LoadedBroker {
         convert::connection_in(unsafe { (self.table.connection)(self.broker) })
     }
 
+    /// Whether the plugin's code has panicked in this broker, in whichever call. What it holds can then no longer be
+    /// trusted: freeze it, drop it, open another one, and reconcile.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        // SAFETY: as in `place_order`.
+        unsafe { (self.table.poisoned)(self.broker) != 0 }
+    }
+
+    /// Prices of symbols, where the plugin offers `broker.quotes/1`.
+    #[must_use]
+    pub fn quotes(&self) -> Option<QuotesLink<'_>> {
+        Some(QuotesLink::new(self, self.interface(quotes::NAME)?))
+    }
+
+    /// Trades since a point, where the plugin offers `broker.trades/1`.
+    #[must_use]
+    pub fn trades(&self) -> Option<TradesLink<'_>> {
+        Some(TradesLink::new(self, self.interface(trades::NAME)?))
+    }
+
+    /// Whether the plugin answers to the name of an interface; nothing is said about its layout.
+    #[must_use]
+    pub fn offers(&self, name: &str) -> bool {
+        // SAFETY: as in `place_order`.
+        unsafe { (self.table.query)(self.broker, RStr::from_str(name)) }.is_some()
+    }
+
+    fn interface<T: StableAbi>(&self, name: &'static str) -> Option<&'static T> {
+        // SAFETY: as in `place_order`.
+        let found = unsafe { (self.table.query)(self.broker, RStr::from_str(name)) };
+        // SAFETY: the plugin answers with a table of the layout that it names, and is never unloaded.
+        unsafe { interfaces::checked::<T>(found.into_option()?) }
+    }
+
+    pub(super) fn context(&self) -> *const c_void {
+        self.broker
+    }
+
     /// Ends the session; further calls change nothing.
     pub fn close(&self) {
         // SAFETY: as in `place_order`.
@@ -144,7 +187,7 @@ impl Drop for LoadedBroker {
 }
 
 /// One row that cannot be read makes the whole snapshot an error.
-fn complete<R, P>(
+pub(super) fn complete<R, P>(
     what: &str,
     given: RRows<R>,
     read: fn(R) -> Result<P, String>,

@@ -1,6 +1,9 @@
 //! The consumer half, for programs that load plugins. Nothing of the ABI library shows through it.
 
 mod broker;
+mod check;
+mod links;
+mod metrics;
 mod services;
 
 use std::{ffi::c_void, path::Path};
@@ -12,12 +15,15 @@ use abi_stable::{
 use serde_json::Value;
 
 pub use broker::LoadedBroker;
-pub use services::{Callbacks, Event, LogLine};
+pub use check::{ConfigFault, ConfigFaultKind, ConfigOption};
+pub use links::{QuotesLink, TradesLink};
+pub use metrics::{MetricRegistry, Series, Summary};
+pub use services::{Callbacks, Event, LogLine, MetricValue};
 
 pub use crate::v1::{ABI, ROOT_SYMBOL};
 use crate::{
     broker::Broker,
-    glue::Glue,
+    glue::{Export, Glue},
     manifest::Manifest,
     v1::{
         broker::{ROpenContext, ROpened},
@@ -136,8 +142,25 @@ impl PluginModule {
 /// # Errors
 /// What the broker answers.
 pub fn open_linked<B: Broker>(args: OpenArgs<'_>) -> Result<LoadedBroker, OpenError> {
+    open_exported::<Linked<B>>(args)
+}
+
+/// A broker without a manifest, linked into this program.
+struct Linked<B>(std::marker::PhantomData<B>);
+
+impl<B: Broker> Export for Linked<B> {
+    type Broker = B;
+    const STATEMENT: &'static str = "";
+}
+
+/// As [`open_linked`], with the named interfaces that `E` offers.
+///
+/// # Errors
+/// What the broker answers.
+#[doc(hidden)]
+pub fn open_exported<E: Export>(args: OpenArgs<'_>) -> Result<LoadedBroker, OpenError> {
     // SAFETY: the context's handles live until the call returns.
-    open_with(args, |context| unsafe { Glue::<B>::open(context) })
+    open_with(args, |context| unsafe { Glue::<E>::open(context) })
 }
 
 fn open_with(
@@ -151,7 +174,7 @@ fn open_with(
         ))
     })?;
     let config = args.config.to_string();
-    let host = services::Lent::new(args.callbacks);
+    let host = services::Lent::new(args.callbacks.or_config(args.config));
     let context = ROpenContext {
         config: RStr::from_str(&config),
         data_dir: RStr::from_str(data_dir),

@@ -6,20 +6,28 @@ use std::{
     sync::Arc,
 };
 
-use abi_stable::{
-    StableAbi,
-    std_types::{ROption, RStr},
-};
+use abi_stable::std_types::{ROption, RStr, RString};
+use rust_decimal::Decimal;
+use serde_json::Value;
 
 use crate::{
     convert,
-    services::LogLevel,
+    interfaces::{
+        host_clock::{self, HostClockV1},
+        host_config::{self, HostConfigV1, RBlock},
+        host_log::{self, HostLogV1},
+        host_metrics::{self, HostMetricsV1},
+        offer,
+    },
+    services::{LogLevel, MetricKind},
     v1::{
-        host::{HOST_CLOCK_V1, HOST_LOG_V1, HostClockV1, HostHandle, HostLogV1, HostTable, RInterface},
+        codes::call,
+        host::{HostHandle, HostTable, RInterface},
+        money::RMoney,
         sink::{SinkHandle, SinkTable},
         values::{RAccountRow, RConnection, ROrderError, ROrderRow, RPositionRow, RTradeRow},
     },
-    values::{AccountRow, ConnectionState, OrderRow, PositionRow, TradeRow},
+    values::{AccountRow, ConnectionState, OrderErrorRow, OrderRow, PositionRow, TradeRow},
 };
 
 /// What a plugin told on its own.
@@ -35,13 +43,8 @@ pub enum Event {
     Account(AccountRow),
     /// A holding changed.
     Position(PositionRow),
-    /// An order failed after it had been accepted.
-    OrderError {
-        /// Our id.
-        client_order_id: String,
-        /// What the broker said.
-        reason: String,
-    },
+    /// An order failed after it had been accepted, or a cancel after it had been sent.
+    OrderError(OrderErrorRow),
     /// Something happened that could not be read: only a snapshot can tell what.
     Unreadable {
         /// What is wrong with it.
@@ -62,14 +65,34 @@ pub struct LogLine<'a> {
     pub fields: &'a str,
 }
 
+/// One value of a plugin's metric.
+#[derive(Clone, Copy, Debug)]
+pub struct MetricValue<'a> {
+    /// How it behaves.
+    pub kind: MetricKind,
+    /// What is counted, and in which unit.
+    pub name: &'a str,
+    /// A JSON object of strings, or empty.
+    pub labels: &'a str,
+    /// The value.
+    pub value: Decimal,
+}
+
 type OnEvent = Box<dyn Fn(u64, Event) + Send + Sync>;
 type OnLog = Box<dyn Fn(LogLine<'_>) + Send + Sync>;
+type LogEnabled = Box<dyn Fn(LogLevel) -> bool + Send + Sync>;
+type OnMetric = Box<dyn Fn(MetricValue<'_>) + Send + Sync>;
+type ReadConfig = Box<dyn Fn() -> Result<Value, String> + Send + Sync>;
 type Now = Box<dyn Fn() -> i64 + Send + Sync>;
 
 /// Where a plugin's events, log lines and questions go.
 pub struct Callbacks {
     on_event: OnEvent,
     on_log: OnLog,
+    log_enabled: LogEnabled,
+    on_metric: OnMetric,
+    /// None until the host or `open` gives one.
+    read_config: Option<ReadConfig>,
     now_ms: Now,
 }
 
@@ -80,6 +103,9 @@ impl Callbacks {
         Self {
             on_event: Box::new(on_event),
             on_log: Box::new(|_| {}),
+            log_enabled: Box::new(|_| true),
+            on_metric: Box::new(|_| {}),
+            read_config: None,
             now_ms: Box::new(system_now_ms),
         }
     }
@@ -88,6 +114,36 @@ impl Callbacks {
     #[must_use]
     pub fn with_log(mut self, on_log: impl Fn(LogLine<'_>) + Send + Sync + 'static) -> Self {
         self.on_log = Box::new(on_log);
+        self
+    }
+
+    /// Tells which lines are written at all. Without it all are.
+    #[must_use]
+    pub fn with_log_filter(mut self, enabled: impl Fn(LogLevel) -> bool + Send + Sync + 'static) -> Self {
+        self.log_enabled = Box::new(enabled);
+        self
+    }
+
+    /// Takes values of metrics. Without it they go nowhere.
+    #[must_use]
+    pub fn with_metrics(mut self, on_metric: impl Fn(MetricValue<'_>) + Send + Sync + 'static) -> Self {
+        self.on_metric = Box::new(on_metric);
+        self
+    }
+
+    /// Reads the plugin's block of the configuration again. Without it the block of `open` is given.
+    #[must_use]
+    pub fn with_config(mut self, read: impl Fn() -> Result<Value, String> + Send + Sync + 'static) -> Self {
+        self.read_config = Some(Box::new(read));
+        self
+    }
+
+    /// Gives the block of `open` where the host said nothing else.
+    pub(super) fn or_config(mut self, block: &Value) -> Self {
+        if self.read_config.is_none() {
+            let block = block.clone();
+            self.read_config = Some(Box::new(move || Ok(block.clone())));
+        }
         self
     }
 
@@ -150,9 +206,16 @@ static HOST: HostTable = HostTable {
     query,
 };
 
-static LOG: HostLogV1 = HostLogV1 { log: on_log };
+static LOG: HostLogV1 = HostLogV1 {
+    enabled: log_enabled,
+    log: on_log,
+};
 
 static CLOCK: HostClockV1 = HostClockV1 { now_ms: on_now };
+
+static CONFIG: HostConfigV1 = HostConfigV1 { read: read_config };
+
+static METRICS: HostMetricsV1 = HostMetricsV1 { record: on_metric };
 
 /// A panic of the host's own must not run into the plugin's frames.
 fn guarded<R>(otherwise: R, work: impl FnOnce() -> R) -> R {
@@ -215,30 +278,71 @@ unsafe extern "C" fn on_position(context: *const c_void, seq: u64, row: RPositio
 }
 
 unsafe extern "C" fn on_order_error(context: *const c_void, seq: u64, error: ROrderError) {
-    let event = || {
-        Ok(Event::OrderError {
-            client_order_id: error.client_order_id.into_string(),
-            reason: error.reason.into_string(),
-        })
-    };
     // SAFETY: the plugin counts itself as a user of the context.
-    unsafe { emit(context, seq, event) }
+    unsafe { emit(context, seq, || convert::order_error_in(error).map(Event::OrderError)) }
 }
 
 unsafe extern "C" fn query(_context: *const c_void, name: RStr<'_>) -> ROption<RInterface> {
     let found = match name.as_str() {
-        HOST_LOG_V1 => interface(&LOG),
-        HOST_CLOCK_V1 => interface(&CLOCK),
+        host_log::NAME => offer(&LOG),
+        host_clock::NAME => offer(&CLOCK),
+        host_config::NAME => offer(&CONFIG),
+        host_metrics::NAME => offer(&METRICS),
         _ => return ROption::RNone,
     };
     ROption::RSome(found)
 }
 
-fn interface<T: StableAbi>(table: &'static T) -> RInterface {
-    RInterface {
-        table: std::ptr::from_ref(table).cast(),
-        layout: T::LAYOUT,
+unsafe extern "C" fn log_enabled(context: *const c_void, level: u8) -> u8 {
+    guarded(1, || {
+        // SAFETY: the plugin counts itself as a user of the context.
+        let callbacks = unsafe { &*context.cast::<Callbacks>() };
+        u8::from((callbacks.log_enabled)(LogLevel::from_code(level)))
+    })
+}
+
+unsafe extern "C" fn read_config(context: *const c_void) -> RBlock {
+    let read = || {
+        // SAFETY: the plugin counts itself as a user of the context.
+        let callbacks = unsafe { &*context.cast::<Callbacks>() };
+        let read = callbacks.read_config.as_ref();
+        read.map_or_else(|| Err("no configuration is known".to_owned()), |read| read())
+    };
+    match guarded(Err("the host failed to read it".to_owned()), read) {
+        Ok(block) => RBlock {
+            code: call::OK,
+            text: block.to_string().into(),
+            error: RString::new(),
+        },
+        Err(why) => RBlock {
+            code: call::FAILED,
+            text: RString::new(),
+            error: why.into(),
+        },
     }
+}
+
+unsafe extern "C" fn on_metric(
+    context: *const c_void,
+    kind: u8,
+    name: RStr<'_>,
+    labels: RStr<'_>,
+    value: RMoney,
+) {
+    guarded((), || {
+        // SAFETY: the plugin counts itself as a user of the context.
+        let callbacks = unsafe { &*context.cast::<Callbacks>() };
+        // A value that cannot be read is no number at all; the plugin's trading does not hang on it.
+        if let (Some(kind), Ok(value)) = (MetricKind::from_code(kind), convert::money_in("value", value)) {
+            let (name, labels) = (name.as_str(), labels.as_str());
+            (callbacks.on_metric)(MetricValue {
+                kind,
+                name,
+                labels,
+                value,
+            });
+        }
+    });
 }
 
 unsafe extern "C" fn on_log(

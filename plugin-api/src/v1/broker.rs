@@ -37,6 +37,8 @@ pub struct BrokerTable {
     pub connection: unsafe extern "C" fn(broker: *const c_void) -> RConnection,
     /// Ends the session; further calls change nothing.
     pub close: unsafe extern "C" fn(broker: *const c_void),
+    /// 1 once the author's code has panicked in this broker, else 0. What it holds can then no longer be trusted.
+    pub poisoned: unsafe extern "C" fn(broker: *const c_void) -> u8,
     /// Asks for a named interface, such as `broker.quotes/1`.
     pub query: unsafe extern "C" fn(broker: *const c_void, name: RStr<'_>) -> ROption<RInterface>,
     /// Frees the broker. Nothing may be called afterwards.

@@ -8,6 +8,44 @@ pub mod side {
     pub const SELL: u8 = 2;
 }
 
+/// How an order's price is meant.
+pub mod price {
+    /// At the limit or better.
+    pub const LIMIT: u8 = 1;
+    /// At the market, in the way that the broker or the exchange has.
+    pub const MARKET: u8 = 2;
+    /// Against the best five levels; the rest is cancelled.
+    pub const BEST_FIVE_THEN_CANCEL: u8 = 3;
+    /// Against the best five levels; the rest becomes a limit order.
+    pub const BEST_FIVE_THEN_LIMIT: u8 = 4;
+    /// At the best price of the other side.
+    pub const OPPOSITE_BEST: u8 = 5;
+    /// At the best price of the own side.
+    pub const OWN_BEST: u8 = 6;
+    /// What fills at once; the rest is cancelled.
+    pub const IMMEDIATE_OR_CANCEL: u8 = 7;
+    /// All of it at once, or nothing.
+    pub const FILL_OR_KILL: u8 = 8;
+}
+
+/// What kind of account it is.
+pub mod account {
+    /// Trades with its own money alone.
+    pub const CASH: u8 = 1;
+    /// May borrow money and shares.
+    pub const CREDIT: u8 = 2;
+    /// Anything else.
+    pub const OTHER: u8 = 3;
+}
+
+/// What failed after it had been taken.
+pub mod failed {
+    /// An order.
+    pub const ORDER: u8 = 1;
+    /// The cancel of an order; the order itself stands.
+    pub const CANCEL: u8 = 2;
+}
+
 /// A state of an order, as the broker shows it.
 pub mod status {
     /// Taken, not at the exchange yet.
@@ -60,6 +98,8 @@ pub mod connection {
 
 /// Weight of a log line.
 pub mod level {
+    /// For whoever follows every step.
+    pub const TRACE: u8 = 0;
     /// For whoever hunts a fault.
     pub const DEBUG: u8 = 1;
     /// What happens as it should.

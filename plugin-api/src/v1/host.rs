@@ -42,33 +42,3 @@ pub struct HostHandle {
     /// The calls.
     pub table: &'static HostTable,
 }
-
-/// Name of [`HostLogV1`].
-pub const HOST_LOG_V1: &str = "host.log/1";
-
-/// Lines for the host's log.
-#[repr(C)]
-#[derive(StableAbi)]
-#[sabi(tag = abi_stable::tag!("host.log/1: level 1=debug 2=info 3=warning 4=error"))]
-pub struct HostLogV1 {
-    /// Writes one line; `fields` is a JSON object or empty.
-    pub log: unsafe extern "C" fn(
-        context: *const c_void,
-        level: u8,
-        target: RStr<'_>,
-        message: RStr<'_>,
-        fields: RStr<'_>,
-    ),
-}
-
-/// Name of [`HostClockV1`].
-pub const HOST_CLOCK_V1: &str = "host.clock/1";
-
-/// The host's clock, which a test may hold still.
-#[repr(C)]
-#[derive(StableAbi)]
-#[sabi(tag = abi_stable::tag!("host.clock/1: unix ms"))]
-pub struct HostClockV1 {
-    /// Milliseconds since 1970-01-01 UTC.
-    pub now_ms: unsafe extern "C" fn(context: *const c_void) -> i64,
-}

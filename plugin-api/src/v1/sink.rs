@@ -25,7 +25,7 @@ pub struct SinkTable {
     pub account: unsafe extern "C" fn(context: *const c_void, seq: u64, row: RAccountRow),
     /// A holding changed.
     pub position: unsafe extern "C" fn(context: *const c_void, seq: u64, row: RPositionRow),
-    /// An order failed after it had been accepted.
+    /// An order failed after it had been accepted, or a cancel after it had been sent.
     pub order_error: unsafe extern "C" fn(context: *const c_void, seq: u64, error: ROrderError),
 }
 

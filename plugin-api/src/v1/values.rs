@@ -10,7 +10,7 @@ use super::money::RMoney;
 /// An order to place, lent for the length of the call.
 #[repr(C)]
 #[derive(StableAbi)]
-#[sabi(tag = abi_stable::tag!("qt/order-request/1: side 1=buy 2=sell, quantity in shares, price in yuan, time in unix ms"))]
+#[sabi(tag = abi_stable::tag!("qt/order-request/1: side 1=buy 2=sell, quantity in shares, price in yuan, price kind 1-8, time in unix ms"))]
 pub struct ROrderRequest<'a> {
     /// Our id, 20 ASCII characters.
     pub client_order_id: RStr<'a>,
@@ -20,8 +20,10 @@ pub struct ROrderRequest<'a> {
     pub side: u8,
     /// Shares.
     pub quantity: u64,
-    /// Yuan a share; none for a market order.
+    /// Yuan a share. For a market order the protecting price, or none.
     pub limit_price: ROption<RMoney>,
+    /// A code of `codes::price`.
+    pub price_kind: u8,
     /// The order must not reach the exchange after this time.
     pub not_after_ms: ROption<i64>,
     /// Name of the strategy behind the order, for the broker's records.
@@ -90,8 +92,16 @@ pub struct ROrderRow {
     pub filled_quantity: u64,
     /// Yuan a share; none for a market order.
     pub limit_price: ROption<RMoney>,
+    /// Average price of what is filled, yuan a share, where the broker tells.
+    pub avg_fill_price: ROption<RMoney>,
+    /// The exchange's own id, where the broker tells.
+    pub exchange_order_id: ROption<RString>,
     /// Why it ended, where it ended badly; else empty.
     pub reason: RString,
+    /// The broker's number for the reason, where it has one.
+    pub error_code: ROption<i64>,
+    /// When the broker took it, where the broker tells.
+    pub placed_ms: ROption<i64>,
     /// Last change.
     pub updated_ms: i64,
     /// JSON text, or empty.
@@ -144,6 +154,10 @@ pub struct RPositionRow {
     pub available_qty: u64,
     /// Shares bound by open sales.
     pub frozen_qty: u64,
+    /// Shares bought and not yet delivered, where the broker tells; a part of `quantity`.
+    pub on_road_qty: ROption<u64>,
+    /// Shares held when the day began, where the broker tells.
+    pub yesterday_qty: ROption<u64>,
     /// Yuan a share.
     pub avg_cost: RMoney,
     /// Yuan a share.
@@ -159,10 +173,12 @@ pub struct RPositionRow {
 /// The account's money.
 #[repr(C)]
 #[derive(StableAbi)]
-#[sabi(tag = abi_stable::tag!("qt/account-row/1: yuan"))]
+#[sabi(tag = abi_stable::tag!("qt/account-row/1: yuan, kind 1=cash 2=credit 3=other"))]
 pub struct RAccountRow {
     /// The broker's number of the account.
     pub account_id: RString,
+    /// A code of `codes::account`.
+    pub kind: u8,
     /// Cash and holdings together.
     pub total_asset: RMoney,
     /// Cash, the frozen part included.
@@ -171,6 +187,8 @@ pub struct RAccountRow {
     pub available_cash: RMoney,
     /// Cash bound by open buys.
     pub frozen_cash: RMoney,
+    /// Cash that may be taken out, where the broker tells.
+    pub withdrawable_cash: ROption<RMoney>,
     /// Value of all holdings.
     pub market_value: RMoney,
     /// JSON text, or empty.
@@ -188,13 +206,21 @@ pub struct RConnection {
     pub reason: RString,
 }
 
-/// An order that failed after it had been accepted.
+/// An order that failed after it had been accepted, or a cancel that failed after it had been sent.
 #[repr(C)]
 #[derive(StableAbi)]
-#[sabi(tag = abi_stable::tag!("qt/order-error/1"))]
+#[sabi(tag = abi_stable::tag!("qt/order-error/1: kind 1=order 2=cancel"))]
 pub struct ROrderError {
-    /// Our id.
-    pub client_order_id: RString,
+    /// A code of `codes::failed`.
+    pub kind: u8,
+    /// Our id; none where the broker names only its own.
+    pub client_order_id: ROption<RString>,
+    /// The broker's id, where it is known.
+    pub broker_order_id: ROption<RString>,
     /// What the broker said.
     pub reason: RString,
+    /// The broker's number for the reason, where it has one.
+    pub error_code: ROption<i64>,
+    /// JSON text, or empty.
+    pub extras: RString,
 }

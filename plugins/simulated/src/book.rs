@@ -266,7 +266,11 @@ impl Book {
                 OrderStatus::Rejected
             },
             filled_quantity: 0,
+            avg_fill_price: None,
+            exchange_order_id: None,
             reason: fact.reason.clone().unwrap_or_default(),
+            error_code: None,
+            placed_ms: Some(fact.ts),
             updated_ms: fact.ts,
             extras: String::new(),
         };
@@ -442,7 +446,7 @@ impl Book {
                     last_price: last,
                     previous_close: h.previous_close,
                     market_value: last.map(|p| p * Decimal::from(h.quantity)),
-                    extras: String::new(),
+                    ..PositionRow::default()
                 }
             })
             .collect()
@@ -457,7 +461,7 @@ impl Book {
             available_cash: self.cash - self.frozen_cash,
             frozen_cash: self.frozen_cash,
             market_value,
-            extras: String::new(),
+            ..AccountRow::default()
         }
     }
 }

@@ -91,14 +91,8 @@ pub fn dec(text: &str) -> Decimal {
 
 pub fn order(id: &str, side: Side, quantity: u64, limit: Option<&str>) -> OrderRequest {
     OrderRequest {
-        client_order_id: id.to_owned(),
-        symbol: "000858.SZ".to_owned(),
-        side,
-        quantity,
-        limit_price: limit.map(dec),
-        not_after_ms: None,
         strategy: "test".to_owned(),
-        extras: String::new(),
+        ..OrderRequest::new(id, "000858.SZ", side, quantity, limit.map(dec))
     }
 }
 
