@@ -410,7 +410,11 @@ pub(crate) fn order_error_in(row: ROrderError) -> Result<OrderErrorRow, Fault> {
         kind: match row.kind {
             failed::ORDER => FailedKind::Order,
             failed::CANCEL => FailedKind::Cancel,
-            other => return Err(format!("{other} is neither a failed order (1) nor a failed cancel (2)")),
+            other => {
+                return Err(format!(
+                    "{other} is neither a failed order (1) nor a failed cancel (2)"
+                ));
+            }
         },
         client_order_id: text_in(row.client_order_id),
         broker_order_id: text_in(row.broker_order_id),

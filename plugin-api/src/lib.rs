@@ -34,9 +34,9 @@ pub use rust_decimal::{self, Decimal};
 pub use schemars;
 pub use serde;
 pub use serde_json;
+pub use services::{EventSink, HostClock, HostConfig, HostLog, HostMetrics, LogLevel, MetricKind};
 #[cfg(feature = "tracing")]
 pub use tracing;
-pub use services::{EventSink, HostClock, HostConfig, HostLog, HostMetrics, LogLevel, MetricKind};
 pub use values::{
     AccountKind, AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, FailedKind, OpenError,
     OrderErrorRow, OrderRequest, OrderRow, OrderStatus, PlaceResult, PositionRow, PriceKind, Side, TradeRow,

@@ -45,7 +45,11 @@ pub fn schema_text<T: JsonSchema>() -> String {
 pub fn check_schema<T: JsonSchema>(file: impl AsRef<Path>) {
     let root = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let path = root.unwrap_or_default().join(file);
-    if let Err(why) = compare(&path, &schema_text::<T>(), std::env::var_os(WRITE_SCHEMA).is_some()) {
+    if let Err(why) = compare(
+        &path,
+        &schema_text::<T>(),
+        std::env::var_os(WRITE_SCHEMA).is_some(),
+    ) {
         panic!("{why}");
     }
 }
@@ -91,7 +95,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("folder");
         let path = dir.path().join("schema.json");
         let wanted = schema_text::<Options>();
-        assert!(compare(&path, &wanted, false).expect_err("missing").contains("QT_WRITE_SCHEMA=1"));
+        assert!(
+            compare(&path, &wanted, false)
+                .expect_err("missing")
+                .contains("QT_WRITE_SCHEMA=1")
+        );
         compare(&path, &wanted, true).expect("written");
         compare(&path, &wanted, false).expect("the same");
         std::fs::write(&path, wanted.replace("gateway", "gate")).expect("written");

@@ -37,7 +37,11 @@ impl PriceKind {
     /// What an order with or without a limit is, where nothing else is said.
     #[must_use]
     pub const fn of(limit_price: Option<Decimal>) -> Self {
-        if limit_price.is_some() { Self::Limit } else { Self::Market }
+        if limit_price.is_some() {
+            Self::Limit
+        } else {
+            Self::Market
+        }
     }
 }
 

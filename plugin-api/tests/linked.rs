@@ -10,7 +10,7 @@ use std::{
 };
 
 use qt_plugin_api::{
-    host::{Callbacks, Event, LoadedBroker, OpenArgs, open_linked},
+    host::{Callbacks, Event, LoadedBroker, MetricRegistry, OpenArgs, open_exported, open_linked},
     *,
 };
 use serde_json::json;
@@ -58,7 +58,10 @@ impl Broker for Odd {
         self.cx.sink.connection(ConnectionState::Connected);
         self.cx.sink.order_error(&order.client_order_id, "late");
         PlaceResult::Accepted {
-            broker_order_id: format!("{}|{:?}|{:?}", order.strategy, order.limit_price, order.price_kind),
+            broker_order_id: format!(
+                "{}|{:?}|{:?}",
+                order.strategy, order.limit_price, order.price_kind
+            ),
         }
     }
 
@@ -104,6 +107,56 @@ impl Broker for Odd {
 
     fn close(&self) {
         self.fault("close");
+    }
+}
+
+impl Quotes for Odd {
+    fn quotes(&self, symbols: &[String]) -> Result<Vec<Quote>, CallError> {
+        self.fault("quotes");
+        let known = symbols.iter().filter(|s| s.ends_with(".SZ"));
+        Ok(known
+            .map(|symbol| Quote {
+                symbol: symbol.clone(),
+                last_price: Some("150.50".parse().expect("decimal")),
+                previous_close: None,
+                at_ms: Some(7),
+                extras: String::new(),
+            })
+            .collect())
+    }
+}
+
+impl TradesSince for Odd {
+    fn trades_since(&self, cursor: Option<&str>) -> Result<TradesPage, CallError> {
+        self.fault("trades");
+        if self.cx.config["half"] == true {
+            return Err(CallError::new("half of it is missing"));
+        }
+        let trades = if cursor == Some("1") {
+            vec![]
+        } else {
+            vec![trade()]
+        };
+        Ok(TradesPage {
+            trades,
+            cursor: "1".into(),
+        })
+    }
+}
+
+/// As the macro writes it for `interfaces: [quotes, trades]`.
+struct WithInterfaces;
+
+impl __private::Export for WithInterfaces {
+    type Broker = Odd;
+    const STATEMENT: &'static str = "";
+
+    fn interface(name: &str) -> Option<__private::Interface> {
+        match name {
+            interfaces::quotes::NAME => Some(interfaces::quotes::interface::<Odd>()),
+            interfaces::trades::NAME => Some(interfaces::trades::interface::<Odd>()),
+            _ => None,
+        }
     }
 }
 
@@ -285,4 +338,258 @@ fn a_panic_of_the_hosts_own_callback_stays_on_its_side() {
         broker.place_order(&order()),
         PlaceResult::Accepted { .. }
     ));
+}
+
+fn plain_args(config: &serde_json::Value) -> OpenArgs<'_> {
+    OpenArgs {
+        config,
+        data_dir: Path::new("/"),
+        account_id: None,
+        callbacks: Callbacks::new(|_, _| {}),
+    }
+}
+
+#[test]
+fn named_interfaces_answer_where_they_are_offered_and_are_absent_elsewhere() {
+    let config = json!({});
+    let without = open_linked::<Odd>(plain_args(&config)).expect("opens");
+    assert!(without.quotes().is_none() && without.trades().is_none());
+    assert!(!without.offers("broker.quotes/1"));
+
+    let with = open_exported::<WithInterfaces>(plain_args(&config)).expect("opens");
+    assert!(with.offers("broker.quotes/1") && !with.offers("broker.quotes/2") && !with.offers(""));
+    let quotes = with.quotes().expect("offered");
+    let rows = quotes.quotes(&["000858.SZ", "600519.SH"]).expect("answers");
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        rows[0].last_price.map(|p| p.to_string()).as_deref(),
+        Some("150.50")
+    );
+    assert_eq!((rows[0].previous_close, rows[0].at_ms), (None, Some(7)));
+    assert_eq!(quotes.quotes::<&str>(&[]).expect("answers"), []);
+    let trades = with.trades().expect("offered");
+    let first = trades.trades_since(None).expect("a page");
+    assert_eq!(
+        (first.trades.as_slice(), first.cursor.as_str()),
+        (&[trade()][..], "1")
+    );
+    assert_eq!(trades.trades_since(Some("1")).expect("a page").trades, []);
+}
+
+#[test]
+fn a_page_of_trades_is_complete_or_an_error() {
+    let config = json!({"half": true});
+    let broker = open_exported::<WithInterfaces>(plain_args(&config)).expect("opens");
+    let answer = broker.trades().expect("offered").trades_since(None);
+    assert_eq!(answer, Err(CallError::new("half of it is missing")));
+    assert!(!broker.is_poisoned(), "an error is no panic");
+}
+
+#[test]
+fn a_panic_in_any_call_poisons_its_broker_and_no_other() {
+    type Call = fn(&LoadedBroker);
+    let cancel = |b: &LoadedBroker| {
+        drop(b.cancel_order(&CancelRequest {
+            client_order_id: "x".into(),
+            broker_order_id: None,
+            extras: String::new(),
+        }));
+    };
+    let calls: [(&str, Call); 8] = [
+        ("place", |b| drop(b.place_order(&order()))),
+        ("cancel", cancel),
+        ("orders", |b| drop(b.orders_today())),
+        ("account", |b| drop(b.account())),
+        ("connection", |b| drop(b.connection())),
+        ("close", LoadedBroker::close),
+        ("quotes", |b| {
+            drop(b.quotes().expect("offered").quotes(&["000858.SZ"]))
+        }),
+        ("trades", |b| {
+            drop(b.trades().expect("offered").trades_since(None))
+        }),
+    ];
+    for (what, call) in calls {
+        let (bad, good) = (json!({ "panic": what }), json!({}));
+        let bad = open_exported::<WithInterfaces>(plain_args(&bad)).expect("opens");
+        let good = open_exported::<WithInterfaces>(plain_args(&good)).expect("opens");
+        assert!(!bad.is_poisoned(), "{what}: before the call");
+        call(&bad);
+        call(&good);
+        assert!(bad.is_poisoned(), "{what}: after the call");
+        assert!(!good.is_poisoned(), "{what}: another broker of the same plugin");
+        assert!(
+            bad.trades_today().is_ok() && bad.is_poisoned(),
+            "{what}: a good call takes nothing back"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_of_the_authors_own_is_no_poison() {
+    let (broker, _, _) = open(json!({}));
+    let broker = broker.expect("opens");
+    let _ = broker.place_order(&OrderRequest {
+        quantity: u64::MAX,
+        ..order()
+    });
+    assert_eq!(
+        broker.orders_today(),
+        Err(CallError::new("half of it is missing"))
+    );
+    assert!(!broker.is_poisoned());
+}
+
+/// Uses every service of the host's.
+struct Curious(OpenContext);
+
+impl Broker for Curious {
+    fn open(cx: OpenContext) -> Result<Self, OpenError> {
+        Ok(Self(cx))
+    }
+
+    fn place_order(&self, _: &OrderRequest) -> PlaceResult {
+        self.0.metrics.count("orders_total", 2);
+        self.0.metrics.gauge("queue", -3);
+        self.0.metrics.observe("answer_ms", Decimal::new(15, 1));
+        let labels = [("kind", "limit \"x\"")];
+        self.0
+            .metrics
+            .record(MetricKind::Counter, "orders_total", &labels, Decimal::ONE);
+        let mut fields = serde_json::Map::new();
+        fields.insert("n".into(), 7.into());
+        self.0
+            .log
+            .log_with(LogLevel::Trace, "curious::place", "looked", &fields);
+        match self.0.live_config.read_as::<u64>() {
+            Ok(value) => PlaceResult::Accepted {
+                broker_order_id: value.to_string(),
+            },
+            Err(e) => PlaceResult::Rejected { reason: e.reason },
+        }
+    }
+
+    fn cancel_order(&self, _: &CancelRequest) -> CancelResult {
+        let enabled = [LogLevel::Trace, LogLevel::Debug, LogLevel::Error].map(|l| self.0.log.enabled(l));
+        CancelResult::Rejected {
+            reason: format!("{enabled:?}"),
+        }
+    }
+
+    fn orders_today(&self) -> Result<Vec<OrderRow>, CallError> {
+        Ok(vec![])
+    }
+
+    fn trades_today(&self) -> Result<Vec<TradeRow>, CallError> {
+        Ok(vec![])
+    }
+
+    fn positions(&self) -> Result<Vec<PositionRow>, CallError> {
+        Ok(vec![])
+    }
+
+    fn account(&self) -> Result<AccountRow, CallError> {
+        Ok(AccountRow::default())
+    }
+
+    fn connection(&self) -> ConnectionState {
+        ConnectionState::Connected
+    }
+}
+
+#[test]
+fn the_hosts_services_reach_the_author() {
+    let (metrics, lines) = (Arc::new(MetricRegistry::default()), Arc::new(Mutex::new(vec![])));
+    let (kept, written, now) = (
+        Arc::clone(&metrics),
+        Arc::clone(&lines),
+        Arc::new(AtomicUsize::new(1)),
+    );
+    let config = json!(0);
+    let reread = Arc::clone(&now);
+    let callbacks = Callbacks::new(|_, _| {})
+        .with_metrics(move |value| kept.record(value))
+        .with_config(move || match reread.load(Ordering::SeqCst) {
+            0 => Err("the file is gone".to_owned()),
+            n => Ok(json!(n)),
+        })
+        .with_log_filter(|level| level >= LogLevel::Debug)
+        .with_log(move |line| {
+            let text = format!(
+                "{:?} {} {} {}",
+                line.level, line.target, line.message, line.fields
+            );
+            written.lock().expect("lines").push(text);
+        });
+    let broker = open_linked::<Curious>(OpenArgs {
+        callbacks,
+        ..plain_args(&config)
+    })
+    .expect("opens");
+    assert_eq!(
+        broker.place_order(&order()),
+        PlaceResult::Accepted {
+            broker_order_id: "1".into()
+        }
+    );
+    now.store(5, Ordering::SeqCst);
+    assert_eq!(
+        broker.place_order(&order()),
+        PlaceResult::Accepted {
+            broker_order_id: "5".into()
+        }
+    );
+    now.store(0, Ordering::SeqCst);
+    assert_eq!(
+        broker.place_order(&order()),
+        PlaceResult::Rejected {
+            reason: "the file is gone".into()
+        }
+    );
+    assert_eq!(
+        lines.lock().expect("lines")[0],
+        r#"Trace curious::place looked {"n":7}"#
+    );
+    let figures: Vec<String> = metrics
+        .snapshot()
+        .into_iter()
+        .map(|s| {
+            format!(
+                "{:?} {}{} sum {} last {} of {}",
+                s.kind, s.name, s.labels, s.summary.sum, s.summary.last, s.summary.count
+            )
+        })
+        .collect();
+    assert_eq!(
+        figures,
+        [
+            "Histogram answer_ms sum 4.5 last 1.5 of 3",
+            "Counter orders_total sum 6 last 2 of 3",
+            r#"Counter orders_total{"kind":"limit \"x\""} sum 3 last 1 of 3"#,
+            "Gauge queue sum -9 last -3 of 3",
+        ]
+    );
+    let cancel = CancelRequest {
+        client_order_id: "x".into(),
+        broker_order_id: None,
+        extras: String::new(),
+    };
+    assert_eq!(
+        broker.cancel_order(&cancel),
+        CancelResult::Rejected {
+            reason: "[false, true, true]".into()
+        }
+    );
+}
+
+#[test]
+fn without_a_way_to_read_again_the_block_of_open_is_given() {
+    let config = json!(12);
+    let broker = open_linked::<Curious>(plain_args(&config)).expect("opens");
+    assert_eq!(
+        broker.place_order(&order()),
+        PlaceResult::Accepted {
+            broker_order_id: "12".into()
+        }
+    );
 }

@@ -50,9 +50,15 @@ impl std::fmt::Display for ConfigFault {
             format!("`{}`", self.path)
         };
         match (self.kind, &self.found, &self.near) {
-            (ConfigFaultKind::Missing, _, _) => write!(f, "{place} is missing, and must be {}", self.expected),
-            (ConfigFaultKind::Unknown, _, Some(near)) => write!(f, "{place} is unknown; did you mean `{near}`?"),
-            (ConfigFaultKind::Unknown, _, None) => write!(f, "{place} is unknown; known here: {}", self.expected),
+            (ConfigFaultKind::Missing, _, _) => {
+                write!(f, "{place} is missing, and must be {}", self.expected)
+            }
+            (ConfigFaultKind::Unknown, _, Some(near)) => {
+                write!(f, "{place} is unknown; did you mean `{near}`?")
+            }
+            (ConfigFaultKind::Unknown, _, None) => {
+                write!(f, "{place} is unknown; known here: {}", self.expected)
+            }
             (ConfigFaultKind::Wrong, Some(found), _) => {
                 write!(f, "{place} is {found}, and must be {}", self.expected)
             }
@@ -107,7 +113,10 @@ impl Manifest {
                 name: name.clone(),
                 expected: walk.describe(schema, 0),
                 default: word("default").map(Value::to_string),
-                description: word("description").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                description: word("description")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned(),
                 required: required(name),
                 secret: walk.is_secret(schema, 0),
             }
@@ -126,7 +135,10 @@ fn names<'a>(schema: &'a Value, key: &str) -> impl Iterator<Item = &'a str> {
 }
 
 fn branches<'a>(schema: &'a Value, key: &str) -> &'a [Value] {
-    schema.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    schema
+        .get(key)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// A place in the block, and what was met on the way.
@@ -190,7 +202,10 @@ impl<'a> Walk<'a> {
 
     /// What a reference leads to; one that leads nowhere allows everything.
     fn target(&self, schema: &'a Value) -> &'a Value {
-        let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix('#'));
+        let pointer = schema
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|r| r.strip_prefix('#'));
         pointer.and_then(|p| self.root.pointer(p)).unwrap_or(schema)
     }
 
@@ -295,10 +310,9 @@ impl<'a> Walk<'a> {
     fn check_object(&mut self, schema: &'a Value, object: &Map<String, Value>, place: &Place) {
         let known = properties(schema);
         for name in names(schema, "required").filter(|name| !object.contains_key(*name)) {
-            let expected = known.and_then(|k| k.get(name)).map_or_else(
-                || "given".to_owned(),
-                |schema| self.describe(schema, 0),
-            );
+            let expected = known
+                .and_then(|k| k.get(name))
+                .map_or_else(|| "given".to_owned(), |schema| self.describe(schema, 0));
             self.faults.push(ConfigFault {
                 path: place.key(name).path,
                 found: None,
@@ -323,14 +337,23 @@ impl<'a> Walk<'a> {
         let names = || known.into_iter().flat_map(Map::keys);
         let lower = key.to_ascii_lowercase();
         let near = names()
-            .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_ascii_lowercase()), name))
+            .map(|name| {
+                (
+                    strsim::damerau_levenshtein(&lower, &name.to_ascii_lowercase()),
+                    name,
+                )
+            })
             .filter(|(distance, name)| *distance <= NEAR && *distance < name.chars().count())
             .min();
         let list: Vec<String> = names().map(|name| format!("`{name}`")).collect();
         self.faults.push(ConfigFault {
             path: place.path.clone(),
             found: None,
-            expected: if list.is_empty() { "no keys at all".to_owned() } else { list.join(", ") },
+            expected: if list.is_empty() {
+                "no keys at all".to_owned()
+            } else {
+                list.join(", ")
+            },
             near: near.map(|(_, name)| name.clone()),
             kind: ConfigFaultKind::Unknown,
         });
@@ -467,7 +490,12 @@ fn within_bounds(schema: &Value, value: &Value) -> bool {
         Value::Array(items) => (items.len(), "minItems", "maxItems"),
         _ => return true,
     };
-    let bound = |key: &str| schema.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+    let bound = |key: &str| {
+        schema
+            .get(key)
+            .and_then(Value::as_u64)
+            .and_then(|n| usize::try_from(n).ok())
+    };
     bound(size.1).is_none_or(|least| size.0 >= least) && bound(size.2).is_none_or(|most| size.0 <= most)
 }
 

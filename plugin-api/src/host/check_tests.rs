@@ -65,11 +65,26 @@ fn a_good_block_has_no_fault() {
 #[test]
 fn each_fault_names_place_value_and_expectation() {
     let cases = [
-        (json!({}), "`gateway` is missing, and must be a string of at least 3 characters"),
-        (json!({"gateway": 7}), "`gateway` is 7, and must be a string of at least 3 characters"),
-        (json!({"gateway": "ab"}), "`gateway` is \"ab\", and must be a string of at least 3 characters"),
-        (json!({"gateway": "abc", "prot": 1}), "`prot` is unknown; did you mean `port`?"),
-        (json!({"gateway": "abc", "Port": 1}), "`Port` is unknown; did you mean `port`?"),
+        (
+            json!({}),
+            "`gateway` is missing, and must be a string of at least 3 characters",
+        ),
+        (
+            json!({"gateway": 7}),
+            "`gateway` is 7, and must be a string of at least 3 characters",
+        ),
+        (
+            json!({"gateway": "ab"}),
+            "`gateway` is \"ab\", and must be a string of at least 3 characters",
+        ),
+        (
+            json!({"gateway": "abc", "prot": 1}),
+            "`prot` is unknown; did you mean `port`?",
+        ),
+        (
+            json!({"gateway": "abc", "Port": 1}),
+            "`Port` is unknown; did you mean `port`?",
+        ),
         (
             json!({"gateway": "abc", "port": 0}),
             "`port` is 0, and must be a whole number, at least 1, at most 65535",
@@ -78,17 +93,38 @@ fn each_fault_names_place_value_and_expectation() {
             json!({"gateway": "abc", "port": 1.5}),
             "`port` is 1.5, and must be a whole number, at least 1, at most 65535",
         ),
-        (json!({"gateway": "abc", "mode": "slow"}), "`mode` is \"slow\", and must be one of `fast`, `safe`"),
-        (json!({"gateway": "abc", "cash": true}), "`cash` is true, and must be a number or a string"),
-        (json!({"gateway": "abc", "fault": 1}), "`fault` is 1, and must be true or false or an object"),
+        (
+            json!({"gateway": "abc", "mode": "slow"}),
+            "`mode` is \"slow\", and must be one of `fast`, `safe`",
+        ),
+        (
+            json!({"gateway": "abc", "cash": true}),
+            "`cash` is true, and must be a number or a string",
+        ),
+        (
+            json!({"gateway": "abc", "fault": 1}),
+            "`fault` is 1, and must be true or false or an object",
+        ),
         (
             json!({"gateway": "abc", "fault": {"every": 0}}),
             "`fault.every` is 0, and must be a whole number, at least 1",
         ),
-        (json!({"gateway": "abc", "fault": {}}), "`fault.every` is missing, and must be a whole number, at least 1"),
-        (json!({"gateway": "abc", "list": [{}, {"n": "x"}]}), "`list[1].n` is \"x\", and must be a whole number"),
-        (json!({"gateway": "abc", "list": [{}, {}, {}]}), "`list` is a list, and must be a list of at most 2 entries"),
-        (json!({"gateway": "abc", "prices": {"A": null}}), "`prices.A` is null, and must be a number or a string"),
+        (
+            json!({"gateway": "abc", "fault": {}}),
+            "`fault.every` is missing, and must be a whole number, at least 1",
+        ),
+        (
+            json!({"gateway": "abc", "list": [{}, {"n": "x"}]}),
+            "`list[1].n` is \"x\", and must be a whole number",
+        ),
+        (
+            json!({"gateway": "abc", "list": [{}, {}, {}]}),
+            "`list` is a list, and must be a list of at most 2 entries",
+        ),
+        (
+            json!({"gateway": "abc", "prices": {"A": null}}),
+            "`prices.A` is null, and must be a number or a string",
+        ),
         (json!([]), "the block is a list, and must be an object"),
     ];
     for (block, expected) in cases {
@@ -123,7 +159,8 @@ fn a_secret_is_never_shown() {
 
 #[test]
 fn a_schema_in_a_circle_ends() {
-    let schema = json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}});
+    let schema =
+        json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}});
     assert_eq!(said(&schema, json!({"x": 1})), Vec::<String>::new());
     let lost = json!({"properties": {"x": {"$ref": "#/$defs/none"}}});
     assert_eq!(said(&lost, json!({"x": 1})), Vec::<String>::new());

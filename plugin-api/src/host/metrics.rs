@@ -87,15 +87,12 @@ impl MetricRegistry {
     #[must_use]
     pub fn snapshot(&self) -> Vec<Series> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let each = kept
-            .series
-            .iter()
-            .map(|((name, labels, kind), summary)| Series {
-                kind: *kind,
-                name: name.clone(),
-                labels: labels.clone(),
-                summary: *summary,
-            });
+        let each = kept.series.iter().map(|((name, labels, kind), summary)| Series {
+            kind: *kind,
+            name: name.clone(),
+            labels: labels.clone(),
+            summary: *summary,
+        });
         each.collect()
     }
 
@@ -128,7 +125,12 @@ mod tests {
         let [series] = &registry.snapshot()[..] else {
             panic!("one series")
         };
-        let figures = [series.summary.sum, series.summary.last, series.summary.min, series.summary.max];
+        let figures = [
+            series.summary.sum,
+            series.summary.last,
+            series.summary.min,
+            series.summary.max,
+        ];
         assert_eq!(figures, [7, 5, -1, 5].map(Decimal::from));
         assert_eq!(series.summary.count, 3);
     }
@@ -148,7 +150,10 @@ mod tests {
     fn a_sum_beyond_all_numbers_is_no_panic() {
         let registry = MetricRegistry::default();
         for _ in 0..2 {
-            registry.record(MetricValue { value: Decimal::MAX, ..value("a", 0) });
+            registry.record(MetricValue {
+                value: Decimal::MAX,
+                ..value("a", 0)
+            });
         }
         assert_eq!(registry.dropped(), 1);
     }

@@ -279,7 +279,11 @@ unsafe extern "C" fn on_position(context: *const c_void, seq: u64, row: RPositio
 
 unsafe extern "C" fn on_order_error(context: *const c_void, seq: u64, error: ROrderError) {
     // SAFETY: the plugin counts itself as a user of the context.
-    unsafe { emit(context, seq, || convert::order_error_in(error).map(Event::OrderError)) }
+    unsafe {
+        emit(context, seq, || {
+            convert::order_error_in(error).map(Event::OrderError)
+        })
+    }
 }
 
 unsafe extern "C" fn query(_context: *const c_void, name: RStr<'_>) -> ROption<RInterface> {

@@ -80,9 +80,7 @@ pub fn interface<B: Quotes>() -> Interface {
 struct Producer<B>(std::marker::PhantomData<B>);
 
 impl<B: Quotes> Producer<B> {
-    const TABLE: &'static QuotesV1 = &QuotesV1 {
-        quotes: Self::quotes,
-    };
+    const TABLE: &'static QuotesV1 = &QuotesV1 { quotes: Self::quotes };
 
     unsafe extern "C" fn quotes(broker: *const c_void, symbols: RSlice<'_, RStr<'_>>) -> RRows<RQuote> {
         // SAFETY: the host calls with what `open` gave.

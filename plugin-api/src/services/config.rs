@@ -17,7 +17,9 @@ impl HostConfig {
     /// When the host offers no such service, or cannot read its configuration; what `open` got stays in force then.
     pub fn read(&self) -> Result<Value, CallError> {
         let Some(service) = &self.0 else {
-            return Err(CallError::new("this host does not let plugins read their configuration again"));
+            return Err(CallError::new(
+                "this host does not let plugins read their configuration again",
+            ));
         };
         // SAFETY: the table was checked, and the context is alive while the service is.
         let block = unsafe { (service.table.read)(service.context()) };

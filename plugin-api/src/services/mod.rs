@@ -12,9 +12,9 @@ use abi_stable::{StableAbi, std_types::RStr};
 
 pub use clock::HostClock;
 pub use config::HostConfig;
-pub use log::{HostLog, LogLevel};
 #[cfg(feature = "tracing")]
 pub(crate) use log::WeakLog;
+pub use log::{HostLog, LogLevel};
 pub use metrics::{HostMetrics, MetricKind};
 pub use sink::EventSink;
 
