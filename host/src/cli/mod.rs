@@ -10,6 +10,7 @@ mod halt;
 mod journal;
 mod live;
 mod orders;
+mod plugin_new;
 mod plugins;
 mod positions;
 mod render;
@@ -152,6 +153,7 @@ enum PluginsCommand {
         #[arg(long)]
         json: bool,
     },
+    New(plugin_new::NewArgs),
 }
 
 /// How a command ended that did not end well.
@@ -286,6 +288,9 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
             let plan = crate::app::search_plan(&config, &config.data_dir()?);
             print(&plugins::list(&plan, json))
         }
+        Command::Plugins {
+            command: PluginsCommand::New(args),
+        } => plugin_new::run(&args),
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Positions(args) => positions::run(&args, options),
         Command::Summary(args) => summary::run(&args, options),
