@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 mod judge;
 mod python;
+pub mod museum;
 
 pub use judge::{Verdict, judge};
 pub use python::python;
