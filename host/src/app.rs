@@ -304,8 +304,9 @@ impl Host<'_> {
         engine: &Sender,
         to_broker: &broker::BrokerSender,
     ) -> Result<LoadedBroker, AppError> {
-        let callbacks = broker::callbacks(engine.clone(), to_broker.clone(), self.clock);
         let name = plugin.name().to_owned();
+        let callbacks = broker::callbacks(engine.clone(), to_broker.clone(), self.clock)
+            .with_config(broker::live_config(self.config, &name));
         let folder = self.data_dir.join("plugin-data").join(&name);
         system::create_private_dir(&folder)?;
         let account = broker_account(self.config, &name);

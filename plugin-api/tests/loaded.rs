@@ -106,3 +106,44 @@ fn a_module_must_be_what_its_file_says() {
     assert_eq!(fault.code, "QT-P016");
     assert!(fault.sentence.contains("9.9.9"), "{fault}");
 }
+
+#[test]
+fn the_simulators_schema_knows_its_options() {
+    let manifest = load(&built("simulated")).statement().expect("a statement");
+    let good = json!({
+        "cash": "10000000.50", "ledger": "ledger.jsonl", "fill": "partial", "fault_no_events": {"every": 3},
+        "positions": [{"symbol": "000858.SZ", "quantity": 100, "avg_cost": 40, "last_price": 43.2}],
+        "prices": {"600519.SH": 1500},
+    });
+    assert_eq!(manifest.check_config(&good), []);
+    let bad = json!({"csah": 1, "fill": "sometimes", "positions": [{"symbol": 7}]});
+    let said: Vec<String> = manifest
+        .check_config(&bad)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        said.contains(&"`csah` is unknown; did you mean `cash`?".to_owned()),
+        "{said:?}"
+    );
+    assert!(
+        said.iter()
+            .any(|s| s.starts_with("`fill` is \"sometimes\", and must be one of `immediate`")),
+        "{said:?}"
+    );
+    assert!(
+        said.iter().any(|s| s.starts_with("`positions[0].symbol` is 7")),
+        "{said:?}"
+    );
+    assert!(
+        said.iter()
+            .any(|s| s.starts_with("`positions[0].last_price` is missing")),
+        "{said:?}"
+    );
+    assert!(
+        manifest
+            .config_options()
+            .iter()
+            .any(|o| o.name == "cash" && o.default.as_deref() == Some("1000000"))
+    );
+}

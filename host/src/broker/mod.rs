@@ -4,6 +4,7 @@ mod control_lane;
 mod convert;
 mod place_lane;
 pub(crate) mod read;
+mod services;
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -18,6 +19,7 @@ use tracing::warn;
 use control_lane::{ControlLane, Job, Watched};
 use place_lane::PlaceLane;
 pub(crate) use read::Book;
+pub(crate) use services::live_config;
 
 use crate::clock::Clock;
 use crate::engine::input::{Input, Sender, ToBroker};
@@ -160,6 +162,7 @@ impl Running {
             );
         }
         self.watchdog.abort();
+        services::tell_metrics();
     }
 }
 
@@ -234,30 +237,7 @@ pub(crate) fn callbacks(engine: Sender, sender: BrokerSender, clock: Clock) -> p
     };
     plugin::Callbacks::new(on_event)
         .with_clock(move || clock.now_ms())
-        .with_log(log)
-        .with_log_filter(log_enabled)
-}
-
-fn log(line: plugin::LogLine<'_>) {
-    use qt_plugin_api::LogLevel;
-    let (target, text, fields) = (line.target, line.message, line.fields);
-    match line.level {
-        LogLevel::Error => tracing::error!(target: "plugin", part = target, fields, "{text}"),
-        LogLevel::Warning => tracing::warn!(target: "plugin", part = target, fields, "{text}"),
-        LogLevel::Info => tracing::info!(target: "plugin", part = target, fields, "{text}"),
-        LogLevel::Debug => tracing::debug!(target: "plugin", part = target, fields, "{text}"),
-        LogLevel::Trace => tracing::trace!(target: "plugin", part = target, fields, "{text}"),
-    }
-}
-
-/// Whether a line would be written: a plugin need not put together what nobody reads.
-fn log_enabled(level: qt_plugin_api::LogLevel) -> bool {
-    use qt_plugin_api::LogLevel;
-    match level {
-        LogLevel::Error => tracing::enabled!(target: "plugin", tracing::Level::ERROR),
-        LogLevel::Warning => tracing::enabled!(target: "plugin", tracing::Level::WARN),
-        LogLevel::Info => tracing::enabled!(target: "plugin", tracing::Level::INFO),
-        LogLevel::Debug => tracing::enabled!(target: "plugin", tracing::Level::DEBUG),
-        LogLevel::Trace => tracing::enabled!(target: "plugin", tracing::Level::TRACE),
-    }
+        .with_log(services::log)
+        .with_log_filter(services::log_enabled)
+        .with_metrics(services::metric)
 }

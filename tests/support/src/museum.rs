@@ -113,9 +113,13 @@ pub fn cargo(compiler: &str) -> Command {
         Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
     };
     if compiler == "nightly" {
-        ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"].map(|name| command.env_remove(name));
+        for name in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
+            command.env_remove(name);
+        }
     }
-    ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR"].map(|name| command.env_remove(name));
+    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR"] {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -211,7 +215,7 @@ fn lay_out(sources: &Path) {
         lay_out_plugin(sources, &museum, kind);
     }
     let mut manifest =
-        "[workspace]\nresolver = \"3\"\nmembers = [\"plain\", \"bare\", \"newer\"]\n".to_owned();
+        "[workspace]\nresolver = \"3\"\nmembers = [\"plain\", \"bare\", \"newer\"]\nexclude = [\"api\", \"api-newer\"]\n".to_owned();
     for (opt, lto) in [(0, "off"), (0, "thin"), (3, "off"), (3, "thin")] {
         manifest += &format!(
             "\n[profile.o{opt}-{lto}]\ninherits = \"release\"\nopt-level = {opt}\nlto = \"{lto}\"\nstrip = \"symbols\"\n"

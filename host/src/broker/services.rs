@@ -1,0 +1,103 @@
+//! What the host offers its plugins beside the sink: log, configuration, metrics.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use qt_plugin_api::LogLevel;
+use qt_plugin_api::host::{LogLine, MetricRegistry, MetricValue};
+use serde_json::{Value, json};
+use tracing::{Level, debug};
+
+use crate::config::{Config, Flags, Purpose, Sources};
+
+/// The plugins' metrics of this process.
+static METRICS: LazyLock<MetricRegistry> = LazyLock::new(MetricRegistry::default);
+
+/// Writes a plugin's line with its level, the part that speaks, and its fields.
+pub(super) fn log(line: LogLine<'_>) {
+    let (target, text, fields) = (line.target, line.message, line.fields);
+    match line.level {
+        LogLevel::Error => tracing::error!(target: "plugin", part = target, fields, "{text}"),
+        LogLevel::Warning => tracing::warn!(target: "plugin", part = target, fields, "{text}"),
+        LogLevel::Info => tracing::info!(target: "plugin", part = target, fields, "{text}"),
+        LogLevel::Debug => tracing::debug!(target: "plugin", part = target, fields, "{text}"),
+        LogLevel::Trace => tracing::trace!(target: "plugin", part = target, fields, "{text}"),
+    }
+}
+
+/// Whether a line would be written: a plugin need not put together what nobody reads.
+pub(super) fn log_enabled(level: LogLevel) -> bool {
+    match level {
+        LogLevel::Error => tracing::enabled!(target: "plugin", Level::ERROR),
+        LogLevel::Warning => tracing::enabled!(target: "plugin", Level::WARN),
+        LogLevel::Info => tracing::enabled!(target: "plugin", Level::INFO),
+        LogLevel::Debug => tracing::enabled!(target: "plugin", Level::DEBUG),
+        LogLevel::Trace => tracing::enabled!(target: "plugin", Level::TRACE),
+    }
+}
+
+/// Keeps a value.
+pub(super) fn metric(value: MetricValue<'_>) {
+    METRICS.record(value);
+}
+
+/// Writes what the plugins have counted, for whoever looks into a log of level DEBUG.
+pub(super) fn tell_metrics() {
+    for series in METRICS.snapshot() {
+        let (sum, last, count) = (series.summary.sum, series.summary.last, series.summary.count);
+        let (kind, labels) = (series.kind, series.labels);
+        debug!(target: "plugin", %sum, %last, count, labels, "{kind:?} {}", series.name);
+    }
+    match METRICS.dropped() {
+        0 => {}
+        dropped => debug!(target: "plugin", dropped, "values of metrics found no place"),
+    }
+}
+
+/// Reads a plugin's block from the configuration file again. Without a file it is empty for ever.
+pub(crate) fn live_config(config: &Config, plugin: &str) -> impl Fn() -> Result<Value, String> + use<> {
+    let (file, broker, plugin): (Option<PathBuf>, _, _) =
+        (config.file.clone(), config.broker.clone(), plugin.to_owned());
+    move || {
+        let sources = Sources {
+            file: file.clone(),
+            flags: Flags {
+                broker: Some(broker.clone()),
+                ..Flags::default()
+            },
+            ..Sources::default()
+        };
+        let loaded = crate::config::load(&sources, Purpose::Look).map_err(|mistakes| mistakes.to_string())?;
+        let block = loaded.config.plugin_blocks.get(&plugin);
+        Ok(block.cloned().unwrap_or_else(|| json!({})))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_read_again_as_the_file_says_now() {
+        let dir = tempfile::tempdir().expect("folder");
+        let file = dir.path().join("config.json");
+        let write = |text: &str| std::fs::write(&file, text).expect("written");
+        write(r#"{"broker": "mine", "mine": {"rate": 1}}"#);
+        let sources = Sources {
+            file: Some(file.clone()),
+            ..Sources::default()
+        };
+        let config = crate::config::load(&sources, Purpose::Look).expect("good").config;
+        let read = live_config(&config, "Mine");
+        assert_eq!(read(), Ok(json!({"rate": 1})));
+        write(r#"{"broker": "mine", "mine": {"rate": 2}}"#);
+        assert_eq!(read(), Ok(json!({"rate": 2})));
+        write(r#"{"broker": "mine"}"#);
+        assert_eq!(read(), Ok(json!({})));
+        write("{");
+        assert!(
+            read().is_err(),
+            "a broken file is told, and what was read before stays in force"
+        );
+    }
+}
