@@ -1,6 +1,6 @@
 //! An open broker, with the same calls as the author's trait.
 
-use std::ffi::c_void;
+use std::{ffi::c_void, sync::OnceLock};
 
 use abi_stable::{
     StableAbi,
@@ -10,7 +10,11 @@ use abi_stable::{
 use super::links::{QuotesLink, TradesLink};
 use crate::{
     convert,
-    interfaces::{self, quotes, trades},
+    interfaces::{
+        self,
+        quotes::{self, QuotesV1},
+        trades::{self, TradesV1},
+    },
     v1::{
         broker::{BrokerTable, ROpened},
         codes::call,
@@ -26,6 +30,9 @@ use crate::{
 pub struct LoadedBroker {
     broker: *const c_void,
     table: &'static BrokerTable,
+    // Asked for once: the comparison of layouts takes longer than most calls.
+    quotes: OnceLock<Option<&'static QuotesV1>>,
+    trades: OnceLock<Option<&'static TradesV1>>,
 }
 
 // SAFETY: the author's trait demands Send; that is a part of ABI 1.
@@ -39,6 +46,8 @@ impl LoadedBroker {
             return Ok(Self {
                 broker: opened.broker,
                 table: opened.table,
+                quotes: OnceLock::new(),
+                trades: OnceLock::new(),
             });
         }
         if opened.code == call::FAILED {
@@ -144,13 +153,15 @@ impl LoadedBroker {
     /// Prices of symbols, where the plugin offers `broker.quotes/1`.
     #[must_use]
     pub fn quotes(&self) -> Option<QuotesLink<'_>> {
-        Some(QuotesLink::new(self, self.interface(quotes::NAME)?))
+        let table = self.quotes.get_or_init(|| self.interface(quotes::NAME));
+        Some(QuotesLink::new(self, (*table)?))
     }
 
     /// Trades since a point, where the plugin offers `broker.trades/1`.
     #[must_use]
     pub fn trades(&self) -> Option<TradesLink<'_>> {
-        Some(TradesLink::new(self, self.interface(trades::NAME)?))
+        let table = self.trades.get_or_init(|| self.interface(trades::NAME));
+        Some(TradesLink::new(self, (*table)?))
     }
 
     /// Whether the plugin answers to the name of an interface; nothing is said about its layout.
