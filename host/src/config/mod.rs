@@ -56,6 +56,8 @@ pub struct Config {
     pub journal: Journal,
     /// When a position counts as risky.
     pub risk: Risk,
+    /// The configuration file, if there was one, as the user named it: a plugin may ask for its block again.
+    pub file: Option<PathBuf>,
     /// How tables look.
     pub display: Display,
 }

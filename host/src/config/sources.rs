@@ -256,6 +256,7 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
         execution: defaults::execution(top.inner("execution")),
         journal: defaults::journal(top.inner("journal")),
         risk: defaults::risk(top.inner("risk")),
+        file: sources.file.clone(),
         display: defaults::display(top.inner("display")),
     };
     let (rest, known) = top.rest();
