@@ -137,7 +137,7 @@ fn the_simulators_schema_knows_its_options() {
     );
     assert!(
         said.iter()
-            .any(|s| s.starts_with("`positions[0].last_price` is missing")),
+            .any(|s| s.starts_with("`positions[0].avg_cost` is missing")),
         "{said:?}"
     );
     assert!(
