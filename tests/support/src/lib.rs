@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 mod judge;
-mod python;
 pub mod museum;
+mod python;
 
 pub use judge::{Verdict, judge};
 pub use python::python;
