@@ -145,7 +145,16 @@ pub(crate) fn run(
 
 /// Where plugins are looked for.
 pub(crate) fn search_plan(config: &Config, data_dir: &Path) -> plugin::SearchPlan {
-    plugin::SearchPlan::new(&config.plugins, &config.plugin_dirs, data_dir)
+    let trust = &config.plugin_trust;
+    plugin::SearchPlan::new(&config.plugins, &config.plugin_dirs, data_dir).trusting(
+        plugin::TrustPolicy::new(
+            trust.lock.as_deref(),
+            data_dir,
+            &trust.trusted_keys,
+            trust.require_signature,
+            config.securities_account_id.as_deref(),
+        ),
+    )
 }
 
 /// The journal in the data folder, or memory where the configuration switches it off.

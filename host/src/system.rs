@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::watch;
 
+mod libraries;
+
+pub use libraries::{LibraryPlaces, is_noexec, library_places, writable_by_all};
+
 /// Why the operating system did not do what was asked; says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SystemError {

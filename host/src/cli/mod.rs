@@ -10,7 +10,6 @@ mod halt;
 mod journal;
 mod live;
 mod orders;
-mod plugin_new;
 mod plugins;
 mod positions;
 mod render;
@@ -110,11 +109,7 @@ enum Command {
         command: config::ConfigCommand,
     },
     Sandbox(sandbox::SandboxArgs),
-    /// Look at broker plugins.
-    Plugins {
-        #[command(subcommand)]
-        command: PluginsCommand,
-    },
+    Plugins(plugins::PluginsArgs),
     Positions(positions::PositionsArgs),
     Summary(summary::SummaryArgs),
     Grid(grid::GridArgs),
@@ -142,18 +137,6 @@ enum Command {
         #[command(subcommand)]
         command: journal::JournalCommand,
     },
-}
-
-#[derive(Debug, Subcommand)]
-enum PluginsCommand {
-    /// List every plugin file that is found, and why those that cannot be used cannot. Runs no plugin code.
-    #[command(after_help = plugins::codes_help())]
-    List {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    New(plugin_new::NewArgs),
 }
 
 /// How a command ended that did not end well.
@@ -281,16 +264,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure
 fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
     match command {
         Command::Config { command } => config::run(&command, options),
-        Command::Plugins {
-            command: PluginsCommand::List { json },
-        } => {
-            let config = options.load(Purpose::Look)?;
-            let plan = crate::app::search_plan(&config, &config.data_dir()?);
-            print(&plugins::list(&plan, json))
-        }
-        Command::Plugins {
-            command: PluginsCommand::New(args),
-        } => plugin_new::run(&args),
+        Command::Plugins(args) => plugins::run(args, options),
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Positions(args) => positions::run(&args, options),
         Command::Summary(args) => summary::run(&args, options),

@@ -1,7 +1,9 @@
 //! The blocks with typed values: their keys, defaults and bounds.
 
+use std::path::PathBuf;
+
 use super::walk::Block;
-use super::{Colors, Display, Execution, Journal, Risk};
+use super::{Colors, Display, Execution, Journal, PluginTrust, Risk};
 
 /// No waiting time is longer than a day.
 const DAY: &str = "86400";
@@ -31,6 +33,43 @@ pub fn execution(mut block: Block<'_>) -> Execution {
     };
     block.finish();
     execution
+}
+
+/// The `plugins` key.
+#[derive(Default)]
+pub struct Plugins {
+    /// Plugin files.
+    pub paths: Vec<PathBuf>,
+    /// Folders with plugin files.
+    pub dirs: Vec<PathBuf>,
+    /// Which of them may be loaded.
+    pub trust: PluginTrust,
+}
+
+/// The `plugins` key: a list of files, or a block with them and with what is trusted.
+pub fn plugins(top: &mut Block<'_>) -> Plugins {
+    if !top.is_block("plugins") {
+        return Plugins {
+            paths: top.file_paths("plugins"),
+            ..Plugins::default()
+        };
+    }
+    let mut block = top.inner("plugins");
+    let plugins = Plugins {
+        paths: block.file_paths("paths"),
+        dirs: block.file_paths("dirs"),
+        trust: PluginTrust {
+            lock: block.file_path("lock"),
+            trusted_keys: block.texts(
+                "trusted_keys",
+                "a public key of minisign",
+                crate::plugin::check_key,
+            ),
+            require_signature: block.flag("require_signature", false),
+        },
+    };
+    block.finish();
+    plugins
 }
 
 /// The `journal` block.

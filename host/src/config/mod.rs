@@ -48,6 +48,8 @@ pub struct Config {
     pub plugins: Vec<PathBuf>,
     /// Folders with plugin files, those of the command line first.
     pub plugin_dirs: Vec<PathBuf>,
+    /// Which plugins may be loaded.
+    pub plugin_trust: PluginTrust,
     /// The folder for logs and journal, if one was named; see [`Config::data_dir`].
     pub data_dir: Option<PathBuf>,
     /// How orders are carried out.
@@ -60,6 +62,17 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// How tables look.
     pub display: Display,
+}
+
+/// What the `plugins` block says of trust.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PluginTrust {
+    /// The lock file with the pins, if one was named; else it is `plugins.lock` in the data folder, if there is one.
+    pub lock: Option<PathBuf>,
+    /// Public keys of minisign whose signatures count.
+    pub trusted_keys: Vec<String>,
+    /// Only plugins that a trusted key has signed are loaded.
+    pub require_signature: bool,
 }
 
 /// The `execution` block.

@@ -47,7 +47,7 @@ pub fn shown(config: &Config) -> Value {
     put("log_level", json!(config.log_level.name()));
     put("securities_account_id", json!(config.securities_account_id));
     put("broker", json!(config.broker));
-    put("plugins", paths(&config.plugins));
+    put("plugins", plugins(config));
     put("plugin_dirs", paths(&config.plugin_dirs));
     put(
         "data_dir",
@@ -75,6 +75,23 @@ pub fn shown(config: &Config) -> Value {
         put(name, config.plugin_blocks.get(name).map_or(Value::Null, masked));
     }
     Value::Object(top)
+}
+
+/// A list where nothing is said of trust, as most files have it.
+fn plugins(config: &Config) -> Value {
+    let trust = &config.plugin_trust;
+    if *trust == super::PluginTrust::default() {
+        return paths(&config.plugins);
+    }
+    let mut block = json!({
+        "paths": paths(&config.plugins),
+        "trusted_keys": trust.trusted_keys,
+        "require_signature": trust.require_signature,
+    });
+    if let (Some(lock), Some(block)) = (&trust.lock, block.as_object_mut()) {
+        block.insert("lock".to_owned(), shown_path(lock));
+    }
+    block
 }
 
 fn execution(config: &Config) -> Value {

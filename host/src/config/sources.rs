@@ -231,8 +231,8 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
     let api_token = top.secret("api_token", "the access_token that POST /user/login answers");
     let levels = LogLevel::ALL.map(|level| (level.name(), level));
     let flags = &sources.flags;
-    let file_plugins = top.file_paths("plugins");
-    let file_plugin_dirs = top.file_paths("plugin_dirs");
+    let mut plugins = defaults::plugins(&mut top);
+    plugins.dirs.extend(top.file_paths("plugin_dirs"));
     let file_data_dir = top.file_path("data_dir");
     let broker = top.optional_text("broker", "the name of a broker plugin");
     let mut config = Config {
@@ -245,13 +245,9 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
         names_broker: broker.is_some(),
         broker: broker.unwrap_or_else(|| DEFAULT_BROKER.to_owned()),
         plugin_blocks: PluginBlocks::default(),
-        plugins: flags.plugins.iter().cloned().chain(file_plugins).collect(),
-        plugin_dirs: flags
-            .plugin_dirs
-            .iter()
-            .cloned()
-            .chain(file_plugin_dirs)
-            .collect(),
+        plugins: flags.plugins.iter().cloned().chain(plugins.paths).collect(),
+        plugin_dirs: flags.plugin_dirs.iter().cloned().chain(plugins.dirs).collect(),
+        plugin_trust: plugins.trust,
         data_dir: flags.data_dir.clone().or(file_data_dir),
         execution: defaults::execution(top.inner("execution")),
         journal: defaults::journal(top.inner("journal")),

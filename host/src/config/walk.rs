@@ -320,6 +320,45 @@ impl Block<'_> {
         paths
     }
 
+    /// Whether the value of a key is a block in braces.
+    pub fn is_block(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(Value::is_object)
+    }
+
+    /// A list of texts, each of which a check lets pass or says what is wrong with it.
+    pub fn texts(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Vec<String> {
+        let path = self.path(key);
+        let Some(value) = self.take(key) else {
+            return Vec::new();
+        };
+        let Value::Array(items) = &value else {
+            self.wrong(
+                key,
+                Some(&value),
+                format!("expected a list, each item {expected}"),
+            );
+            return Vec::new();
+        };
+        let mut texts = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let text = item.as_str().map(str::trim).unwrap_or_default();
+            match check(text) {
+                Ok(()) => texts.push(text.to_owned()),
+                Err(why) => self.walk.wrong(
+                    &format!("{path}[{index}]"),
+                    Some(item),
+                    format!("{why}; expected {expected} in quotation marks"),
+                ),
+            }
+        }
+        texts
+    }
+
     fn placed(&self, path: &str, text: &str) -> PathBuf {
         let expanded = system::expand_home(Path::new(text));
         match self.walk.origin(path) {

@@ -15,9 +15,12 @@ use qt_plugin_api::{
 };
 
 use super::{
-    DEFAULT_BROKER, NOT_LOADED, PluginError, ROOT, STORE, SearchPlan, manifest,
+    DEFAULT_BROKER, PluginError, SearchPlan,
+    codes::{NOT_LOADED, ROOT, STORE},
+    manifest,
     search::Found,
     store::{self, Stored},
+    trust::Subject,
 };
 
 /// A plugin in this process. It stays there until the process ends, since its threads may outlive any value of ours.
@@ -67,6 +70,25 @@ pub(crate) fn load(
     name: Option<&str>,
     data_dir: &Path,
 ) -> Result<LoadedPlugin, PluginError> {
+    prepare(plan, name, data_dir)?.bring_in()
+}
+
+/// A plugin that was chosen, copied and found trustworthy, and of which nothing has run yet.
+pub(crate) struct PreparedPlugin {
+    path: PathBuf,
+    stored: Stored,
+    manifest: Manifest,
+}
+
+/// Chooses a plugin as [`load`] does and checks its private copy; nothing of it runs.
+///
+/// # Errors
+/// When there is no such plugin, more than one, or it cannot be used or may not be.
+pub(crate) fn prepare(
+    plan: &SearchPlan,
+    name: Option<&str>,
+    data_dir: &Path,
+) -> Result<PreparedPlugin, PluginError> {
     let found = plan.scan();
     let (path, wanted) = choose(plan, &found, name)?;
     let stored = store::keep(path, data_dir)?;
@@ -79,16 +101,55 @@ pub(crate) fn load(
         );
         return Err(PluginError::file(STORE, path, reason));
     }
-    let module = bring_in(path, &stored, &manifest)?;
-    Ok(LoadedPlugin {
-        module,
-        manifest,
+    let subject = Subject {
+        name: &manifest.name,
+        sha256: &stored.sha256,
+        source: path,
+        content: &stored.path,
+    };
+    let (_, faults) = plan.trust().judge().of(&subject);
+    if let Some(fault) = faults.into_iter().next() {
+        return Err(fault);
+    }
+    Ok(PreparedPlugin {
         path: path.to_path_buf(),
-        sha256: stored.sha256,
+        stored,
+        manifest,
     })
 }
 
-type Candidate<'a> = (&'a Path, &'a Manifest);
+impl PreparedPlugin {
+    /// What it says of itself.
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The private copy, which is what was checked and what will run.
+    pub(crate) fn copy(&self) -> &Path {
+        &self.stored.path
+    }
+
+    /// SHA-256 of the private copy, in lower-case hexadecimal digits.
+    pub(crate) fn sha256(&self) -> &str {
+        &self.stored.sha256
+    }
+
+    /// Takes it into this process, for ever.
+    ///
+    /// # Errors
+    /// When the system refuses it, or it is not what its manifest says.
+    pub(crate) fn bring_in(self) -> Result<LoadedPlugin, PluginError> {
+        let module = bring_in(&self.path, &self.stored, &self.manifest)?;
+        Ok(LoadedPlugin {
+            module,
+            manifest: self.manifest,
+            path: self.path,
+            sha256: self.stored.sha256,
+        })
+    }
+}
+
+pub(super) type Candidate<'a> = (&'a Path, &'a Manifest);
 
 /// The file to load for a name, or where nobody gave one.
 pub(super) fn choose<'a>(
@@ -138,7 +199,7 @@ pub(super) fn choose<'a>(
 }
 
 /// The only one of several files of a name; copies of one content are one.
-fn single<'a>(candidates: &[Candidate<'a>]) -> Result<Option<Candidate<'a>>, PluginError> {
+pub(super) fn single<'a>(candidates: &[Candidate<'a>]) -> Result<Option<Candidate<'a>>, PluginError> {
     let Some(&first) = candidates.first() else {
         return Ok(None);
     };
@@ -158,7 +219,7 @@ fn single<'a>(candidates: &[Candidate<'a>]) -> Result<Option<Candidate<'a>>, Plu
 }
 
 /// A plugin's name as its file's name suggests it: `simulated` for `libsimulated.so`.
-fn stem(path: &Path) -> String {
+pub(super) fn stem(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let bare = stem.strip_prefix(std::env::consts::DLL_PREFIX).unwrap_or(&stem);
     bare.to_ascii_lowercase().replace('_', "-")
@@ -173,7 +234,7 @@ fn refused_of_name(found: &[Found], name: &str) -> Option<PluginError> {
     file.manifest.as_ref().err().cloned()
 }
 
-fn not_found(plan: &SearchPlan, found: &[Found], name: &str) -> PluginError {
+pub(super) fn not_found(plan: &SearchPlan, found: &[Found], name: &str) -> PluginError {
     let mut text = format!("no plugin named `{name}` was found");
     let mut names: Vec<&str> = found
         .iter()

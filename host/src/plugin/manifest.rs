@@ -6,18 +6,21 @@ use std::{fs::File, io, ops::Range, path::Path};
 use object::{
     Architecture, BinaryFormat, FileKind, Object, ObjectKind, ObjectSection, ObjectSegment,
     read::{
-        ReadCache, ReadCacheRange, ReadRef,
+        ReadCache, ReadCacheOps, ReadCacheRange, ReadRef,
         macho::{FatArch, MachOFatFile32, MachOFatFile64},
     },
 };
 use qt_plugin_api::{
     host::ABI,
-    manifest::{FORMAT, MAGIC, Manifest, ManifestFault, SECTION, SECTION_MACHO},
+    manifest::{FORMAT, MAGIC, Manifest, SECTION, SECTION_MACHO},
 };
 
 use super::{
-    ABI_TOO_NEW, ABI_TOO_OLD, BAD_MANIFEST, FOREIGN, NO_MANIFEST, NOT_A_FILE, NOT_A_LIBRARY, PANIC_ABORT,
-    PluginError, TOO_LARGE, TRUNCATED, UNREADABLE,
+    Anatomy, PluginError, anatomy,
+    codes::{
+        ABI_TOO_NEW, ABI_TOO_OLD, BAD_MANIFEST, FOREIGN, NO_MANIFEST, NOT_A_FILE, NOT_A_LIBRARY, PANIC_ABORT,
+        TOO_LARGE, TRUNCATED, UNREADABLE,
+    },
 };
 
 /// Bytes of the largest file that is looked at; a broker's whole SDK linked in stays far below.
@@ -32,10 +35,18 @@ const MAX_MANIFEST: u64 = 1 << 20;
 const CUT: &str = "is cut short or damaged: it ends before its own tables say; copy or build it again";
 
 /// A part of a file; a piece of absurd size is an error instead of that much memory.
-#[derive(Clone, Copy)]
-struct Window<'a>(ReadCacheRange<'a, File>);
+pub(super) struct Window<'a, R: ReadCacheOps>(ReadCacheRange<'a, R>);
 
-impl<'a> ReadRef<'a> for Window<'a> {
+// Derived ones would ask the same of the file itself.
+impl<R: ReadCacheOps> Clone for Window<'_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R: ReadCacheOps> Copy for Window<'_, R> {}
+
+impl<'a, R: ReadCacheOps> ReadRef<'a> for Window<'a, R> {
     fn len(self) -> Result<u64, ()> {
         self.0.len()
     }
@@ -54,7 +65,7 @@ impl<'a> ReadRef<'a> for Window<'a> {
 }
 
 /// A fault of a file whose path is added by [`read`].
-type Fault = (&'static str, String);
+pub(super) type Fault = (&'static str, String);
 
 fn refuse<T>(code: &'static str, reason: impl Into<String>) -> Result<T, Fault> {
     Err((code, reason.into()))
@@ -117,11 +128,94 @@ pub(super) fn read(path: &Path) -> Result<Manifest, PluginError> {
     inspect(file, size).map_err(|(code, reason)| PluginError::file(code, path, reason))
 }
 
-fn inspect(file: File, size: u64) -> Result<Manifest, Fault> {
+/// What can be said of a file without running any of it.
+#[derive(Debug)]
+pub(super) struct Examined {
+    /// What it is made of, if it is a library of any system.
+    pub(super) anatomy: Option<Anatomy>,
+    /// What it says of itself, even where it cannot be used.
+    pub(super) manifest: Option<Manifest>,
+    /// Why it cannot be loaded: every reason that can be seen, the most important first.
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Examined {
+    fn refused(fault: Fault) -> Self {
+        Self {
+            anatomy: None,
+            manifest: None,
+            faults: vec![fault],
+        }
+    }
+}
+
+/// Looks at everything in a file.
+pub(super) fn examine(path: &Path) -> Examined {
+    match open_inner(path) {
+        Ok((file, size)) => examine_content(file, size),
+        Err(fault) => Examined::refused(fault),
+    }
+}
+
+/// Looks at everything in the content of a file of `size` bytes.
+pub(super) fn examine_content<R: ReadCacheOps>(content: R, size: u64) -> Examined {
+    let cache = ReadCache::new(content);
+    let (window, object) = match parse(&cache, size) {
+        Ok(parsed) => parsed,
+        Err(fault) => return Examined::refused(fault),
+    };
+    let mut examined = Examined {
+        anatomy: Some(anatomy::of(&object)),
+        manifest: None,
+        faults: Vec::new(),
+    };
+    examined.faults.extend(native(&object).err());
+    examined
+        .faults
+        .extend(complete(&object, window.len().unwrap_or(0)).err());
+    match section(&object) {
+        Ok(section) => {
+            let (manifest, faults) = usable(&section);
+            examined.manifest = manifest;
+            examined.faults.extend(faults);
+        }
+        // Of what is cut short, a missing section is no second fault.
+        Err(fault) if examined.faults.iter().all(|(code, _)| *code != TRUNCATED) => {
+            examined.faults.push(fault)
+        }
+        Err(_) => {}
+    }
+    examined
+}
+
+/// The libraries' side of a file that need not be a plugin; nothing if it is no library.
+pub(super) fn anatomy_of(path: &Path) -> Option<Anatomy> {
+    let (file, size) = open_inner(path).ok()?;
+    let cache = ReadCache::new(file);
+    let (_, object) = parse(&cache, size).ok()?;
+    Some(anatomy::of(&object))
+}
+
+fn inspect<R: ReadCacheOps>(content: R, size: u64) -> Result<Manifest, Fault> {
+    let cache = ReadCache::new(content);
+    let (window, object) = parse(&cache, size)?;
+    native(&object)?;
+    complete(&object, window.len().unwrap_or(0))?;
+    let (manifest, faults) = usable(&section(&object)?);
+    match (faults.into_iter().next(), manifest) {
+        (None, Some(manifest)) => Ok(manifest),
+        (Some(fault), _) => Err(fault),
+        (None, None) => refuse(BAD_MANIFEST, "has no manifest that can be read; build it again"),
+    }
+}
+
+type Parsed<'a, R> = (Window<'a, R>, object::File<'a, Window<'a, R>>);
+
+/// The part of a file that is a library for this machine, or for any.
+fn parse<R: ReadCacheOps>(cache: &ReadCache<R>, size: u64) -> Result<Parsed<'_, R>, Fault> {
     if size == 0 {
         return refuse(NOT_A_LIBRARY, "is empty; copy or build it again");
     }
-    let cache = ReadCache::new(file);
     let whole = Window(cache.range(0, size));
     // Sixteen bytes tell every format; a shorter file is none.
     let kind = whole
@@ -131,15 +225,12 @@ fn inspect(file: File, size: u64) -> Result<Manifest, Fault> {
     let binary = match kind {
         Ok(FileKind::Elf32 | FileKind::Elf64 | FileKind::Pe32 | FileKind::Pe64) => whole,
         Ok(FileKind::MachO32 | FileKind::MachO64) => whole,
-        Ok(FileKind::MachOFat32) => slice(&cache, MachOFatFile32::parse(whole).map_err(cut)?.arches())?,
-        Ok(FileKind::MachOFat64) => slice(&cache, MachOFatFile64::parse(whole).map_err(cut)?.arches())?,
+        Ok(FileKind::MachOFat32) => slice(cache, MachOFatFile32::parse(whole).map_err(cut)?.arches())?,
+        Ok(FileKind::MachOFat64) => slice(cache, MachOFatFile64::parse(whole).map_err(cut)?.arches())?,
         _ if is_cut_magic(whole, size) => return refuse(TRUNCATED, CUT),
         _ => return refuse(NOT_A_LIBRARY, not_a_library(whole, size)),
     };
-    let object = object::File::parse(binary).map_err(cut)?;
-    native(&object)?;
-    complete(&object, binary.len().unwrap_or(0))?;
-    usable(&section(&object)?)
+    Ok((binary, object::File::parse(binary).map_err(cut)?))
 }
 
 fn cut(_: object::read::Error) -> Fault {
@@ -147,14 +238,14 @@ fn cut(_: object::read::Error) -> Fault {
 }
 
 /// Whether a file begins as a library and is too short for one.
-fn is_cut_magic(whole: Window<'_>, size: u64) -> bool {
+fn is_cut_magic<R: ReadCacheOps>(whole: Window<'_, R>, size: u64) -> bool {
     let begin = whole.read_bytes_at(0, size.min(4)).unwrap_or(&[]);
     [&b"\x7fELF"[..], b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"]
         .iter()
         .any(|magic| begin.starts_with(magic))
 }
 
-fn not_a_library(whole: Window<'_>, size: u64) -> String {
+fn not_a_library<R: ReadCacheOps>(whole: Window<'_, R>, size: u64) -> String {
     let begin = whole.read_bytes_at(0, size.min(64)).unwrap_or(&[]);
     let text = std::str::from_utf8(begin).is_ok_and(|t| !t.contains('\0'));
     let what = if text {
@@ -166,7 +257,10 @@ fn not_a_library(whole: Window<'_>, size: u64) -> String {
 }
 
 /// The part of a file for several processors that is for this one.
-fn slice<'a>(cache: &'a ReadCache<File>, parts: &[impl FatArch]) -> Result<Window<'a>, Fault> {
+fn slice<'a, R: ReadCacheOps>(
+    cache: &'a ReadCache<R>,
+    parts: &[impl FatArch],
+) -> Result<Window<'a, R>, Fault> {
     let own = parts
         .iter()
         .find(|part| processor(part.architecture()) == Some(std::env::consts::ARCH));
@@ -183,7 +277,7 @@ fn slice<'a>(cache: &'a ReadCache<File>, parts: &[impl FatArch]) -> Result<Windo
 }
 
 /// A processor as [`std::env::consts::ARCH`] calls it.
-const fn processor(architecture: Architecture) -> Option<&'static str> {
+pub(super) const fn processor(architecture: Architecture) -> Option<&'static str> {
     Some(match architecture {
         Architecture::X86_64 => "x86_64",
         Architecture::I386 => "x86",
@@ -200,7 +294,7 @@ const fn processor(architecture: Architecture) -> Option<&'static str> {
 }
 
 /// Refuses what another processor or system must run; the system's own loader says "no such file" there.
-fn native<'a>(object: &object::File<'a, Window<'a>>) -> Result<(), Fault> {
+fn native<'a, R: ReadCacheOps>(object: &object::File<'a, Window<'a, R>>) -> Result<(), Fault> {
     let (own_format, own_system) = match std::env::consts::OS {
         "windows" => (BinaryFormat::Pe, "Windows"),
         "macos" | "ios" => (BinaryFormat::MachO, "macOS"),
@@ -235,7 +329,7 @@ fn native<'a>(object: &object::File<'a, Window<'a>>) -> Result<(), Fault> {
 }
 
 /// Refuses a file that is shorter than what must be mapped of it: touching the missing part would end the process.
-fn complete<'a>(object: &object::File<'a, Window<'a>>, size: u64) -> Result<(), Fault> {
+fn complete<'a, R: ReadCacheOps>(object: &object::File<'a, Window<'a, R>>, size: u64) -> Result<(), Fault> {
     let fits = |(offset, len): (u64, u64)| offset.checked_add(len).is_some_and(|end| end <= size);
     let segments = object.segments().all(|s| fits(s.file_range()));
     if !segments || !object.sections().filter_map(|s| s.file_range()).all(fits) {
@@ -250,7 +344,7 @@ fn complete<'a>(object: &object::File<'a, Window<'a>>, size: u64) -> Result<(), 
     Ok(())
 }
 
-fn section<'a>(object: &object::File<'a, Window<'a>>) -> Result<Vec<u8>, Fault> {
+fn section<'a, R: ReadCacheOps>(object: &object::File<'a, Window<'a, R>>) -> Result<Vec<u8>, Fault> {
     let name = if object.format() == BinaryFormat::MachO {
         SECTION_MACHO
     } else {
@@ -272,51 +366,27 @@ fn section<'a>(object: &object::File<'a, Window<'a>>) -> Result<Vec<u8>, Fault> 
     section.data().map(<[u8]>::to_vec).map_err(cut)
 }
 
-/// A manifest from the bytes of its section, if this program speaks its ABI and survives its panics.
-fn usable(section: &[u8]) -> Result<Manifest, Fault> {
-    // The header's number is judged before the text, whose keys another ABI may have changed.
-    let word = |at: usize| section.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
-    if section.starts_with(&MAGIC)
-        && let (Some(format), Some(abi)) = (word(8), word(12))
-    {
-        let (theirs, ours) = if format == FORMAT {
-            (abi, ABI)
-        } else {
-            (format, FORMAT)
-        };
-        let what = if format == FORMAT {
-            "ABI"
-        } else {
-            "manifest format"
-        };
-        if theirs < ours {
-            return refuse(
-                ABI_TOO_OLD,
-                format!(
-                    "is too old: it has {what} {theirs}, and this program {what} {ours}; build it again with the \
-                         qt-plugin-api of this program, or ask its author for a newer one"
-                ),
-            );
+/// A manifest from the bytes of its section, and why this program cannot use it: it must speak its ABI and survive
+/// its panics.
+fn usable(section: &[u8]) -> (Option<Manifest>, Vec<Fault>) {
+    let mut faults: Vec<Fault> = other_abi(section).into_iter().collect();
+    let manifest = match Manifest::parse(section) {
+        Ok(manifest) => manifest,
+        Err(fault) => {
+            // Of another ABI, the text may have another form by right.
+            if faults.is_empty() {
+                faults.push((BAD_MANIFEST, format!("cannot be used: {fault}; build it again")));
+            }
+            return (None, faults);
         }
-        if theirs > ours {
-            return refuse(
-                ABI_TOO_NEW,
-                format!(
-                    "is too new: it has {what} {theirs}, and this program {what} {ours}; update quantTrader, or \
-                         use an older release of the plugin"
-                ),
-            );
-        }
-    }
-    let manifest = Manifest::parse(section)
-        .map_err(|fault: ManifestFault| (BAD_MANIFEST, format!("cannot be used: {fault}; build it again")))?;
+    };
     if !valid_name(&manifest.name) {
         // The name becomes a folder's name, and may not lead out of the data folder.
         let reason = format!(
             "calls itself {:?}, and a name is 1 to 64 ASCII letters, digits, `-` or `_`; rename it",
             manifest.name
         );
-        return refuse(BAD_MANIFEST, reason);
+        faults.push((BAD_MANIFEST, reason));
     }
     if manifest.panic != "unwind" {
         let reason = format!(
@@ -324,9 +394,40 @@ fn usable(section: &[u8]) -> Result<Manifest, Fault> {
              profile and build it again",
             manifest.panic
         );
-        return refuse(PANIC_ABORT, reason);
+        faults.push((PANIC_ABORT, reason));
     }
-    Ok(manifest)
+    (Some(manifest), faults)
+}
+
+/// The header's number is judged before the text, whose keys another ABI may have changed.
+fn other_abi(section: &[u8]) -> Option<Fault> {
+    let word = |at: usize| section.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+    if !section.starts_with(&MAGIC) {
+        return None;
+    }
+    let (format, abi) = (word(8)?, word(12)?);
+    let (what, theirs, ours) = if format == FORMAT {
+        ("ABI", abi, ABI)
+    } else {
+        ("manifest format", format, FORMAT)
+    };
+    match theirs.cmp(&ours) {
+        std::cmp::Ordering::Less => Some((
+            ABI_TOO_OLD,
+            format!(
+                "is too old: it has {what} {theirs}, and this program {what} {ours}; build it again with the \
+                 qt-plugin-api of this program, or ask its author for a newer one"
+            ),
+        )),
+        std::cmp::Ordering::Greater => Some((
+            ABI_TOO_NEW,
+            format!(
+                "is too new: it has {what} {theirs}, and this program {what} {ours}; update quantTrader, or use an \
+                 older release of the plugin"
+            ),
+        )),
+        std::cmp::Ordering::Equal => None,
+    }
 }
 
 fn valid_name(name: &str) -> bool {

@@ -3,66 +3,39 @@
 //! Looking at a plugin runs none of it: its manifest is read by parsing the file. Loading takes a private copy whose
 //! name is its own hash, so that nobody can replace or shorten a file that is mapped.
 
+mod anatomy;
+mod codes;
+mod doctor;
+mod install;
+mod libraries;
 mod loader;
 mod manifest;
 mod search;
+mod signature;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::path::{Path, PathBuf};
 
 use qt_plugin_api::{host::LoadFault, manifest::Manifest};
 
+pub(crate) use anatomy::Anatomy;
+use codes::{AMBIGUOUS, LOCK_FILE, NOT_FOUND};
+pub(crate) use codes::{CODES, Code, explain};
+pub(crate) use doctor::{Checkup, check_up};
+pub(crate) use install::{Done, Kept, Shelf};
 pub(crate) use loader::{LoadedPlugin, load};
-pub(crate) use search::SearchPlan;
+pub(crate) use search::{Found, SearchPlan};
+pub(crate) use signature::{Signature, check_key};
+pub(crate) use trust::{Pin, Trust, TrustPolicy};
 
 /// The broker that a configuration without `broker` means.
 pub(crate) const DEFAULT_BROKER: &str = "simulated";
 
-/// Every code of a plugin's fault. A code keeps its meaning for ever; P009, P012, P016, P018 and P019 are also
-/// given by qt-plugin-api once a library is open.
-pub(crate) const CODES: [(&str, &str); 19] = [
-    (NOT_FOUND, "no plugin of that name was found"),
-    (UNREADABLE, "the file or folder is missing or cannot be read"),
-    (NOT_A_FILE, "a folder, pipe or device, not a regular file"),
-    (NOT_A_LIBRARY, "empty, or no dynamic library at all"),
-    (TRUNCATED, "a library that is cut short or damaged"),
-    (FOREIGN, "built for another processor or system"),
-    (TOO_LARGE, "larger than any plugin"),
-    (NO_MANIFEST, "a library, but no plugin of quantTrader"),
-    (BAD_MANIFEST, "its manifest cannot be read"),
-    (ABI_TOO_OLD, "built for an older ABI than this program speaks"),
-    (ABI_TOO_NEW, "built for a newer ABI than this program speaks"),
-    (LAYOUT, "laid out differently than its ABI demands"),
-    (PANIC_ABORT, "built so that a panic ends the whole process"),
-    (AMBIGUOUS, "two different files have one plugin name"),
-    (STORE, "no private copy could be made"),
-    (STATEMENT, "says something else once loaded than in its file"),
-    (NOT_LOADED, "the system refuses to load it"),
-    (ROOT, "its root module is missing or cannot be made"),
-    (ABI_LIBRARY, "built with another version of the ABI library"),
-];
-
-const NOT_FOUND: &str = "QT-P001";
-const UNREADABLE: &str = "QT-P002";
-const NOT_A_FILE: &str = "QT-P003";
-const NOT_A_LIBRARY: &str = "QT-P004";
-const TRUNCATED: &str = "QT-P005";
-const FOREIGN: &str = "QT-P006";
-const TOO_LARGE: &str = "QT-P007";
-const NO_MANIFEST: &str = "QT-P008";
-const BAD_MANIFEST: &str = "QT-P009";
-const ABI_TOO_OLD: &str = "QT-P010";
-const ABI_TOO_NEW: &str = "QT-P011";
-const LAYOUT: &str = "QT-P012";
-const PANIC_ABORT: &str = "QT-P013";
-const AMBIGUOUS: &str = "QT-P014";
-const STORE: &str = "QT-P015";
-const STATEMENT: &str = "QT-P016";
-const NOT_LOADED: &str = "QT-P017";
-const ROOT: &str = "QT-P018";
-const ABI_LIBRARY: &str = "QT-P019";
+/// Where a plugin's code runs: every plugin is loaded into the host's own process.
+pub(crate) const LANE: &str = "in-process";
 
 /// Why a plugin cannot be used: a stable code and one sentence with the file and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,7 +43,7 @@ pub(crate) enum PluginError {
     /// One file cannot be used.
     #[error("{code}: the plugin {path} {reason}", path = path.display())]
     File {
-        /// One of [`CODES`].
+        /// One of [`codes::CODES`].
         code: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -96,6 +69,22 @@ pub(crate) enum PluginError {
         /// Another one.
         second: PathBuf,
     },
+    /// The lock file cannot be used.
+    #[error("{LOCK_FILE}: the lock file {path} {reason}", path = path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// The sentence that continues "the lock file …".
+        reason: String,
+    },
+    /// What was asked of the installed plugins cannot be done.
+    #[error("{code}: {text}")]
+    Shelf {
+        /// One of [`codes::CODES`].
+        code: &'static str,
+        /// A sentence.
+        text: String,
+    },
 }
 
 impl PluginError {
@@ -117,20 +106,26 @@ impl PluginError {
         }
     }
 
-    /// The stable code, one of [`CODES`].
+    /// The stable code, one of [`codes::CODES`].
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::File { code, .. } => code,
+            Self::File { code, .. } | Self::Shelf { code, .. } => code,
             Self::NotFound(_) => NOT_FOUND,
             Self::Ambiguous { .. } => AMBIGUOUS,
+            Self::Lock { .. } => LOCK_FILE,
         }
+    }
+
+    /// Whether what was asked for is not there, rather than there and unfit.
+    pub(crate) fn is_missing(&self) -> bool {
+        [NOT_FOUND, codes::NOT_INSTALLED].contains(&self.code())
     }
 
     /// The sentence without the code and, where it is about one file, without that file's name.
     pub(crate) fn reason(&self) -> String {
         match self {
-            Self::File { reason, .. } => reason.clone(),
-            Self::NotFound(text) => text.clone(),
+            Self::File { reason, .. } | Self::Lock { reason, .. } => reason.clone(),
+            Self::NotFound(text) | Self::Shelf { text, .. } => text.clone(),
             Self::Ambiguous { .. } => self.to_string(),
         }
     }
@@ -139,7 +134,7 @@ impl PluginError {
     pub(crate) fn report(&self) -> &str {
         match self {
             Self::File { report, .. } => report,
-            Self::NotFound(_) | Self::Ambiguous { .. } => "",
+            Self::NotFound(_) | Self::Ambiguous { .. } | Self::Lock { .. } | Self::Shelf { .. } => "",
         }
     }
 }
@@ -149,50 +144,113 @@ impl PluginError {
 pub(crate) struct PluginFile {
     /// Where it was found.
     pub path: PathBuf,
-    /// Whether it can be used.
-    pub state: FileState,
-}
-
-/// Whether a file can be used, as far as can be told without running it.
-// A handful of them exist at a time, and most are the large one.
-#[allow(clippy::large_enum_variant)]
-#[derive(Clone, Debug)]
-pub(crate) enum FileState {
-    /// It can.
-    Usable {
-        /// What it says of itself.
-        manifest: Manifest,
-        /// SHA-256 of the file, in lower-case hexadecimal digits.
-        sha256: String,
-    },
-    /// It cannot.
-    Refused {
-        /// One of [`CODES`].
-        code: &'static str,
-        /// The sentence that continues "the plugin …".
-        reason: String,
-    },
+    /// What it says of itself, where that can be read and used.
+    pub manifest: Option<Manifest>,
+    /// SHA-256 of the file, in lower-case hexadecimal digits.
+    pub sha256: Option<String>,
+    /// How it stands with pins and signatures.
+    pub trust: Option<Trust>,
+    /// Why it cannot be used.
+    pub refusal: Option<PluginError>,
 }
 
 /// Every plugin file of a plan, in the order of the search. One bad file never hides another, and no code runs.
 pub(crate) fn list(plan: &SearchPlan) -> Vec<PluginFile> {
-    plan.scan()
-        .into_iter()
-        .map(|found| {
-            let hashed = found
-                .manifest
-                .and_then(|manifest| Ok((manifest, store::hash(&found.path)?)));
-            let state = match hashed {
-                Ok((manifest, sha256)) => FileState::Usable { manifest, sha256 },
-                Err(error) => FileState::Refused {
-                    code: error.code(),
-                    reason: error.reason(),
-                },
-            };
-            PluginFile {
-                path: found.path,
-                state,
+    let judge = plan.trust().judge();
+    let found = plan.scan();
+    let one = |found: Found| {
+        let hashed = found
+            .manifest
+            .and_then(|manifest| Ok((manifest, store::hash(&found.path)?)));
+        let mut file = PluginFile {
+            path: found.path,
+            manifest: None,
+            sha256: None,
+            trust: None,
+            refusal: None,
+        };
+        match hashed {
+            Ok((manifest, sha256)) => {
+                let subject = trust::Subject {
+                    name: &manifest.name,
+                    sha256: &sha256,
+                    source: &file.path,
+                    content: &file.path,
+                };
+                let (trust, faults) = judge.of(&subject);
+                file.refusal = faults.into_iter().next();
+                (file.manifest, file.sha256, file.trust) = (Some(manifest), Some(sha256), Some(trust));
             }
-        })
-        .collect()
+            Err(refusal) => file.refusal = Some(refusal),
+        }
+        file
+    };
+    found.into_iter().map(one).collect()
+}
+
+/// What is to be trusted, once it was looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Trusted {
+    /// What now stands in the lock file.
+    pub pin: Pin,
+    /// The file.
+    pub path: PathBuf,
+    /// There was no lock file before: from now on only pinned plugins are loaded.
+    pub first: bool,
+}
+
+/// Pins the plugin of a name or path, whose file must be one that could be loaded. With a key, its signature by that
+/// key must fit, and the key is trusted from now on.
+///
+/// # Errors
+/// When there is no such plugin or more than one, it cannot be used, its signature does not fit, or the lock file
+/// cannot be read or written.
+pub(crate) fn pin(
+    plan: &SearchPlan,
+    which: &str,
+    account: Option<&str>,
+    key: Option<&str>,
+    now_ms: i64,
+) -> Result<Trusted, PluginError> {
+    let path = only(plan, which)?;
+    let manifest = manifest::read(&path)?;
+    let sha256 = store::hash(&path)?;
+    let policy = plan.trust();
+    let first = policy.lock.as_ref().is_some_and(|lock| !lock.exists());
+    let signed_by = policy.signed_by(&manifest.name, &sha256, &path, key)?;
+    let pin = Pin {
+        name: manifest.name,
+        version: manifest.version,
+        sha256,
+        account: account.map(str::to_owned),
+        signed_by,
+        conformance: None,
+        pinned_at: jiff::Timestamp::from_millisecond(now_ms)
+            .map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+            .unwrap_or_default(),
+    };
+    policy.pin(pin.clone(), key)?;
+    Ok(Trusted { pin, path, first })
+}
+
+/// The one file that a name or path means; copies of one content are one.
+///
+/// # Errors
+/// When there is none, or several of different contents.
+pub(crate) fn only(plan: &SearchPlan, which: &str) -> Result<PathBuf, PluginError> {
+    let found = plan.scan();
+    let chosen = doctor::select(plan, &found, which)?;
+    let is_chosen = |f: &&Found| chosen.contains(&f.path);
+    let usable: Vec<loader::Candidate<'_>> = found
+        .iter()
+        .filter(is_chosen)
+        .filter_map(|f| Some((f.path.as_path(), f.manifest.as_ref().ok()?)))
+        .collect();
+    let explicit = found.iter().filter(is_chosen).any(|f| f.explicit);
+    let of_rank = |path: &Path| found.iter().any(|f| f.path == path && f.explicit == explicit);
+    let ranked: Vec<_> = usable.into_iter().filter(|(path, _)| of_rank(path)).collect();
+    match loader::single(&ranked)? {
+        Some((path, _)) => Ok(path.to_path_buf()),
+        None => Ok(chosen[0].clone()),
+    }
 }

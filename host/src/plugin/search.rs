@@ -9,7 +9,11 @@ use std::{
 
 use qt_plugin_api::manifest::Manifest;
 
-use super::{NO_MANIFEST, PluginError, UNREADABLE, manifest};
+use super::{
+    PluginError, TrustPolicy,
+    codes::{NO_MANIFEST, UNREADABLE},
+    manifest,
+};
 
 /// The variable that names more folders, separated as in `PATH`.
 const PATH_VARIABLE: &str = "QT_PLUGIN_PATH";
@@ -19,6 +23,8 @@ const PATH_VARIABLE: &str = "QT_PLUGIN_PATH";
 pub(crate) struct SearchPlan {
     files: Vec<PathBuf>,
     folders: Vec<Folder>,
+    /// Which of them may be loaded.
+    trust: TrustPolicy,
 }
 
 /// A folder of a plan.
@@ -34,11 +40,14 @@ struct Folder {
 }
 
 /// A file that was found and what its manifest says.
-pub(super) struct Found {
-    pub(super) path: PathBuf,
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// Where it lies.
+    pub path: PathBuf,
     /// Named by `--plugin` or the configuration's `plugins`.
-    pub(super) explicit: bool,
-    pub(super) manifest: Result<Manifest, PluginError>,
+    pub explicit: bool,
+    /// What it says of itself, or why it cannot be used.
+    pub manifest: Result<Manifest, PluginError>,
 }
 
 impl SearchPlan {
@@ -65,6 +74,7 @@ impl SearchPlan {
         let mut plan = Self {
             files: plugins.iter().map(|path| absolute(path)).collect(),
             folders: Vec::new(),
+            trust: TrustPolicy::default(),
         };
         for dir in plugin_dirs {
             plan.add(dir, "--plugin-dir", true);
@@ -81,6 +91,17 @@ impl SearchPlan {
         }
         plan.add(&data_dir.join("plugins"), "the data folder", false);
         plan
+    }
+
+    /// The same plan, of whose files only those may be loaded that a policy lets pass.
+    pub(crate) fn trusting(mut self, trust: TrustPolicy) -> Self {
+        self.trust = trust;
+        self
+    }
+
+    /// Which files may be loaded.
+    pub(crate) fn trust(&self) -> &TrustPolicy {
+        &self.trust
     }
 
     fn add(&mut self, dir: &Path, origin: &'static str, named: bool) {
@@ -109,7 +130,7 @@ impl SearchPlan {
     }
 
     /// Every file that is or should be a plugin, in order; one that is reached twice counts once.
-    pub(super) fn scan(&self) -> Vec<Found> {
+    pub(crate) fn scan(&self) -> Vec<Found> {
         let mut seen = HashSet::new();
         let mut found = Vec::new();
         for path in &self.files {
@@ -169,7 +190,7 @@ fn identity(path: &Path) -> PathBuf {
 }
 
 /// The dynamic libraries of a folder by name, in an order that does not depend on the disk.
-fn libraries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn libraries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();

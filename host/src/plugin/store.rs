@@ -4,6 +4,7 @@
 //! again would return the old code. A copy that nobody else writes to has neither fault.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -13,7 +14,8 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::{
-    PluginError, STORE, UNREADABLE,
+    PluginError,
+    codes::{STORE, UNREADABLE},
     manifest::{self, unreadable},
 };
 
@@ -60,10 +62,23 @@ pub(super) fn keep(source: &Path, data_dir: &Path) -> Result<Stored, PluginError
             "has no file name; name the file itself",
         ));
     };
-    let expected = hash(source)?;
-    let root = std::path::absolute(data_dir)
+    keep_as(source, name, data_dir)
+}
+
+/// Where the private copies lie.
+pub(super) fn root(data_dir: &Path) -> PathBuf {
+    std::path::absolute(data_dir)
         .unwrap_or_else(|_| data_dir.to_path_buf())
-        .join("plugin-store");
+        .join("plugin-store")
+}
+
+/// The private copy of a plugin file, under another name.
+///
+/// # Errors
+/// When the file cannot be read, or the store cannot be written.
+pub(super) fn keep_as(source: &Path, name: &OsStr, data_dir: &Path) -> Result<Stored, PluginError> {
+    let expected = hash(source)?;
+    let root = root(data_dir);
     let known = root.join(&expected).join(name);
     if is_intact(&known, &expected)
         && private_folder(&root.join(&expected)).is_ok()
@@ -85,7 +100,7 @@ pub(super) fn keep(source: &Path, data_dir: &Path) -> Result<Stored, PluginError
 }
 
 /// Whether a copy is a regular file with the content that its folder's name promises.
-fn is_intact(copy: &Path, expected: &str) -> bool {
+pub(super) fn is_intact(copy: &Path, expected: &str) -> bool {
     let own = std::fs::symlink_metadata(copy).is_ok_and(|m| m.is_file());
     own && hash(copy).is_ok_and(|found| found == expected)
 }
@@ -113,7 +128,7 @@ fn copy(mut source: File, root: &Path, name: &Path) -> io::Result<Stored> {
 
 /// Makes a folder that its owner alone may enter, or makes one that exists so. Somebody else's folder is an error:
 /// its owner could exchange what runs.
-fn private_folder(path: &Path) -> io::Result<()> {
+pub(super) fn private_folder(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }

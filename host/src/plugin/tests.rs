@@ -9,7 +9,7 @@ use std::{
 use qt_plugin_api::manifest::{FORMAT, MAGIC};
 use serde_json::{Value, json};
 
-use super::*;
+use super::{codes::*, *};
 
 const E_MACHINE: usize = 18;
 
@@ -125,9 +125,9 @@ fn refused(bytes: &[u8]) -> (&'static str, String) {
 
 #[test]
 fn codes_are_unique_and_in_order() {
-    let codes: HashSet<_> = CODES.iter().map(|(code, _)| *code).collect();
+    let codes: HashSet<_> = CODES.iter().map(|code| code.code).collect();
     assert_eq!(codes.len(), CODES.len());
-    assert!(CODES.is_sorted());
+    assert!(CODES.is_sorted_by_key(|code| code.code));
 }
 
 #[test]
@@ -323,9 +323,9 @@ fn one_bad_file_hides_no_other_and_only_libraries_are_looked_at() {
     room.file("d/readme.txt", b"not looked at");
     let states: Vec<_> = list(&room.plan(&[], &["d", "absent"]))
         .into_iter()
-        .map(|f| match f.state {
-            FileState::Usable { manifest, sha256 } => (manifest.name, sha256.len()),
-            FileState::Refused { code, .. } => (code.to_owned(), 0),
+        .map(|f| match (f.manifest, f.sha256, f.refusal) {
+            (Some(manifest), Some(sha256), None) => (manifest.name, sha256.len()),
+            (_, _, refusal) => (refusal.expect("a reason").code().to_owned(), 0),
         })
         .collect();
     let expected = [(NOT_A_LIBRARY, 0), ("b", 64), (UNREADABLE, 0)];

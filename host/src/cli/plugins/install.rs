@@ -1,0 +1,125 @@
+//! `qt-host plugins install`, `upgrade`, `rollback`, `remove` and `history`.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Desk, Failure, plain};
+use crate::cli::table::{Align, Table};
+use crate::lease::Lease;
+use crate::plugin::{Done, Kept, Shelf};
+
+/// Digits of a hash that people compare by eye.
+const SHORT_HASH: usize = 12;
+
+fn shelf(desk: &Desk) -> Shelf {
+    Shelf::new(&desk.data_dir, desk.now_ms)
+}
+
+pub(super) fn install(desk: &Desk, file: &Path) -> Result<(), Failure> {
+    say(desk, "installed", &shelf(desk).install(file, desk.plan.trust())?)
+}
+
+pub(super) fn upgrade(desk: &Desk, file: &Path) -> Result<(), Failure> {
+    say(desk, "upgraded", &shelf(desk).upgrade(file, desk.plan.trust())?)
+}
+
+pub(super) fn rollback(desk: &Desk, name: &str, to: Option<&str>) -> Result<(), Failure> {
+    say(desk, "rolled back", &shelf(desk).rollback(name, to)?)
+}
+
+pub(super) fn remove(desk: &Desk, name: &str, purge: bool) -> Result<(), Failure> {
+    let done = shelf(desk).remove(name, purge)?;
+    say(desk, if purge { "purged" } else { "removed" }, &done)
+}
+
+/// Says what was done, and what is still to do for it to take effect.
+fn say(desk: &Desk, verb: &str, done: &Done) -> Result<(), Failure> {
+    let running = Lease::is_held(&desk.data_dir);
+    let trust = trust_of(desk, done);
+    let pending = done.to.is_some()
+        && trust
+            .as_deref()
+            .is_some_and(|word| word != "open" && word != "pinned");
+    if desk.json {
+        let all = json!({
+            "action": verb, "name": done.name, "from": done.from, "to": done.to, "sha256": done.sha256,
+            "path": done.path.to_string_lossy(), "unchanged": done.unchanged, "trust": trust,
+            "takes_effect": if running { "at the host's next start" } else { "now" },
+        });
+        return crate::cli::print(&format!("{all:#}\n"));
+    }
+    let name = plain(&done.name);
+    let mut text = match (&done.from, &done.to) {
+        (_, Some(to)) if done.unchanged => {
+            format!("`{name}` {} is current already; nothing was changed\n", plain(to))
+        }
+        (Some(from), Some(to)) => format!("{verb} `{name}` from {} to {}\n", plain(from), plain(to)),
+        (None, Some(to)) => format!("{verb} `{name}` {}\n", plain(to)),
+        (Some(from), None) => format!("{verb} `{name}` {}\n", plain(from)),
+        (None, None) => format!("{verb} what was kept of `{name}`\n"),
+    };
+    if done.to.is_some() {
+        text += &format!("  file    {}\n  sha256  {}\n", done.path.display(), done.sha256);
+    }
+    if done.to.is_none() && verb == "removed" {
+        text += &format!("Its versions are kept: `qt-host plugins rollback {name}` brings it back.\n");
+    }
+    if pending {
+        text += &format!(
+            "There is a lock file, and this content is not pinned in it: before it can be loaded, run: qt-host plugins \
+             trust {name}\n"
+        );
+    }
+    if running && !done.unchanged {
+        text += "A host runs on this data folder with what it has loaded; the change takes effect at its next start.\n";
+    }
+    crate::cli::print(&text)
+}
+
+/// How what is current now stands with the pins.
+fn trust_of(desk: &Desk, done: &Done) -> Option<String> {
+    let files = crate::plugin::list(&desk.plan);
+    let file = files.into_iter().find(|file| file.path == done.path)?;
+    file.trust.map(|trust| trust.pin.to_owned())
+}
+
+pub(super) fn history(desk: &Desk, name: &str) -> Result<(), Failure> {
+    let kept = shelf(desk).history(name)?;
+    if desk.json {
+        let rows: Vec<Value> = kept.iter().map(as_json).collect();
+        return crate::cli::print(&format!("{:#}\n", Value::Array(rows)));
+    }
+    let mut table = Table::new(&[
+        ("VERSION", Align::Left),
+        ("SHA256", Align::Left),
+        ("INSTALLED", Align::Left),
+        ("STATE", Align::Left),
+        ("FROM", Align::Left),
+    ]);
+    for kept in &kept {
+        table.row([
+            kept.version.clone(),
+            kept.sha256.chars().take(SHORT_HASH).collect(),
+            kept.installed_at.clone(),
+            state(kept).to_owned(),
+            kept.source.clone(),
+        ]);
+    }
+    crate::cli::print(&table.render("none"))
+}
+
+const fn state(kept: &Kept) -> &'static str {
+    match (kept.current, kept.available) {
+        (true, _) => "current",
+        (false, true) => "kept",
+        (false, false) => "gone",
+    }
+}
+
+fn as_json(kept: &Kept) -> Value {
+    json!({
+        "version": kept.version, "sha256": kept.sha256, "installed_at": kept.installed_at, "source": kept.source,
+        "state": state(kept), "current": kept.current, "available": kept.available,
+    })
+}

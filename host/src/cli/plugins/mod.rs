@@ -1,0 +1,198 @@
+//! `qt-host plugins`: what there is, what is wrong with it, what is installed, and what is trusted. None of these
+//! commands runs any plugin's code.
+
+mod doctor;
+mod explain;
+mod inspect;
+mod install;
+mod list;
+mod options;
+mod trust;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Failure, Options};
+use crate::{
+    clock::Clock,
+    config::{Config, Purpose},
+    plugin::{PluginError, SearchPlan},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  qt-host plugins list                      every plugin file that is found, good or bad
+  qt-host plugins doctor                    what is wrong with any of them, and its mend
+  qt-host plugins inspect simulated         everything that one says of itself, and its options
+  qt-host plugins install ./libmybroker.so  into the data folder; `upgrade` replaces it, `rollback` goes back
+  qt-host plugins trust mybroker            from now on load only what is pinned, and this is
+  qt-host plugins --explain QT-P021         what a code means
+
+Exit codes: 0 done, 1 a fault was found or it failed, 2 usage or configuration, 3 plugin missing or refused.";
+
+/// Look at broker plugins, install them, and say which may be loaded.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct PluginsArgs {
+    /// Say what a code such as QT-P021 means, how it comes about, and what to do.
+    #[arg(long, global = true, value_name = "CODE")]
+    explain: Option<String>,
+
+    /// As JSON.
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Option<PluginsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginsCommand {
+    /// List every plugin file that is found, and why those that cannot be used cannot.
+    #[command(
+        after_help = "Examples:\n  qt-host plugins list\n  qt-host plugins list --plugin-dir ./target/debug --json"
+    )]
+    List,
+    /// Show everything that can be known of a plugin without running it: manifest, options, needed libraries.
+    #[command(
+        after_help = "Examples:\n  qt-host plugins inspect simulated\n  qt-host plugins inspect ./libmybroker.so --json"
+    )]
+    Inspect {
+        /// A plugin's name, or the path of its file.
+        plugin: String,
+    },
+    /// Say everything that is wrong with a plugin, or with any, each with its mend. Ends with 1 if anything is.
+    #[command(after_help = "Examples:\n  qt-host plugins doctor\n  qt-host plugins doctor ./libmybroker.so")]
+    Doctor {
+        /// A plugin's name, or the path of its file; without it, every plugin that is found.
+        plugin: Option<String>,
+    },
+    /// Put a plugin into the data folder, where every start finds it.
+    #[command(after_help = "Example:\n  qt-host plugins install ./target/release/libmybroker.so")]
+    Install {
+        /// Its file; a signature FILE.minisig beside it is taken along.
+        file: PathBuf,
+    },
+    /// Replace an installed plugin by another version; the one before is kept.
+    #[command(after_help = "Example:\n  qt-host plugins upgrade ./libmybroker-1.3.0.so")]
+    Upgrade {
+        /// Its file; a signature FILE.minisig beside it is taken along.
+        file: PathBuf,
+    },
+    /// Go back to the version before the current one, or to another that is kept.
+    #[command(
+        after_help = "Examples:\n  qt-host plugins rollback mybroker\n  qt-host plugins rollback mybroker --to 1.2.0"
+    )]
+    Rollback {
+        /// The plugin's name.
+        name: String,
+        /// The version to go back to, or at least 8 digits of its sha256.
+        #[arg(long, value_name = "VERSION")]
+        to: Option<String>,
+    },
+    /// Take an installed plugin away; its versions are kept, so that `rollback` brings it back.
+    #[command(
+        after_help = "Examples:\n  qt-host plugins remove mybroker\n  qt-host plugins remove mybroker --purge"
+    )]
+    Remove {
+        /// The plugin's name.
+        name: String,
+        /// Delete every version that is kept, too.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// List the versions of an installed plugin, the newest first.
+    #[command(after_help = "Example:\n  qt-host plugins history mybroker")]
+    History {
+        /// The plugin's name.
+        name: String,
+    },
+    /// Pin a plugin's content: from now on only pinned plugins are loaded.
+    #[command(
+        after_help = "Examples:\n  qt-host plugins trust mybroker\n  qt-host plugins trust mybroker --account ACC1\n  \
+                      qt-host plugins trust mybroker --key RWQ..."
+    )]
+    Trust {
+        /// A plugin's name, or the path of its file.
+        plugin: String,
+        /// Only for this account: the backend's id of it (`securities_account_id`), never the broker's number.
+        #[arg(long, value_name = "ID")]
+        account: Option<String>,
+        /// Trust this public key of minisign too; the plugin must be signed by it.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
+    /// Take a plugin's pins out.
+    #[command(after_help = "Example:\n  qt-host plugins untrust mybroker")]
+    Untrust {
+        /// The plugin's name.
+        name: String,
+    },
+}
+
+/// What every command needs.
+struct Desk {
+    config: Config,
+    data_dir: PathBuf,
+    plan: SearchPlan,
+    now_ms: i64,
+    json: bool,
+}
+
+pub(super) fn run(args: PluginsArgs, options: &Options) -> Result<(), Failure> {
+    if let Some(code) = &args.explain {
+        return explain::run(code, args.json);
+    }
+    let Some(command) = args.command else {
+        return Err(Failure::usage(
+            "`plugins` needs a command such as list or doctor; run: qt-host plugins --help",
+        ));
+    };
+    let config = options.load(Purpose::Look)?;
+    let data_dir = config.data_dir()?;
+    let desk = Desk {
+        plan: crate::app::search_plan(&config, &data_dir),
+        config,
+        data_dir,
+        now_ms: Clock::system().now_ms(),
+        json: args.json,
+    };
+    match command {
+        PluginsCommand::List => super::print(&list::list(&desk.plan, desk.json)),
+        PluginsCommand::Inspect { plugin } => inspect::run(&desk, &plugin),
+        PluginsCommand::Doctor { plugin } => doctor::run(&desk, plugin.as_deref()),
+        PluginsCommand::Install { file } => install::install(&desk, &file),
+        PluginsCommand::Upgrade { file } => install::upgrade(&desk, &file),
+        PluginsCommand::Rollback { name, to } => install::rollback(&desk, &name, to.as_deref()),
+        PluginsCommand::Remove { name, purge } => install::remove(&desk, &name, purge),
+        PluginsCommand::History { name } => install::history(&desk, &name),
+        PluginsCommand::Trust { plugin, account, key } => {
+            trust::trust(&desk, &plugin, account.as_deref(), key.as_deref())
+        }
+        PluginsCommand::Untrust { name } => trust::untrust(&desk, &name),
+    }
+}
+
+impl From<PluginError> for Failure {
+    fn from(error: PluginError) -> Self {
+        let message = with_explain(&error.to_string(), error.code());
+        match error {
+            // Nothing is missing or refused: the folder cannot be used, or what was asked has no sense.
+            PluginError::Shelf { .. } if !error.is_missing() => Self::failed(message),
+            _ => Self::plugin(message),
+        }
+    }
+}
+
+/// A message with the command that says more about its code.
+pub(super) fn with_explain(message: &str, code: &str) -> String {
+    format!("{message} (qt-host plugins --explain {code} says more)")
+}
+
+/// A plugin's own words without what would steer the terminal.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
