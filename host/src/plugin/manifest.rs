@@ -196,7 +196,7 @@ pub(super) fn anatomy_of(path: &Path) -> Option<Anatomy> {
     Some(anatomy::of(&object))
 }
 
-fn inspect<R: ReadCacheOps>(content: R, size: u64) -> Result<Manifest, Fault> {
+pub(super) fn inspect<R: ReadCacheOps>(content: R, size: u64) -> Result<Manifest, Fault> {
     let cache = ReadCache::new(content);
     let (window, object) = parse(&cache, size)?;
     native(&object)?;

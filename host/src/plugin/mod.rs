@@ -37,6 +37,9 @@ pub(crate) const DEFAULT_BROKER: &str = "simulated";
 /// Where a plugin's code runs: every plugin is loaded into the host's own process.
 pub(crate) const LANE: &str = "in-process";
 
+/// Threads that hash files for a list at most.
+const MAX_THREADS: usize = 8;
+
 /// Why a plugin cannot be used: a stable code and one sentence with the file and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PluginError {
@@ -155,37 +158,54 @@ pub(crate) struct PluginFile {
 }
 
 /// Every plugin file of a plan, in the order of the search. One bad file never hides another, and no code runs.
-pub(crate) fn list(plan: &SearchPlan) -> Vec<PluginFile> {
+///
+/// A hash takes far longer than all else and is left out unless it is asked for or pins are to be compared.
+pub(crate) fn list(plan: &SearchPlan, with_hashes: bool) -> Vec<PluginFile> {
     let judge = plan.trust().judge();
+    let with_hashes = with_hashes || judge.needs_hash();
     let found = plan.scan();
-    let one = |found: Found| {
-        let hashed = found
-            .manifest
-            .and_then(|manifest| Ok((manifest, store::hash(&found.path)?)));
-        let mut file = PluginFile {
-            path: found.path,
-            manifest: None,
-            sha256: None,
-            trust: None,
-            refusal: None,
-        };
-        match hashed {
-            Ok((manifest, sha256)) => {
-                let subject = trust::Subject {
-                    name: &manifest.name,
-                    sha256: &sha256,
-                    source: &file.path,
-                    content: &file.path,
-                };
-                let (trust, faults) = judge.of(&subject);
-                file.refusal = faults.into_iter().next();
-                (file.manifest, file.sha256, file.trust) = (Some(manifest), Some(sha256), Some(trust));
-            }
-            Err(refusal) => file.refusal = Some(refusal),
-        }
-        file
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS));
+    let share = found.len().div_ceil(threads).max(1);
+    let look = |found: &Found| look(found, &judge, with_hashes);
+    std::thread::scope(|scope| {
+        let shares: Vec<_> = found
+            .chunks(share)
+            .map(|files| (files, scope.spawn(|| files.iter().map(look).collect::<Vec<_>>())))
+            .collect();
+        shares
+            .into_iter()
+            // A thread that cannot end well leaves its share to this one.
+            .flat_map(|(files, thread)| thread.join().unwrap_or_else(|_| files.iter().map(look).collect()))
+            .collect()
+    })
+}
+
+fn look(found: &Found, judge: &trust::Judge<'_>, with_hash: bool) -> PluginFile {
+    let mut file = PluginFile {
+        path: found.path.clone(),
+        manifest: None,
+        sha256: None,
+        trust: None,
+        refusal: None,
     };
-    found.into_iter().map(one).collect()
+    let hashed = found.manifest.clone().and_then(|manifest| {
+        let sha256 = with_hash.then(|| store::hash(&found.path)).transpose()?;
+        Ok((manifest, sha256))
+    });
+    match hashed {
+        Ok((manifest, sha256)) => {
+            let (trust, faults) = judge.of(&trust::Subject {
+                name: &manifest.name,
+                sha256: sha256.as_deref().unwrap_or_default(),
+                source: &found.path,
+                content: &found.path,
+            });
+            file.refusal = faults.into_iter().next();
+            (file.manifest, file.sha256, file.trust) = (Some(manifest), sha256, Some(trust));
+        }
+        Err(refusal) => file.refusal = Some(refusal),
+    }
+    file
 }
 
 /// What is to be trusted, once it was looked at.

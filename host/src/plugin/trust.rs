@@ -126,6 +126,11 @@ impl Judge<'_> {
         (Trust { pin, signature }, faults)
     }
 
+    /// Whether a judgement compares hashes.
+    pub(super) const fn needs_hash(&self) -> bool {
+        matches!(self.lock, Ok(Some(_)))
+    }
+
     /// The fault of the lock file itself.
     pub(super) fn lock_fault(&self) -> Option<&PluginError> {
         self.lock.as_ref().err()

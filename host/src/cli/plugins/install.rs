@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Desk, Failure, plain};
 use crate::cli::table::{Align, Table};
 use crate::lease::Lease;
-use crate::plugin::{Done, Kept, Shelf};
+use crate::plugin::{self, Done, Kept, PluginFile, Shelf};
 
 /// Digits of a hash that people compare by eye.
 const SHORT_HASH: usize = 12;
@@ -36,15 +36,19 @@ pub(super) fn remove(desk: &Desk, name: &str, purge: bool) -> Result<(), Failure
 /// Says what was done, and what is still to do for it to take effect.
 fn say(desk: &Desk, verb: &str, done: &Done) -> Result<(), Failure> {
     let running = Lease::is_held(&desk.data_dir);
-    let trust = trust_of(desk, done);
-    let pending = done.to.is_some()
-        && trust
-            .as_deref()
-            .is_some_and(|word| word != "open" && word != "pinned");
+    let files = plugin::list(&desk.plan, true);
+    let own = files.iter().find(|file| file.path == done.path);
+    let trust = own.and_then(|file| file.trust.as_ref()).map(|trust| trust.pin);
+    let pending = done.to.is_some() && trust.is_some_and(|word| word != "open" && word != "pinned");
+    let clashes: Vec<String> = files
+        .iter()
+        .filter(|file| clash(file, done))
+        .map(path_of)
+        .collect();
     if desk.json {
         let all = json!({
             "action": verb, "name": done.name, "from": done.from, "to": done.to, "sha256": done.sha256,
-            "path": done.path.to_string_lossy(), "unchanged": done.unchanged, "trust": trust,
+            "path": done.path.to_string_lossy(), "unchanged": done.unchanged, "trust": trust, "clashes": clashes,
             "takes_effect": if running { "at the host's next start" } else { "now" },
         });
         return crate::cli::print(&format!("{all:#}\n"));
@@ -71,17 +75,30 @@ fn say(desk: &Desk, verb: &str, done: &Done) -> Result<(), Failure> {
              trust {name}\n"
         );
     }
+    if !clashes.is_empty() {
+        text += &format!(
+            "Another plugin of that name lies at {}: which one is meant is not known, so that neither is loaded until one \
+             is removed or named with --plugin.\n",
+            clashes.join(", ")
+        );
+    }
     if running && !done.unchanged {
         text += "A host runs on this data folder with what it has loaded; the change takes effect at its next start.\n";
     }
     crate::cli::print(&text)
 }
 
-/// How what is current now stands with the pins.
-fn trust_of(desk: &Desk, done: &Done) -> Option<String> {
-    let files = crate::plugin::list(&desk.plan);
-    let file = files.into_iter().find(|file| file.path == done.path)?;
-    file.trust.map(|trust| trust.pin.to_owned())
+/// Whether a file has the name of what is current now, and another content.
+fn clash(file: &PluginFile, done: &Done) -> bool {
+    let same_name = file
+        .manifest
+        .as_ref()
+        .is_some_and(|manifest| manifest.name.eq_ignore_ascii_case(&done.name));
+    done.to.is_some() && same_name && file.path != done.path && file.sha256.as_ref() != Some(&done.sha256)
+}
+
+fn path_of(file: &PluginFile) -> String {
+    file.path.display().to_string()
 }
 
 pub(super) fn history(desk: &Desk, name: &str) -> Result<(), Failure> {

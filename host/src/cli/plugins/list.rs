@@ -8,7 +8,7 @@ use crate::plugin::{self, PluginFile, SearchPlan, Signature};
 
 /// The list as a table for people or as a JSON array, with a line break at its end.
 pub(super) fn list(plan: &SearchPlan, json: bool) -> String {
-    let files = plugin::list(plan);
+    let files = plugin::list(plan, json);
     if json {
         let rows: Vec<Value> = files.iter().map(row_json).collect();
         return format!("{:#}\n", Value::Array(rows));

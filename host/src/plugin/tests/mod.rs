@@ -1,5 +1,11 @@
 //! Every refusal, with real files; the libraries are written here byte by byte, as small as the format allows.
 
+mod craft;
+mod files;
+mod health;
+mod shelf;
+mod trusted;
+
 use std::{
     collections::HashSet,
     ffi::OsString,
@@ -12,16 +18,6 @@ use serde_json::{Value, json};
 use super::{codes::*, *};
 
 const E_MACHINE: usize = 18;
-
-/// Number of this machine's processor in an ELF header.
-fn own_machine() -> u16 {
-    match std::env::consts::ARCH {
-        "x86_64" => 62,
-        "aarch64" => 183,
-        "riscv64" => 243,
-        other => panic!("the tests know no number for {other}"),
-    }
-}
 
 fn manifest_json(name: &str) -> Value {
     json!({
@@ -43,35 +39,9 @@ fn plugin_bytes(text: &Value) -> Vec<u8> {
     elf(".qtplug", &section(FORMAT, 1, &text.to_string()))
 }
 
-/// A shared object of one section, whose section table lies at its end as linkers place it.
-fn elf(name: &str, content: &[u8]) -> Vec<u8> {
-    let names = format!("\0{name}\0.shstrtab\0");
-    let content_at = 64 + 56_u64;
-    let names_at = content_at + content.len() as u64;
-    let table_at = (names_at + names.len() as u64).next_multiple_of(8);
-    let mut out = b"\x7fELF\x02\x01\x01".to_vec();
-    out.resize(16, 0);
-    out.extend([3_u16, own_machine()].map(u16::to_le_bytes).concat());
-    out.extend(1_u32.to_le_bytes());
-    out.extend([0, 64, table_at].map(u64::to_le_bytes).concat());
-    out.extend(0_u32.to_le_bytes());
-    out.extend([64_u16, 56, 1, 64, 3, 2].map(u16::to_le_bytes).concat());
-    // One segment to be mapped, which is the whole file.
-    let end = table_at + 3 * 64;
-    out.extend([1_u32, 4].map(u32::to_le_bytes).concat());
-    out.extend([0, 0, 0, end, end, 4096_u64].map(u64::to_le_bytes).concat());
-    out.extend(content);
-    out.extend(names.as_bytes());
-    out.resize(usize::try_from(table_at).expect("small") + 64, 0);
-    for (name_at, kind, at, size) in [
-        (1, 1_u32, content_at, content.len() as u64),
-        (2 + name.len() as u32, 3, names_at, names.len() as u64),
-    ] {
-        out.extend([name_at, kind].map(u32::to_le_bytes).concat());
-        out.extend([0, 0, at, size].map(u64::to_le_bytes).concat());
-        out.extend([0_u64, 1, 0].map(u64::to_le_bytes).concat());
-    }
-    out
+/// A shared object of one section.
+fn elf(name: &'static str, content: &[u8]) -> Vec<u8> {
+    craft::elf(&[craft::Section::plain(name, content)])
 }
 
 struct Room(tempfile::TempDir);
@@ -308,7 +278,7 @@ fn the_places_are_searched_in_order() {
         Some(&exe),
         &room.path("data"),
     );
-    let found: Vec<PathBuf> = list(&plan).into_iter().map(|f| f.path).collect();
+    let found: Vec<PathBuf> = list(&plan, true).into_iter().map(|f| f.path).collect();
     assert_eq!(found, expected);
 }
 
@@ -321,7 +291,7 @@ fn one_bad_file_hides_no_other_and_only_libraries_are_looked_at() {
     );
     room.file(&format!("d/{}", so("b")), &plugin_bytes(&manifest_json("b")));
     room.file("d/readme.txt", b"not looked at");
-    let states: Vec<_> = list(&room.plan(&[], &["d", "absent"]))
+    let states: Vec<_> = list(&room.plan(&[], &["d", "absent"]), true)
         .into_iter()
         .map(|f| match (f.manifest, f.sha256, f.refusal) {
             (Some(manifest), Some(sha256), None) => (manifest.name, sha256.len()),
@@ -337,7 +307,7 @@ fn a_file_reached_twice_counts_once() {
     let room = Room::new();
     let file = room.file(&format!("d/{}", so("b")), &plugin_bytes(&manifest_json("b")));
     let roundabout = room.path("d").join("..").join("d").join(so("b"));
-    assert_eq!(list(&room.plan(&[&file, &roundabout], &["d"])).len(), 1);
+    assert_eq!(list(&room.plan(&[&file, &roundabout], &["d"]), true).len(), 1);
 }
 
 #[test]
@@ -354,7 +324,7 @@ fn only_a_mixed_folder_may_hold_libraries_without_a_manifest() {
         Some(&room.path("own")),
         &room.path("data"),
     );
-    let found: Vec<PathBuf> = list(&plan).into_iter().map(|f| f.path).collect();
+    let found: Vec<PathBuf> = list(&plan, true).into_iter().map(|f| f.path).collect();
     let expected = [("deps", "cut"), ("d", "cut"), ("d", "x"), ("own", "cut")];
     assert_eq!(
         found,

@@ -1,0 +1,273 @@
+//! The doctor finds every fault at once, as the system's loader would come to it, and says the mend.
+
+use super::{
+    craft::{Wants, library},
+    *,
+};
+use crate::{
+    plugin::libraries::{Gap, Loader},
+    system::LibraryPlaces,
+};
+
+fn plugin_section(name: &str) -> Vec<u8> {
+    section(FORMAT, 1, &manifest_json(name).to_string())
+}
+
+/// What a file's own needs give with a system whose only folder is `system`.
+fn gaps(room: &Room, plugin: &Path) -> Vec<Gap> {
+    let loader = Loader::new(LibraryPlaces {
+        environment: vec![room.path("env")],
+        cache: Vec::new(),
+        system: vec![room.path("system")],
+    });
+    let anatomy = manifest::anatomy_of(plugin).expect("a library");
+    loader.gaps(plugin, &anatomy)
+}
+
+fn needing(name: &str, wants: &Wants<'_>) -> Vec<u8> {
+    library(Some(&plugin_section(name)), wants)
+}
+
+#[test]
+fn a_missing_library_is_named_with_the_places_and_with_who_needs_it() {
+    let room = Room::new();
+    let middle = Wants {
+        needed: &["libdeep.so.1"],
+        ..Wants::default()
+    };
+    let middle = room.file("system/libmiddle.so.2", &library(None, &middle));
+    let wants = Wants {
+        needed: &["libmiddle.so.2", "libgone.so.3"],
+        runpath: Some("/opt/broker"),
+        ..Wants::default()
+    };
+    let plugin = room.file("p.so", &needing("p", &wants));
+    let found = gaps(&room, &plugin);
+    assert_eq!(
+        found,
+        [
+            Gap::Missing {
+                library: "libgone.so.3".to_owned(),
+                wanted_by: plugin,
+                searched: vec![
+                    room.path("env"),
+                    PathBuf::from("/opt/broker"),
+                    room.path("system")
+                ],
+            },
+            Gap::Missing {
+                library: "libdeep.so.1".to_owned(),
+                wanted_by: middle,
+                searched: vec![room.path("env"), room.path("system")],
+            },
+        ]
+    );
+}
+
+#[test]
+fn the_order_of_the_loader_is_kept_and_other_processors_files_are_passed_over() {
+    let room = Room::new();
+    let old = library(
+        None,
+        &Wants {
+            own: &["X_1.0"],
+            ..Wants::default()
+        },
+    );
+    let new = library(
+        None,
+        &Wants {
+            own: &["X_1.0", "X_2.0"],
+            ..Wants::default()
+        },
+    );
+    let mut foreign = new.clone();
+    foreign[E_MACHINE..E_MACHINE + 2].copy_from_slice(&22_u16.to_le_bytes());
+    let folder = room.path("run");
+    let wants = Wants {
+        needed: &["libx.so"],
+        runpath: folder.to_str(),
+        versions: &[("libx.so", "X_2.0")],
+        ..Wants::default()
+    };
+    let plugin = room.file("p.so", &needing("p", &wants));
+    // LD_LIBRARY_PATH comes before a RUNPATH: the old one hides the new one.
+    room.file("env/libx.so", &old);
+    room.file("run/libx.so", &new);
+    let [
+        Gap::TooOld {
+            needed,
+            newest,
+            found,
+            ..
+        },
+    ] = &gaps(&room, &plugin)[..]
+    else {
+        panic!("{:?}", gaps(&room, &plugin));
+    };
+    assert_eq!(
+        (needed.as_str(), newest.as_deref(), found),
+        ("X_2.0", Some("X_1.0"), &room.path("env/libx.so"))
+    );
+    // For another processor it is as good as absent.
+    room.file("env/libx.so", &foreign);
+    assert_eq!(gaps(&room, &plugin), []);
+}
+
+#[test]
+fn an_rpath_is_inherited_and_a_runpath_is_not() {
+    let room = Room::new();
+    let folder = room.path("own");
+    room.file("own/libdeep.so", &library(None, &Wants::default()));
+    let middle = Wants {
+        needed: &["libdeep.so"],
+        ..Wants::default()
+    };
+    room.file("own/libmiddle.so", &library(None, &middle));
+    let with = |rpath: Option<&str>, runpath: Option<&str>| {
+        let wants = Wants {
+            needed: &["libmiddle.so"],
+            rpath,
+            runpath,
+            ..Wants::default()
+        };
+        gaps(&room, &room.file("p.so", &needing("p", &wants))).len()
+    };
+    assert_eq!(with(folder.to_str(), None), 0);
+    assert_eq!(with(None, folder.to_str()), 1);
+}
+
+#[test]
+fn a_library_beside_the_plugin_is_told_as_left_behind() {
+    let room = Room::new();
+    let beside = room.file("d/lib/libsdk.so", &library(None, &Wants::default()));
+    let wants = Wants {
+        needed: &["libsdk.so"],
+        runpath: Some("$ORIGIN/lib"),
+        ..Wants::default()
+    };
+    let plugin = room.file("d/p.so", &needing("p", &wants));
+    assert_eq!(
+        gaps(&room, &plugin),
+        [Gap::LeftBehind {
+            library: "libsdk.so".to_owned(),
+            found: beside
+        }]
+    );
+}
+
+#[test]
+fn two_libraries_that_need_each_other_end() {
+    let room = Room::new();
+    for (own, other) in [("system/liba.so", "libb.so"), ("system/libb.so", "liba.so")] {
+        let wants = Wants {
+            needed: &[other],
+            ..Wants::default()
+        };
+        room.file(own, &library(None, &wants));
+    }
+    let wants = Wants {
+        needed: &["liba.so"],
+        ..Wants::default()
+    };
+    assert_eq!(gaps(&room, &room.file("p.so", &needing("p", &wants))), []);
+}
+
+#[cfg(target_env = "gnu")]
+#[test]
+fn a_glibc_that_is_too_old_is_told_with_both_numbers() {
+    let room = Room::new();
+    let wants = Wants {
+        needed: &["libc.so.6"],
+        versions: &[("libc.so.6", "GLIBC_2.999")],
+        ..Wants::default()
+    };
+    let plugin = room.file("p.so", &needing("p", &wants));
+    let checkups = check_up(&room.plan(&[&plugin], &[]), Some("p"), &room.path("data")).expect("found");
+    let [finding] = &checkups[0].findings[..] else {
+        panic!("{:?}", checkups[0].findings);
+    };
+    assert_eq!(finding.code, LIBRARY_TOO_OLD);
+    assert!(
+        finding.fault.contains("GLIBC_2.999") && finding.fault.contains("has is GLIBC_2."),
+        "{finding:?}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn every_fault_is_told_at_once_with_its_mend() {
+    use std::os::unix::fs::PermissionsExt;
+    let room = Room::new();
+    let mut text = manifest_json("bad");
+    text["panic"] = json!("abort");
+    text["abi"] = json!(7);
+    let wants = Wants {
+        needed: &["libnowhere-at-all.so.9"],
+        ..Wants::default()
+    };
+    let bytes = library(Some(&section(FORMAT, 7, &text.to_string())), &wants);
+    let plugin = room.file("d/bad.so", &bytes);
+    room.file("d/other.so", &plugin_bytes(&manifest_json("bad")));
+    std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o666)).expect("mode");
+    let lock = room.file(
+        "plugins.lock",
+        b"[[plugin]]\nname = \"bad\"\nversion = \"1\"\nsha256 = \"00\"\npinned_at = \"\"\n",
+    );
+    let plan =
+        room.plan(&[], &["d"])
+            .trusting(TrustPolicy::new(Some(&lock), &room.path("data"), &[], true, None));
+    let checkups = check_up(&plan, Some("bad"), &room.path("data")).expect("found");
+    let bad = checkups
+        .iter()
+        .find(|c| c.path == plugin)
+        .expect("by its manifest's name");
+    let codes: Vec<_> = bad.findings.iter().map(|f| f.code).collect();
+    assert_eq!(
+        codes,
+        [
+            ABI_TOO_NEW,
+            PANIC_ABORT,
+            MISSING_LIBRARY,
+            WRITABLE,
+            PIN_CHANGED,
+            UNSIGNED,
+            AMBIGUOUS
+        ],
+        "{:#?}",
+        bad.findings
+    );
+    for finding in &bad.findings {
+        assert!(
+            !finding.mend.is_empty() && !finding.fault.is_empty(),
+            "{finding:?}"
+        );
+    }
+}
+
+#[test]
+fn a_damaged_lock_file_is_one_fault_and_not_one_of_every_plugin() {
+    let room = Room::new();
+    for name in ["a", "b"] {
+        room.file(&format!("d/{}", so(name)), &plugin_bytes(&manifest_json(name)));
+    }
+    let lock = room.file("plugins.lock", b"version = 1\n[[plugin]\n");
+    let policy = TrustPolicy::new(Some(&lock), &room.path("data"), &[], false, None);
+    let plan = room.plan(&[], &["d"]).trusting(policy);
+    let checkups = check_up(&plan, None, &room.path("data")).expect("found");
+    let about_lock: Vec<_> = checkups
+        .iter()
+        .flat_map(|c| &c.findings)
+        .filter(|f| f.code == LOCK_FILE)
+        .collect();
+    let [only] = about_lock[..] else {
+        panic!("{checkups:#?}");
+    };
+    assert!(only.fault.contains("line 2"), "{only:?}");
+    // And yet nothing may be loaded under it.
+    assert!(list(&plan, false).iter().all(|file| {
+        file.refusal
+            .as_ref()
+            .is_some_and(|refusal| refusal.code() == LOCK_FILE)
+    }));
+}
