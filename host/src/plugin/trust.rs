@@ -381,7 +381,7 @@ impl TrustPolicy {
     fn read(&self) -> Result<Option<LockFile>, PluginError> {
         match self.content() {
             Ok(Some(text)) => self.parse(&text).map(Some),
-            Ok(None) if self.lock_named => Err(self.fault(
+            Ok(None) if self.lock_named && self.lock.is_some() => Err(self.fault(
                 "is named by `plugins.lock` and does not exist; correct the path, or make it by: qt-host plugins trust NAME",
             )),
             Ok(None) => Ok(None),

@@ -149,6 +149,7 @@ pub(super) fn run(args: PluginsArgs, options: &Options) -> Result<(), Failure> {
             "`plugins` needs a command such as list or doctor; run: qt-host plugins --help",
         ));
     };
+    crate::failpoint::arm();
     let config = options.load(Purpose::Look)?;
     let data_dir = config.data_dir()?;
     let desk = Desk {
