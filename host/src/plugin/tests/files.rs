@@ -12,7 +12,7 @@ use super::{
 /// Copies with bytes flipped at random.
 const FLIPPED: usize = 5_000;
 /// Of these, so many are also looked at as files, by the list and by the doctor.
-const FLIPPED_FILES: usize = 250;
+const FLIPPED_FILES: usize = 100;
 
 /// A plugin with every table that is ever read.
 fn rich_plugin() -> Vec<u8> {
@@ -217,4 +217,20 @@ fn a_table_of_versions_that_is_absurdly_deep_ends() {
             .damaged
             .contains(&"needed versions")
     );
+}
+
+/// What the fuzzer starts from and has found is looked at by every run of the tests.
+#[test]
+fn the_two_looks_agree_on_the_fuzzers_corpus() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus/manifest");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).expect("corpus") {
+        let path = entry.expect("entry").path();
+        let bytes = std::fs::read(&path).expect("bytes");
+        let examined = manifest::examine_content(Cursor::new(&bytes), bytes.len() as u64);
+        let read = manifest::inspect(Cursor::new(&bytes), bytes.len() as u64);
+        assert_eq!(read.is_err(), !examined.faults.is_empty(), "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen >= 8, "{seen}");
 }
