@@ -93,7 +93,8 @@ pub(crate) fn run(
     system::create_private_dir(&data_dir)?;
     let lease = Lease::take(&data_dir, clock.now_ms())?;
     let wanted = config.names_broker.then_some(config.broker.as_str());
-    let plugin = plugin::load(&search_plan(config, &data_dir), wanted, &data_dir).inspect_err(|e| {
+    let kept = plugin::keep(&search_plan(config, &data_dir), wanted, &data_dir)?;
+    let plugin = kept.bring_in().inspect_err(|e| {
         if !e.report().is_empty() {
             debug!("the plugin's layout differs: {}", e.report());
         }

@@ -19,7 +19,7 @@ use super::{
     codes::{NOT_LOADED, ROOT, STORE},
     manifest,
     search::Found,
-    store::{self, Stored},
+    store,
     trust::Subject,
 };
 
@@ -58,37 +58,69 @@ impl LoadedPlugin {
     }
 }
 
-/// Loads the plugin of a name, in any case; without a name the default's.
+/// A private copy of a plugin's file, chosen, read and found trustworthy, with none of its code run yet.
+#[derive(Debug, Clone)]
+pub(crate) struct KeptPlugin {
+    manifest: Manifest,
+    path: PathBuf,
+    copy: PathBuf,
+    sha256: String,
+}
+
+impl KeptPlugin {
+    /// The plugin's name as it writes it.
+    pub(crate) fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    /// What it says of itself.
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The file that was chosen.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The private copy, which is what was checked and what runs.
+    pub(crate) fn copy(&self) -> &Path {
+        &self.copy
+    }
+
+    /// SHA-256 of the copy, in lower-case hexadecimal digits.
+    pub(crate) fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Takes the plugin into this process.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub(crate) fn bring_in(&self) -> Result<LoadedPlugin, PluginError> {
+        let module = bring_in(&self.path, &self.copy, &self.manifest)?;
+        Ok(LoadedPlugin {
+            module,
+            manifest: self.manifest.clone(),
+            path: self.path.clone(),
+            sha256: self.sha256.clone(),
+        })
+    }
+}
+
+/// Chooses the plugin of a name, in any case, makes a private copy of it and checks that it may be loaded; without a
+/// name the default's.
 ///
 /// Files that were named one by one come before what lies in folders. If exactly one of them is usable and nobody
 /// gave a name, it is meant whatever it is called.
 ///
 /// # Errors
-/// When there is no such plugin, more than one, or it cannot be used.
-pub(crate) fn load(
-    plan: &SearchPlan,
-    name: Option<&str>,
-    data_dir: &Path,
-) -> Result<LoadedPlugin, PluginError> {
-    prepare(plan, name, data_dir)?.bring_in()
-}
-
-/// A plugin that was chosen, copied and found trustworthy, and of which nothing has run yet.
-pub(crate) struct PreparedPlugin {
-    path: PathBuf,
-    stored: Stored,
-    manifest: Manifest,
-}
-
-/// Chooses a plugin as [`load`] does and checks its private copy; nothing of it runs.
-///
-/// # Errors
 /// When there is no such plugin, more than one, or it cannot be used or may not be.
-pub(crate) fn prepare(
+pub(crate) fn keep(
     plan: &SearchPlan,
     name: Option<&str>,
     data_dir: &Path,
-) -> Result<PreparedPlugin, PluginError> {
+) -> Result<KeptPlugin, PluginError> {
     let found = plan.scan();
     let (path, wanted) = choose(plan, &found, name)?;
     let stored = store::keep(path, data_dir)?;
@@ -111,42 +143,12 @@ pub(crate) fn prepare(
     if let Some(fault) = faults.into_iter().next() {
         return Err(fault);
     }
-    Ok(PreparedPlugin {
-        path: path.to_path_buf(),
-        stored,
+    Ok(KeptPlugin {
         manifest,
+        path: path.to_path_buf(),
+        copy: stored.path,
+        sha256: stored.sha256,
     })
-}
-
-impl PreparedPlugin {
-    /// What it says of itself.
-    pub(crate) fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
-    /// The private copy, which is what was checked and what will run.
-    pub(crate) fn copy(&self) -> &Path {
-        &self.stored.path
-    }
-
-    /// SHA-256 of the private copy, in lower-case hexadecimal digits.
-    pub(crate) fn sha256(&self) -> &str {
-        &self.stored.sha256
-    }
-
-    /// Takes it into this process, for ever.
-    ///
-    /// # Errors
-    /// When the system refuses it, or it is not what its manifest says.
-    pub(crate) fn bring_in(self) -> Result<LoadedPlugin, PluginError> {
-        let module = bring_in(&self.path, &self.stored, &self.manifest)?;
-        Ok(LoadedPlugin {
-            module,
-            manifest: self.manifest,
-            path: self.path,
-            sha256: self.stored.sha256,
-        })
-    }
 }
 
 pub(super) type Candidate<'a> = (&'a Path, &'a Manifest);
@@ -273,8 +275,8 @@ pub(super) fn not_found(plan: &SearchPlan, found: &[Found], name: &str) -> Plugi
 }
 
 /// Opens the private copy for ever and asks it for its root module.
-fn bring_in(path: &Path, stored: &Stored, manifest: &Manifest) -> Result<PluginModule, PluginError> {
-    let library = open(&stored.path).map_err(|e| {
+fn bring_in(path: &Path, copy: &Path, manifest: &Manifest) -> Result<PluginModule, PluginError> {
+    let library = open(copy).map_err(|e| {
         let reason = format!(
             "was refused by the system's loader ({e}); install the libraries that it needs, or build it on this machine"
         );

@@ -26,16 +26,13 @@ use codes::{AMBIGUOUS, LOCK_FILE, NOT_FOUND};
 pub(crate) use codes::{CODES, Code, explain};
 pub(crate) use doctor::{Checkup, check_up};
 pub(crate) use install::{Done, Kept, Shelf};
-pub(crate) use loader::{LoadedPlugin, load};
+pub(crate) use loader::{LoadedPlugin, keep};
 pub(crate) use search::{Found, SearchPlan};
 pub(crate) use signature::{Signature, check_key};
 pub(crate) use trust::{Pin, Trust, TrustPolicy};
 
 /// The broker that a configuration without `broker` means.
 pub(crate) const DEFAULT_BROKER: &str = "simulated";
-
-/// Where a plugin's code runs: every plugin is loaded into the host's own process.
-pub(crate) const LANE: &str = "in-process";
 
 /// Threads that hash files for a list at most.
 const MAX_THREADS: usize = 8;

@@ -10,7 +10,7 @@ pub(super) fn run(desk: &Desk, which: Option<&str>) -> Result<(), Failure> {
     let text = if desk.json {
         format!("{:#}\n", Value::Array(checkups.iter().map(as_json).collect()))
     } else if checkups.is_empty() {
-        super::list::list(&desk.plan, false)
+        super::list::list(desk, false)
     } else {
         checkups.iter().map(text).collect::<String>() + &sum(&checkups)
     };

@@ -37,14 +37,14 @@ pub(super) fn run(desk: &Desk, which: &str) -> Result<(), Failure> {
         return Err(Failure::plugin(super::with_explain(&faults.join("\n"), code)));
     }
     let text = if desk.json {
-        format!("{:#}\n", as_json(&checkup))
+        format!("{:#}\n", as_json(desk, &checkup))
     } else {
-        text(&checkup)
+        text(desk, &checkup)
     };
     crate::cli::print(&text)
 }
 
-fn as_json(checkup: &Checkup) -> Value {
+fn as_json(desk: &Desk, checkup: &Checkup) -> Value {
     let anatomy = checkup.anatomy.clone().unwrap_or_default();
     let options: Option<Vec<Value>> = schema(checkup).map(|schema| {
         options::rows(schema)
@@ -63,7 +63,7 @@ fn as_json(checkup: &Checkup) -> Value {
     json!({
         "path": checkup.path.to_string_lossy(), "size": checkup.size, "sha256": checkup.sha256,
         "manifest": checkup.manifest,
-        "lane": plugin::LANE,
+        "lane": checkup.manifest.as_ref().map(|manifest| super::lane(&desk.config, manifest)),
         "format": anatomy.format, "bits": anatomy.bits, "processor": anatomy.processor,
         "needed": anatomy.needed, "glibc_needed": anatomy.glibc_needed(),
         "needed_versions": anatomy.needed_versions.iter()
@@ -80,7 +80,7 @@ fn schema(checkup: &Checkup) -> Option<&Value> {
     checkup.manifest.as_ref()?.config_schema.as_ref()
 }
 
-fn text(checkup: &Checkup) -> String {
+fn text(desk: &Desk, checkup: &Checkup) -> String {
     let mut text = String::new();
     let mut say = |what: &str, value: String| {
         if !value.is_empty() {
@@ -99,6 +99,7 @@ fn text(checkup: &Checkup) -> String {
         say("panic", manifest.panic.clone());
         say("licence", manifest.licence.clone());
         say("homepage", manifest.homepage.clone());
+        say("lane", super::lane(&desk.config, manifest).to_owned());
     }
     say("file", checkup.path.to_string_lossy().into_owned());
     say(
@@ -109,7 +110,6 @@ fn text(checkup: &Checkup) -> String {
             .unwrap_or_default(),
     );
     say("sha256", checkup.sha256.clone().unwrap_or_default());
-    say("lane", plugin::LANE.to_owned());
     say(
         "trust",
         checkup

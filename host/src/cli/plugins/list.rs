@@ -2,21 +2,24 @@
 
 use serde_json::{Value, json};
 
-use super::plain;
+use super::{Desk, plain};
 use crate::cli::table::{Align, Table};
 use crate::plugin::{self, PluginFile, SearchPlan, Signature};
 
 /// The list as a table for people or as a JSON array, with a line break at its end.
-pub(super) fn list(plan: &SearchPlan, json: bool) -> String {
-    let files = plugin::list(plan, json);
+pub(super) fn list(desk: &Desk, json: bool) -> String {
+    let files = plugin::list(&desk.plan, json);
     if json {
-        let rows: Vec<Value> = files.iter().map(row_json).collect();
+        let rows: Vec<Value> = files.iter().map(|file| row_json(desk, file)).collect();
         return format!("{:#}\n", Value::Array(rows));
     }
     if files.is_empty() {
-        return format!("No plugin was found. Searched in this order:\n{}", places(plan));
+        return format!(
+            "No plugin was found. Searched in this order:\n{}",
+            places(&desk.plan)
+        );
     }
-    table(&files)
+    table(desk, &files)
 }
 
 fn places(plan: &SearchPlan) -> String {
@@ -24,7 +27,7 @@ fn places(plan: &SearchPlan) -> String {
 }
 
 /// One shape for every state, so that a script need not ask which keys there are.
-fn row_json(file: &PluginFile) -> Value {
+fn row_json(desk: &Desk, file: &PluginFile) -> Value {
     let manifest = file.manifest.as_ref();
     let refusal = file.refusal.as_ref();
     json!({
@@ -36,7 +39,7 @@ fn row_json(file: &PluginFile) -> Value {
         "abi": manifest.map(|m| m.abi),
         "description": manifest.map(|m| &m.description),
         "capabilities": manifest.map(|m| &m.capabilities),
-        "lane": manifest.map(|_| plugin::LANE),
+        "lane": manifest.map(|m| super::lane(&desk.config, m)),
         "sha256": file.sha256,
         "trust": file.trust.as_ref().map(|trust| trust.pin),
         "signature": file.trust.as_ref().and_then(|trust| trust.signature.as_ref()).map(Signature::word),
@@ -45,7 +48,7 @@ fn row_json(file: &PluginFile) -> Value {
     })
 }
 
-fn table(files: &[PluginFile]) -> String {
+fn table(desk: &Desk, files: &[PluginFile]) -> String {
     let columns = [
         "NAME",
         "VERSION",
@@ -74,7 +77,7 @@ fn table(files: &[PluginFile]) -> String {
                 manifest.version.clone(),
                 manifest.api_version.clone(),
                 manifest.capabilities.join(","),
-                plugin::LANE.to_owned(),
+                super::lane(&desk.config, manifest).to_owned(),
                 trust,
                 state,
                 path.clone(),
@@ -99,10 +102,17 @@ mod tests {
 
     use super::*;
 
-    fn plan(files: &[&Path], data_dir: &Path) -> SearchPlan {
+    fn desk(files: &[&Path], data_dir: &Path) -> Desk {
         let files: Vec<_> = files.iter().map(|f| f.to_path_buf()).collect();
-        // Without the folders of the test program, where plugins may lie or not.
-        SearchPlan::with(&files, &[], None, None, data_dir)
+        let loaded = crate::config::load(&crate::config::Sources::default(), crate::config::Purpose::Look);
+        Desk {
+            config: loaded.expect("nothing is wrong with nothing").config,
+            data_dir: data_dir.to_path_buf(),
+            // Without the folders of the test program, where plugins may lie or not.
+            plan: SearchPlan::with(&files, &[], None, None, data_dir),
+            now_ms: 0,
+            json: false,
+        }
     }
 
     #[test]
@@ -110,7 +120,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("folder");
         let file = dir.path().join("notes.so");
         std::fs::write(&file, "just text, and long enough to be looked at").expect("file");
-        let rows: Vec<Value> = serde_json::from_str(&list(&plan(&[&file], dir.path()), true)).expect("JSON");
+        let rows: Vec<Value> = serde_json::from_str(&list(&desk(&[&file], dir.path()), true)).expect("JSON");
         assert_eq!(rows[0]["state"], "refused");
         assert_eq!(rows[0]["code"], "QT-P004");
         assert_eq!(rows[0]["path"], file.to_str().expect("UTF-8"));
@@ -120,14 +130,14 @@ mod tests {
                 .is_some_and(|r| r.contains("text file"))
         );
         assert_eq!(rows[0].as_object().map(serde_json::Map::len), Some(14));
-        let text = list(&plan(&[&file], dir.path()), false);
+        let text = list(&desk(&[&file], dir.path()), false);
         assert!(text.contains("Refused QT-P004: "), "{text}");
     }
 
     #[test]
     fn nothing_found_names_the_places() {
         let dir = tempfile::tempdir().expect("folder");
-        let text = list(&plan(&[], dir.path()), false);
+        let text = list(&desk(&[], dir.path()), false);
         let place = dir.path().join("plugins");
         assert!(text.contains(&*place.to_string_lossy()), "{text}");
     }

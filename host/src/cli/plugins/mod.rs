@@ -12,6 +12,7 @@ mod trust;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use qt_plugin_api::manifest::Manifest;
 
 use super::{Failure, Options};
 use crate::{
@@ -131,6 +132,11 @@ enum PluginsCommand {
     },
 }
 
+/// Where a plugin's code runs: every plugin is loaded into the host's own process.
+const fn lane(_config: &Config, _manifest: &Manifest) -> &'static str {
+    "in-process"
+}
+
 /// What every command needs.
 struct Desk {
     config: Config,
@@ -160,7 +166,7 @@ pub(super) fn run(args: PluginsArgs, options: &Options) -> Result<(), Failure> {
         json: args.json,
     };
     match command {
-        PluginsCommand::List => super::print(&list::list(&desk.plan, desk.json)),
+        PluginsCommand::List => super::print(&list::list(&desk, desk.json)),
         PluginsCommand::Inspect { plugin } => inspect::run(&desk, &plugin),
         PluginsCommand::Doctor { plugin } => doctor::run(&desk, plugin.as_deref()),
         PluginsCommand::Install { file } => install::install(&desk, &file),

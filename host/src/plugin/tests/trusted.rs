@@ -15,7 +15,7 @@ fn plan(room: &Room, file: &Path, policy: TrustPolicy) -> SearchPlan {
 /// The code with which a load is refused before anything runs; nothing if it would go on.
 #[track_caller]
 fn refused_with(room: &Room, plan: &SearchPlan, name: &str) -> Option<PluginError> {
-    loader::prepare(plan, Some(name), &room.path("data")).err()
+    loader::keep(plan, Some(name), &room.path("data")).err()
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn a_file_swapped_between_check_and_load_is_not_loaded() {
         std::fs::copy(&a, &chosen).expect("copied");
         let plan = plan(&room, &chosen, with_lock(&room, None));
         let pinned = pin(&plan, "simulated", None, None, NOW_MS).expect("pinned").pin;
-        let prepared = loader::prepare(&plan, Some("simulated"), &room.path("data")).expect("checked");
+        let prepared = loader::keep(&plan, Some("simulated"), &room.path("data")).expect("checked");
         if swap_in_place {
             std::fs::write(&chosen, std::fs::read(&b).expect("bytes")).expect("swapped");
         } else {
