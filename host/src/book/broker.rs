@@ -53,7 +53,7 @@ pub(super) fn ask(config: &Config, data_dir: &Path, clock: Clock) -> Result<(Str
 fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(String, Book)>, BookError> {
     system::create_private_dir(data_dir)?;
     let wanted = config.names_broker.then_some(config.broker.as_str());
-    let plugin = plugin::load(&app::search_plan(config, data_dir), wanted, data_dir)?;
+    let plugin = plugin::keep(&app::search_plan(config, data_dir), wanted, data_dir)?.bring_in()?;
     let looks = plugin
         .manifest()
         .capabilities

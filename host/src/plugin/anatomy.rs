@@ -54,11 +54,6 @@ impl Anatomy {
     pub(crate) fn glibc_needed(&self) -> Option<&str> {
         newest_glibc(self.needed_versions.iter().map(|(_, version)| version.as_str()))
     }
-
-    /// The newest glibc that it is, where it is one.
-    pub(crate) fn glibc_own(&self) -> Option<&str> {
-        newest_glibc(self.own_versions.iter().map(String::as_str))
-    }
 }
 
 fn newest_glibc<'a>(versions: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -68,29 +68,10 @@ pub(crate) struct KeptPlugin {
 }
 
 impl KeptPlugin {
-    /// The plugin's name as it writes it.
-    pub(crate) fn name(&self) -> &str {
-        &self.manifest.name
-    }
-
-    /// What it says of itself.
-    pub(crate) fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
-    /// The file that was chosen.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The private copy, which is what was checked and what runs.
+    #[cfg(test)]
     pub(crate) fn copy(&self) -> &Path {
         &self.copy
-    }
-
-    /// SHA-256 of the copy, in lower-case hexadecimal digits.
-    pub(crate) fn sha256(&self) -> &str {
-        &self.sha256
     }
 
     /// Takes the plugin into this process.

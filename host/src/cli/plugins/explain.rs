@@ -16,6 +16,13 @@ pub(super) fn run(code: &str, json: bool) -> Result<(), Failure> {
     crate::cli::print(&if json { as_json(code) } else { text(code) })
 }
 
+/// Every code with its title, for the command's help.
+pub(super) fn codes() -> String {
+    plugin::CODES.iter().fold(String::from("Codes:"), |text, code| {
+        format!("{text}\n  {}  {}", code.code, code.title)
+    })
+}
+
 fn as_json(code: &Code) -> String {
     let all = json!({
         "code": code.code, "title": code.title, "cause": code.cause, "innocent": code.innocent, "mend": code.mend,

@@ -34,7 +34,7 @@ Exit codes: 0 done, 1 a fault was found or it failed, 2 usage or configuration, 
 
 /// Look at broker plugins, install them, and say which may be loaded.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{EXAMPLES}\n\n{}", explain::codes()))]
 pub(super) struct PluginsArgs {
     /// Say what a code such as QT-P021 means, how it comes about, and what to do.
     #[arg(long, global = true, value_name = "CODE")]
