@@ -312,10 +312,13 @@ fn clashes(checkup: &mut Checkup, found: &[Found]) {
             || matches!((path.canonicalize(), checkup.path.canonicalize()), (Ok(a), Ok(b)) if a == b)
     };
     // A file that somebody named comes before those in folders, so that these two never clash.
-    let explicit = found.iter().find(|f| same_file(&f.path)).map(|f| f.explicit);
+    let Some(explicit) = found.iter().find(|f| same_file(&f.path)).map(|f| f.explicit) else {
+        // No search finds it, so that it is in nobody's way.
+        return;
+    };
     let others: Vec<String> = found
         .iter()
-        .filter(|f| explicit.is_none_or(|explicit| f.explicit == explicit) && !same_file(&f.path))
+        .filter(|f| f.explicit == explicit && !same_file(&f.path))
         .filter(|f| {
             f.manifest
                 .as_ref()

@@ -173,7 +173,7 @@ impl Judge<'_> {
                 "changed",
                 format!(
                     "is not the file that was pinned: expected sha256 {} (version {}, pinned at {} in {place}), \
-                     actual sha256 {actual}; an upgrade, a new build or a rollback changes it too: if you know that \
+                     actual sha256 {actual} (an upgrade, a new build or a rollback changes it too); if you know that \
                      this is one, run: qt-host plugins trust {name}",
                     pin.sha256, pin.version, pin.pinned_at,
                 ),
@@ -183,7 +183,7 @@ impl Judge<'_> {
                 "unpinned",
                 format!(
                     "is not pinned in {place}, which says that only pinned plugins may be loaded (actual sha256 \
-                     {actual}); it may simply be new: if you know where it comes from, run: qt-host plugins trust {name}"
+                     {actual}, it may simply be new); if you know where it comes from, run: qt-host plugins trust {name}"
                 ),
             ),
         };

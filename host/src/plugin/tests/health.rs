@@ -271,3 +271,15 @@ fn a_damaged_lock_file_is_one_fault_and_not_one_of_every_plugin() {
             .is_some_and(|refusal| refusal.code() == LOCK_FILE)
     }));
 }
+
+#[test]
+fn a_file_that_no_search_finds_clashes_with_none() {
+    let room = Room::new();
+    room.file(&format!("d/{}", so("a")), &plugin_bytes(&manifest_json("alpha")));
+    let mut other = manifest_json("alpha");
+    other["version"] = json!("2.0.0");
+    let elsewhere = room.file("elsewhere.so", &plugin_bytes(&other));
+    let plan = room.plan(&[], &["d"]);
+    let checkups = check_up(&plan, elsewhere.to_str(), &room.path("data")).expect("a path");
+    assert_eq!(checkups[0].findings, []);
+}
