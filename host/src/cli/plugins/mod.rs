@@ -6,6 +6,7 @@ mod explain;
 mod inspect;
 mod install;
 mod list;
+mod new;
 mod options;
 mod trust;
 
@@ -26,6 +27,7 @@ Examples:
   qt-host plugins list                      every plugin file that is found, good or bad
   qt-host plugins doctor                    what is wrong with any of them, and its mend
   qt-host plugins inspect simulated         everything that one says of itself, and its options
+  qt-host plugins new my-broker             a crate to begin a plugin of your own with
   qt-host plugins install ./libmybroker.so  into the data folder; `upgrade` replaces it, `rollback` goes back
   qt-host plugins trust mybroker            from now on load only what is pinned, and this is
   qt-host plugins --explain QT-P021         what a code means
@@ -69,6 +71,7 @@ enum PluginsCommand {
         /// A plugin's name, or the path of its file; without it, every plugin that is found.
         plugin: Option<String>,
     },
+    New(new::NewArgs),
     /// Put a plugin into the data folder, where every start finds it.
     #[command(after_help = "Example:\n  qt-host plugins install ./target/release/libmybroker.so")]
     Install {
@@ -166,6 +169,7 @@ pub(super) fn run(args: PluginsArgs, options: &Options) -> Result<(), Failure> {
         json: args.json,
     };
     match command {
+        PluginsCommand::New(what) => new::run(&what, desk.json),
         PluginsCommand::List => super::print(&list::list(&desk, desk.json)),
         PluginsCommand::Inspect { plugin } => inspect::run(&desk, &plugin),
         PluginsCommand::Doctor { plugin } => doctor::run(&desk, plugin.as_deref()),

@@ -6,7 +6,7 @@ use clap::Args;
 use qt_plugin_api::{manifest::API_VERSION, template};
 use serde_json::json;
 
-use super::{Failure, print};
+use crate::cli::{Failure, print};
 
 /// Write a new broker plugin: a crate with its options, tests and CI, which fills orders on paper until your broker's
 /// calls are in it.
@@ -33,23 +33,19 @@ pub(super) struct NewArgs {
     /// A copy of qt-plugin-api to build against instead of the released one.
     #[arg(long, value_name = "PATH")]
     api_path: Option<PathBuf>,
-
-    /// Say what was written as JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Writes the crate, whole or not at all.
 ///
 /// # Errors
 /// A name, a folder or a copy of qt-plugin-api that cannot be used (code 2), or files that cannot be written.
-pub(super) fn run(args: &NewArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &NewArgs, json: bool) -> Result<(), Failure> {
     template::check_name(&args.name).map_err(Failure::usage)?;
     let api = api_dependency(args.api_path.as_deref())?;
     let folder = args.path.clone().unwrap_or_else(|| PathBuf::from(&args.name));
     let files = template::render(&args.name, &api);
     write_all(&folder, &files)?;
-    print(&if args.json {
+    print(&if json {
         let paths: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
         format!(
             "{:#}\n",
@@ -152,7 +148,6 @@ mod tests {
             name: name.to_owned(),
             path: Some(path),
             api_path: None,
-            json: false,
         }
     }
 
@@ -160,7 +155,7 @@ mod tests {
     fn a_crate_is_written_whole_and_never_over_another() {
         let dir = tempfile::tempdir().expect("folder");
         let folder = dir.path().join("deep/my-broker");
-        run(&args("my-broker", folder.clone())).expect("written");
+        run(&args("my-broker", folder.clone()), false).expect("written");
         let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).expect("a manifest");
         let read: toml::Table = toml::from_str(&manifest).expect("TOML");
         assert_eq!(read["package"]["name"].as_str(), Some("my-broker"));
@@ -169,7 +164,7 @@ mod tests {
             Some(API_VERSION)
         );
         assert!(folder.join(".github/workflows/ci.yml").exists());
-        let again = run(&args("my-broker", folder.clone())).expect_err("exists");
+        let again = run(&args("my-broker", folder.clone()), false).expect_err("exists");
         assert_eq!(again.code, 2);
         assert!(again.message.contains("exists already"), "{}", again.message);
         let beside = std::fs::read_dir(dir.path().join("deep"))
@@ -182,7 +177,7 @@ mod tests {
     fn wrong_names_and_copies_write_nothing() {
         let dir = tempfile::tempdir().expect("folder");
         for name in ["My Broker", "../up", "fn", ""] {
-            let failure = run(&args(name, dir.path().join("x"))).expect_err(name);
+            let failure = run(&args(name, dir.path().join("x")), false).expect_err(name);
             assert_eq!(failure.code, 2, "{}", failure.message);
         }
         for (text, word) in [
@@ -192,10 +187,13 @@ mod tests {
         ] {
             std::fs::write(dir.path().join("Cargo.toml"), text).expect("written");
             let api_path = Some(dir.path().to_path_buf());
-            let failure = run(&NewArgs {
-                api_path,
-                ..args("mine", dir.path().join("x"))
-            })
+            let failure = run(
+                &NewArgs {
+                    api_path,
+                    ..args("mine", dir.path().join("x"))
+                },
+                false,
+            )
             .expect_err(text);
             assert_eq!(failure.code, 2);
             assert!(failure.message.contains(word), "{}", failure.message);
@@ -207,7 +205,8 @@ mod tests {
     fn a_folder_that_cannot_be_written_leaves_nothing() {
         let dir = tempfile::tempdir().expect("folder");
         std::fs::write(dir.path().join("file"), "").expect("written");
-        let failure = run(&args("mine", dir.path().join("file/mine"))).expect_err("a file is no folder");
+        let failure =
+            run(&args("mine", dir.path().join("file/mine")), false).expect_err("a file is no folder");
         assert_eq!(failure.code, 1, "{}", failure.message);
     }
 
