@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qt_core::{Event, Settings, UtcMillis};
-use qt_plugin_api::host::{LoadedBroker, OpenArgs};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
@@ -14,7 +13,9 @@ use crate::backend::client::{Client, ClientSettings, SetupError, Token};
 use crate::backend::gauge::Gauge;
 use crate::backend::poller::{self, PollLinks, PollSettings};
 use crate::backend::reporter::{self, OutboxRow, OutboxSource, ReportLinks, ReportSettings};
-use crate::broker::{self, Lanes};
+use crate::broker::in_process::InProcess;
+use crate::broker::supervisor::{Supervisor, Waits};
+use crate::broker::{self, Lanes, Listener};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::input::{CAPACITY, Input, Sender};
@@ -302,29 +303,26 @@ impl Host<'_> {
         plugin: &plugin::LoadedPlugin,
         engine: &Sender,
         to_broker: &broker::BrokerSender,
-    ) -> Result<LoadedBroker, AppError> {
-        let callbacks = broker::callbacks(engine.clone(), to_broker.clone(), self.clock);
+    ) -> Result<Arc<Supervisor>, AppError> {
         let name = plugin.name().to_owned();
-        let folder = self.data_dir.join("plugin-data").join(&name);
-        system::create_private_dir(&folder)?;
-        let account = broker_account(self.config, &name);
-        let empty = serde_json::json!({});
-        let args = OpenArgs {
-            config: self.config.plugin_blocks.get(&name).unwrap_or(&empty),
-            data_dir: &folder,
-            account_id: account.as_deref(),
-            callbacks,
+        let data_dir = self.data_dir.join("plugin-data").join(&name);
+        system::create_private_dir(&data_dir)?;
+        let config = self.config.plugin_blocks.get(&name).cloned();
+        let opener = InProcess {
+            module: *plugin.module(),
+            title: format!("{name} {}", plugin.manifest().version),
+            config: config.unwrap_or_else(|| serde_json::json!({})),
+            data_dir,
+            account_id: broker_account(self.config, &name),
+            listener: Listener::new(engine.clone(), to_broker.clone(), self.clock),
         };
-        // On a thread of its own: the plugin's code may block, and never in the runtime's threads.
-        std::thread::scope(|scope| scope.spawn(|| plugin.module().open(args)).join())
-            .map_err(|_| AppError::Open {
-                name: name.clone(),
-                reason: "it panicked".into(),
-            })?
-            .map_err(|e| AppError::Open {
-                name,
-                reason: e.reason,
-            })
+        let waits = Waits {
+            least: Duration::from_millis(200),
+            most: Duration::from_secs(30),
+        };
+        let nudge = to_broker.clone();
+        Supervisor::open(Arc::new(opener), waits, move || nudge.look())
+            .map_err(|reason| AppError::Open { name, reason })
     }
 
     fn settings(&self) -> Settings {

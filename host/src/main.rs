@@ -2,6 +2,7 @@
 
 mod app;
 mod backend;
+mod backoff;
 mod book;
 mod book_sync;
 mod broker;

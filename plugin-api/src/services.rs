@@ -131,7 +131,7 @@ pub(crate) unsafe fn checked<T: StableAbi>(found: RInterface) -> Option<&'static
 }
 
 /// Weight of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum LogLevel {
     /// For whoever hunts a fault.
     Debug,

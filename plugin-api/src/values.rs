@@ -1,9 +1,13 @@
 //! The plain structs that an author and the host work with. `extras` is JSON text, or empty.
+//!
+//! Their serde form is for a host that runs a plugin in a process of its own: a decimal is its text, so that binary
+//! formats keep every digit.
 
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 
 /// Which way an order goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Side {
     /// Shares come, money goes.
     Buy,
@@ -12,7 +16,7 @@ pub enum Side {
 }
 
 /// A state of an order, as the broker shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OrderStatus {
     /// Taken, not at the exchange yet.
     Pending,
@@ -46,7 +50,7 @@ impl OrderStatus {
 }
 
 /// An order to place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRequest {
     /// Our id, 20 ASCII characters; it must come back whole in every row of this order.
     pub client_order_id: String,
@@ -57,6 +61,7 @@ pub struct OrderRequest {
     /// Shares.
     pub quantity: u64,
     /// Yuan a share; `None` for a market order.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub limit_price: Option<Decimal>,
     /// The order must not reach the exchange after this time, in milliseconds since 1970 UTC.
     pub not_after_ms: Option<i64>,
@@ -67,7 +72,7 @@ pub struct OrderRequest {
 }
 
 /// An order to cancel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelRequest {
     /// Our id.
     pub client_order_id: String,
@@ -78,7 +83,7 @@ pub struct CancelRequest {
 }
 
 /// What became of a place. The three are kept apart because money hangs on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PlaceResult {
     /// The broker has it.
     Accepted {
@@ -98,7 +103,7 @@ pub enum PlaceResult {
 }
 
 /// What became of a cancel. Only the order's rows tell whether it took effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CancelResult {
     /// On its way.
     Sent,
@@ -115,7 +120,7 @@ pub enum CancelResult {
 }
 
 /// An order as the broker shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRow {
     /// Our id; `None` for an order that is not ours or whose remark is unreadable.
     pub client_order_id: Option<String>,
@@ -128,6 +133,7 @@ pub struct OrderRow {
     /// Shares ordered.
     pub quantity: u64,
     /// Yuan a share; `None` for a market order.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub limit_price: Option<Decimal>,
     /// State.
     pub status: OrderStatus,
@@ -162,7 +168,7 @@ impl OrderRow {
 }
 
 /// One trade: a fill of one order at one price.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TradeRow {
     /// The broker's id of the trade, unique within the day.
     pub trade_id: String,
@@ -177,12 +183,16 @@ pub struct TradeRow {
     /// Shares.
     pub quantity: u64,
     /// Yuan a share.
+    #[serde(with = "rust_decimal::serde::str")]
     pub price: Decimal,
     /// Commission in yuan for this trade alone, where the broker tells.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub commission: Option<Decimal>,
     /// Stamp tax in yuan, where the broker tells.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub stamp_tax: Option<Decimal>,
     /// Transfer fee in yuan, where the broker tells.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub transfer_fee: Option<Decimal>,
     /// When it was made, in milliseconds since 1970 UTC.
     pub traded_ms: i64,
@@ -191,7 +201,7 @@ pub struct TradeRow {
 }
 
 /// A holding.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PositionRow {
     /// Code and exchange.
     pub symbol: String,
@@ -204,38 +214,47 @@ pub struct PositionRow {
     /// Shares bound by open sales.
     pub frozen_qty: u64,
     /// Yuan a share.
+    #[serde(with = "rust_decimal::serde::str")]
     pub avg_cost: Decimal,
     /// Yuan a share.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub last_price: Option<Decimal>,
     /// Yuan a share.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub previous_close: Option<Decimal>,
     /// Yuan.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub market_value: Option<Decimal>,
     /// JSON text, or empty.
     pub extras: String,
 }
 
 /// The account's money, all in yuan.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountRow {
     /// The broker's number of the account.
     pub account_id: String,
     /// Cash and holdings together.
+    #[serde(with = "rust_decimal::serde::str")]
     pub total_asset: Decimal,
     /// Cash, the frozen part included.
+    #[serde(with = "rust_decimal::serde::str")]
     pub cash: Decimal,
     /// Cash that a new order may use.
+    #[serde(with = "rust_decimal::serde::str")]
     pub available_cash: Decimal,
     /// Cash bound by open buys.
+    #[serde(with = "rust_decimal::serde::str")]
     pub frozen_cash: Decimal,
     /// Value of all holdings.
+    #[serde(with = "rust_decimal::serde::str")]
     pub market_value: Decimal,
     /// JSON text, or empty.
     pub extras: String,
 }
 
 /// State of the connection between plugin and broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConnectionState {
     /// Orders can be placed.
     Connected,
@@ -249,14 +268,14 @@ pub enum ConnectionState {
 }
 
 /// A call that reads has failed. Never answer with a part of the rows instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallError {
     /// What failed, in words for the user.
     pub reason: String,
 }
 
 /// A broker could not be opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenError {
     /// What failed and what to do, in words for the user.
     pub reason: String,

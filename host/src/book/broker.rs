@@ -203,11 +203,11 @@ impl Visit {
         self.connected(broker)?;
         let asked_at = UtcMillis(self.clock.now_ms());
         doing("positions");
-        let positions = read::positions(broker)?;
+        let positions = read::positions(broker.positions())?;
         doing("account");
-        let account = read::account(broker)?;
+        let account = read::account(broker.account())?;
         doing("today's trades");
-        let trades_today = Some(read::trades_today(broker));
+        let trades_today = Some(read::trades_today(broker.trades_today()));
         Ok(Book {
             positions,
             account,

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use qt_core::{ClientOrderId, Event, NewOrder};
 use qt_plugin_api::PlaceResult;
-use qt_plugin_api::host::LoadedBroker;
 
 use super::convert;
+use super::link::Placed;
+use super::supervisor::Supervisor;
 use crate::clock::Clock;
 use crate::engine::input::{Input, Sender};
 
@@ -119,7 +120,7 @@ impl PlaceLane {
     }
 
     /// The thread of the lane.
-    pub(super) fn run(&self, broker: &LoadedBroker, engine: &Sender, clock: Clock) {
+    pub(super) fn run(&self, broker: &Supervisor, engine: &Sender, clock: Clock) {
         while let Some(order) = self.next() {
             let event = place(broker, &order, clock);
             // Before the answer leaves, so that a deadline that passes now is not held against it.
@@ -132,7 +133,7 @@ impl PlaceLane {
     }
 }
 
-fn place(broker: &LoadedBroker, order: &NewOrder, clock: Clock) -> Event {
+fn place(broker: &Supervisor, order: &NewOrder, clock: Clock) -> Event {
     let id = order.id;
     if order.not_after.is_some_and(|until| until.0 <= clock.now_ms()) {
         return Event::NotSent {
@@ -141,7 +142,11 @@ fn place(broker: &LoadedBroker, order: &NewOrder, clock: Clock) -> Event {
         };
     }
     crate::failpoint::die_at("before-call");
-    match broker.place_order(&convert::request(order)) {
+    let answer = match broker.place(&convert::request(order)) {
+        Placed::Answer(answer) => answer,
+        Placed::NotSent(reason) => return Event::NotSent { id, reason },
+    };
+    match answer {
         PlaceResult::Accepted { broker_order_id } if broker_order_id.is_empty() => Event::Unanswered {
             id,
             reason: "the plugin accepted it without naming it".into(),

@@ -15,9 +15,7 @@ use qt_plugin_api::{
 };
 
 use super::{
-    DEFAULT_BROKER, NOT_LOADED, PluginError, ROOT, STORE, SearchPlan, manifest,
-    search::Found,
-    store::{self, Stored},
+    DEFAULT_BROKER, NOT_LOADED, PluginError, ROOT, STORE, SearchPlan, manifest, search::Found, store,
 };
 
 /// A plugin in this process. It stays there until the process ends, since its threads may outlive any value of ours.
@@ -55,10 +53,78 @@ impl LoadedPlugin {
     }
 }
 
-/// Loads the plugin of a name, in any case; without a name the default's.
+/// A private copy of a plugin's file, chosen and read, with none of its code run yet.
+#[derive(Debug, Clone)]
+pub(crate) struct KeptPlugin {
+    manifest: Manifest,
+    path: PathBuf,
+    copy: PathBuf,
+    sha256: String,
+}
+
+impl KeptPlugin {
+    /// The plugin's name as it writes it.
+    pub(crate) fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    /// What it says of itself.
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The file that was chosen.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The private copy, which is what runs.
+    pub(crate) fn copy(&self) -> &Path {
+        &self.copy
+    }
+
+    /// SHA-256 of the copy, in lower-case hexadecimal digits.
+    pub(crate) fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Takes the plugin into this process.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub(crate) fn bring_in(&self) -> Result<LoadedPlugin, PluginError> {
+        let module = bring_in(&self.path, &self.copy, &self.manifest)?;
+        Ok(LoadedPlugin {
+            module,
+            manifest: self.manifest.clone(),
+            path: self.path.clone(),
+            sha256: self.sha256.clone(),
+        })
+    }
+}
+
+/// Takes a private copy that another process of ours made into this one.
 ///
-/// Files that were named one by one come before what lies in folders. If exactly one of them is usable and nobody
-/// gave a name, it is meant whatever it is called.
+/// # Errors
+/// When its content is not what `sha256` promises, or it cannot be used.
+pub(crate) fn load_copy(copy: &Path, sha256: &str) -> Result<LoadedPlugin, PluginError> {
+    let found = store::hash(copy)?;
+    if found != sha256 {
+        let reason = format!(
+            "is not the one that was checked: its SHA-256 is {found} and should be {sha256}; start again"
+        );
+        return Err(PluginError::file(STORE, copy, reason));
+    }
+    let kept = KeptPlugin {
+        manifest: manifest::read(copy)?,
+        path: copy.to_path_buf(),
+        copy: copy.to_path_buf(),
+        sha256: found,
+    };
+    kept.bring_in()
+}
+
+/// Loads the plugin of a name into this process; see [`keep`] for how it is chosen.
 ///
 /// # Errors
 /// When there is no such plugin, more than one, or it cannot be used.
@@ -67,6 +133,21 @@ pub(crate) fn load(
     name: Option<&str>,
     data_dir: &Path,
 ) -> Result<LoadedPlugin, PluginError> {
+    keep(plan, name, data_dir)?.bring_in()
+}
+
+/// Chooses the plugin of a name, in any case, and makes a private copy of it; without a name the default's.
+///
+/// Files that were named one by one come before what lies in folders. If exactly one of them is usable and nobody
+/// gave a name, it is meant whatever it is called.
+///
+/// # Errors
+/// When there is no such plugin, more than one, or it cannot be used.
+pub(crate) fn keep(
+    plan: &SearchPlan,
+    name: Option<&str>,
+    data_dir: &Path,
+) -> Result<KeptPlugin, PluginError> {
     let found = plan.scan();
     let (path, wanted) = choose(plan, &found, name)?;
     let stored = store::keep(path, data_dir)?;
@@ -79,11 +160,10 @@ pub(crate) fn load(
         );
         return Err(PluginError::file(STORE, path, reason));
     }
-    let module = bring_in(path, &stored, &manifest)?;
-    Ok(LoadedPlugin {
-        module,
+    Ok(KeptPlugin {
         manifest,
         path: path.to_path_buf(),
+        copy: stored.path,
         sha256: stored.sha256,
     })
 }
@@ -212,8 +292,8 @@ fn not_found(plan: &SearchPlan, found: &[Found], name: &str) -> PluginError {
 }
 
 /// Opens the private copy for ever and asks it for its root module.
-fn bring_in(path: &Path, stored: &Stored, manifest: &Manifest) -> Result<PluginModule, PluginError> {
-    let library = open(&stored.path).map_err(|e| {
+fn bring_in(path: &Path, copy: &Path, manifest: &Manifest) -> Result<PluginModule, PluginError> {
+    let library = open(copy).map_err(|e| {
         let reason = format!(
             "was refused by the system's loader ({e}); install the libraries that it needs, or build it on this machine"
         );

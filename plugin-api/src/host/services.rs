@@ -11,6 +11,8 @@ use abi_stable::{
     std_types::{ROption, RStr},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     convert,
     services::LogLevel,
@@ -23,7 +25,7 @@ use crate::{
 };
 
 /// What a plugin told on its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// An order changed.
     Order(OrderRow),
