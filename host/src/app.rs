@@ -7,20 +7,22 @@ use std::time::Duration;
 use qt_core::{Event, Settings, UtcMillis};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::backend::client::{Client, ClientSettings, SetupError, Token};
 use crate::backend::gauge::Gauge;
 use crate::backend::poller::{self, PollLinks, PollSettings};
 use crate::backend::reporter::{self, OutboxRow, OutboxSource, ReportLinks, ReportSettings};
-use crate::broker::in_process::InProcess;
-use crate::broker::supervisor::{Supervisor, Waits};
+use crate::broker::link::OpenFailure;
+use crate::broker::seat::Seat;
+use crate::broker::supervisor::Supervisor;
 use crate::broker::{self, Lanes, Listener};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::input::{CAPACITY, Input, Sender};
 use crate::engine::{AskEvery, Engine, OutboxSignal, Status};
 use crate::equity::EquityKeeper;
+use crate::hosting::{self, Room};
 use crate::journal::{Journal, JournalError, OutboxReader};
 use crate::lease::{Lease, LeaseError};
 use crate::plugin::{self, PluginError};
@@ -54,6 +56,9 @@ pub(crate) enum AppError {
     /// The plugin.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// The plugin, once its worker looked at it.
+    #[error("{0}")]
+    Refused(String),
     /// The broker said no.
     #[error("the broker plugin `{name}` cannot start: {reason}")]
     Open {
@@ -92,15 +97,13 @@ pub(crate) fn run(
     end: ShutdownReceiver,
 ) -> Result<(), AppError> {
     let clock = Clock::system();
+    // Before anybody replaces the file: a worker must be the program that the host is.
+    system::own_executable()?;
     let data_dir = config.data_dir()?;
     system::create_private_dir(&data_dir)?;
     let lease = Lease::take(&data_dir, clock.now_ms())?;
     let wanted = config.names_broker.then_some(config.broker.as_str());
-    let plugin = plugin::load(&search_plan(config, &data_dir), wanted, &data_dir).inspect_err(|e| {
-        if !e.report().is_empty() {
-            debug!("the plugin's layout differs: {}", e.report());
-        }
-    })?;
+    let plugin = plugin::keep(&search_plan(config, &data_dir), wanted, &data_dir)?;
     info!(
         "Broker plugin: {} {} from {} (SHA-256 {})",
         plugin.name(),
@@ -205,7 +208,7 @@ impl Host<'_> {
         journal: Journal,
         loaded: crate::journal::Loaded,
         client: Arc<Client>,
-        plugin: &plugin::LoadedPlugin,
+        plugin: &plugin::KeptPlugin,
         once: bool,
         asks: &ShutdownSender,
         mut end: ShutdownReceiver,
@@ -300,29 +303,29 @@ impl Host<'_> {
 
     fn open(
         &self,
-        plugin: &plugin::LoadedPlugin,
+        plugin: &plugin::KeptPlugin,
         engine: &Sender,
         to_broker: &broker::BrokerSender,
     ) -> Result<Arc<Supervisor>, AppError> {
         let name = plugin.name().to_owned();
-        let data_dir = self.data_dir.join("plugin-data").join(&name);
-        system::create_private_dir(&data_dir)?;
-        let config = self.config.plugin_blocks.get(&name).cloned();
-        let opener = InProcess {
-            module: *plugin.module(),
-            title: format!("{name} {}", plugin.manifest().version),
-            config: config.unwrap_or_else(|| serde_json::json!({})),
-            data_dir,
+        let room = Room {
+            config: self.config,
+            data_dir: self.data_dir,
             account_id: broker_account(self.config, &name),
             listener: Listener::new(engine.clone(), to_broker.clone(), self.clock),
+            seat: Arc::new(Seat::new(&hosting::plugin_folder(self.data_dir, &name)?)),
         };
-        let waits = Waits {
-            least: Duration::from_millis(200),
-            most: Duration::from_secs(30),
-        };
+        let opener = room.opener(plugin)?;
         let nudge = to_broker.clone();
-        Supervisor::open(Arc::new(opener), waits, move || nudge.look())
-            .map_err(|reason| AppError::Open { name, reason })
+        Supervisor::open(opener, hosting::waits(self.config, &name), move || nudge.look()).map_err(
+            |failure| match failure {
+                OpenFailure {
+                    reason,
+                    refused: true,
+                } => AppError::Refused(reason),
+                OpenFailure { reason, .. } => AppError::Open { name, reason },
+            },
+        )
     }
 
     fn settings(&self) -> Settings {

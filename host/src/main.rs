@@ -14,6 +14,7 @@ mod engine;
 mod equity;
 mod export;
 mod failpoint;
+mod hosting;
 mod journal;
 mod lease;
 mod plugin;

@@ -14,7 +14,8 @@ use qt_plugin_api::{
 use serde_json::Value;
 
 use super::Listener;
-use super::link::{BrokerLink, Opener, Placed, Wake};
+use super::link::{BrokerLink, OpenFailure, Opener, Placed, Wake};
+use super::seat::{self, Seat};
 
 /// Opens brokers of a plugin that was loaded into this process.
 pub(crate) struct InProcess {
@@ -30,10 +31,13 @@ pub(crate) struct InProcess {
     pub(crate) account_id: Option<String>,
     /// Where its events go.
     pub(crate) listener: Listener,
+    /// The place at the account, which this process keeps.
+    pub(crate) seat: Arc<Seat>,
 }
 
 impl Opener for InProcess {
-    fn open(&self, wake: Wake) -> Result<Arc<dyn BrokerLink>, String> {
+    fn open(&self, wake: Wake) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
+        self.seat.take(seat::PATIENCE)?;
         let args = OpenArgs {
             config: &self.config,
             data_dir: &self.data_dir,

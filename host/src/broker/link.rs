@@ -47,14 +47,32 @@ pub(crate) trait BrokerLink: Send + Sync {
     fn end(&self);
 }
 
+/// Why a broker is not open.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct OpenFailure {
+    /// The plugin's words, or what became of its process.
+    pub(crate) reason: String,
+    /// True when the plugin's file cannot be used at all.
+    pub(crate) refused: bool,
+}
+
+impl From<String> for OpenFailure {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            refused: false,
+        }
+    }
+}
+
 /// Opens a plugin's broker, any number of times.
 pub(crate) trait Opener: Send + Sync {
     /// Opens it. `wake` is called when the link knows of a fault by itself.
     ///
     /// # Errors
     ///
-    /// The plugin's words, or what became of its process.
-    fn open(&self, wake: Wake) -> Result<std::sync::Arc<dyn BrokerLink>, String>;
+    /// [`OpenFailure`].
+    fn open(&self, wake: Wake) -> Result<std::sync::Arc<dyn BrokerLink>, OpenFailure>;
 
     /// Plugin, version and where it runs, for people.
     fn describe(&self) -> String;

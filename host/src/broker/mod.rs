@@ -6,7 +6,9 @@ pub(crate) mod in_process;
 pub(crate) mod link;
 mod place_lane;
 pub(crate) mod read;
+pub(crate) mod seat;
 pub(crate) mod supervisor;
+pub(crate) mod worker;
 
 use std::sync::Arc;
 use std::sync::mpsc;

@@ -13,7 +13,7 @@ use qt_plugin_api::{
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::link::{BrokerLink, Opener, Placed, Wake};
+use super::link::{BrokerLink, OpenFailure, Opener, Placed, Wake};
 use crate::backoff::Backoff;
 
 /// How often a broker that says nothing is looked at.
@@ -93,7 +93,7 @@ impl Supervisor {
         opener: Arc<dyn Opener>,
         waits: Waits,
         opened: impl Fn() + Send + Sync + 'static,
-    ) -> Result<Arc<Self>, String> {
+    ) -> Result<Arc<Self>, OpenFailure> {
         let now = Instant::now();
         let (seen, _) = watch::channel(Seen {
             number: 0,
@@ -123,7 +123,8 @@ impl Supervisor {
             .name("broker-keeper".into())
             .spawn(move || own.run(&tell))
             .map_err(|e| format!("the system gives no thread for it: {e}"))?;
-        told.recv().map_err(|_| "it panicked".to_owned())??;
+        told.recv()
+            .map_err(|_| OpenFailure::from("it panicked".to_owned()))??;
         Ok(Arc::new(Self { shared }))
     }
 
@@ -221,7 +222,7 @@ enum Next {
 }
 
 impl Shared {
-    fn run(self: Arc<Self>, tell: &std::sync::mpsc::Sender<Result<(), String>>) {
+    fn run(self: Arc<Self>, tell: &std::sync::mpsc::Sender<Result<(), OpenFailure>>) {
         let opener = Arc::clone(&self.state().opener);
         let first = self.open(&*opener);
         let failed = first.is_err();
@@ -236,7 +237,7 @@ impl Shared {
                 Next::Lost(link, reason) => self.lose(&*link, &reason),
                 Next::Open(opener) => match self.open(&*opener) {
                     Ok(link) => self.take_up(&opener, link),
-                    Err(reason) => self.open_failed(&*opener, &reason),
+                    Err(failure) => self.open_failed(&*opener, &failure.reason),
                 },
             }
         }
@@ -249,19 +250,25 @@ impl Shared {
                 return Next::End;
             }
             if let Some(link) = &state.link {
+                let link = Arc::clone(link);
+                // Looking may take a moment, and nobody else should wait for it.
+                drop(state);
                 if let Some(reason) = link.fault() {
-                    let link = Arc::clone(link);
                     return Next::Lost(link, reason);
                 }
+                state = self.state();
             } else if Instant::now() >= state.open_at {
                 return Next::Open(Arc::clone(&state.opener));
+            }
+            if state.closing {
+                continue;
             }
             let waited = self.wake.wait_timeout(state, LOOK);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    fn open(self: &Arc<Self>, opener: &dyn Opener) -> Result<Arc<dyn BrokerLink>, String> {
+    fn open(self: &Arc<Self>, opener: &dyn Opener) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
         let own = Arc::downgrade(self);
         let wake: Wake = Arc::new(move || {
             if let Some(shared) = own.upgrade() {
@@ -290,6 +297,9 @@ impl Shared {
     fn lose(&self, link: &dyn BrokerLink, reason: &str) {
         let wait = {
             let mut state = self.state();
+            if state.closing {
+                return;
+            }
             state.link = None;
             state.number += 1;
             reason.clone_into(&mut state.down);

@@ -75,14 +75,14 @@ struct Opens {
 }
 
 impl Opener for Arc<Opens> {
-    fn open(&self, wake: Wake) -> Result<Arc<dyn BrokerLink>, String> {
+    fn open(&self, wake: Wake) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
         let _may = self.gate.lock().unwrap();
         if self
             .failures
             .try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
             .is_ok()
         {
-            return Err("the terminal is away".into());
+            return Err("the terminal is away".to_owned().into());
         }
         let link = Arc::new(Numbered {
             number: self.count.fetch_add(1, Ordering::SeqCst) + 1,
@@ -193,5 +193,5 @@ fn a_first_failure_is_the_callers() {
     let opens = Arc::new(Opens::default());
     opens.failures.store(1, Ordering::SeqCst);
     let failed = Supervisor::open(Arc::new(opens), WAITS, || ()).err();
-    assert_eq!(failed.as_deref(), Some("the terminal is away"));
+    assert_eq!(failed.unwrap().reason, "the terminal is away");
 }

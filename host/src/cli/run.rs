@@ -28,7 +28,7 @@ impl From<AppError> for Failure {
             AppError::Setting(_) | AppError::Backend(_) | AppError::Folder(_) => {
                 Self::usage(error.to_string())
             }
-            AppError::Plugin(_) => Self::plugin(error.to_string()),
+            AppError::Plugin(_) | AppError::Refused(_) => Self::plugin(error.to_string()),
             AppError::Journal(journal) => journal.into(),
             AppError::Lease(_) | AppError::Open { .. } | AppError::NoRound { .. } | AppError::Threads(_) => {
                 Self::failed(error.to_string())

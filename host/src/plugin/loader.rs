@@ -124,18 +124,6 @@ pub(crate) fn load_copy(copy: &Path, sha256: &str) -> Result<LoadedPlugin, Plugi
     kept.bring_in()
 }
 
-/// Loads the plugin of a name into this process; see [`keep`] for how it is chosen.
-///
-/// # Errors
-/// When there is no such plugin, more than one, or it cannot be used.
-pub(crate) fn load(
-    plan: &SearchPlan,
-    name: Option<&str>,
-    data_dir: &Path,
-) -> Result<LoadedPlugin, PluginError> {
-    keep(plan, name, data_dir)?.bring_in()
-}
-
 /// Chooses the plugin of a name, in any case, and makes a private copy of it; without a name the default's.
 ///
 /// Files that were named one by one come before what lies in folders. If exactly one of them is usable and nobody

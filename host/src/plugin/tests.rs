@@ -517,7 +517,8 @@ fn what_the_system_refuses_is_an_error_of_the_file_that_was_named() {
     let room = Room::new();
     let source = room.file("one.so", &plugin_bytes(&manifest_json("one")));
     let plan = room.plan(&[&source], &[]);
-    let Err(error) = load(&plan, Some("one"), &room.path("data")) else {
+    let kept = keep(&plan, Some("one"), &room.path("data"));
+    let Err(error) = kept.and_then(|kept| kept.bring_in()) else {
         panic!("a library without a dynamic section cannot be loaded");
     };
     assert_eq!(error.code(), NOT_LOADED);
