@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::engine::input::{CAPACITY, Input, Sender};
 use crate::engine::{AskEvery, Engine, OutboxSignal, Status};
 use crate::equity::EquityKeeper;
+use crate::exchange::Exchange;
 use crate::hosting::{self, Room};
 use crate::journal::{Journal, JournalError, OutboxReader};
 use crate::lease::{Lease, LeaseError};
@@ -216,7 +217,8 @@ impl Host<'_> {
         let (engine_in, inputs) = mpsc::channel(CAPACITY);
         let lanes = Lanes::new();
         let to_broker = lanes.sender();
-        let broker = self.open(plugin, &engine_in, &to_broker)?;
+        let room = self.room(plugin.name(), &engine_in, &to_broker)?;
+        let broker = self.open(plugin, &room, &to_broker)?;
         let outbox = OutboxSignal::default();
         let ask_every = AskEvery {
             normally_ms: millis(self.config.execution.reconcile_interval),
@@ -231,6 +233,14 @@ impl Host<'_> {
             outbox.clone(),
         );
         engine.start(self.settings())?;
+        let exchange = Exchange::new(
+            room,
+            plugin.clone(),
+            Arc::clone(&broker),
+            to_broker.clone(),
+            engine_in.clone(),
+            status.clone(),
+        );
         let lanes = lanes.run(
             broker,
             engine_in.clone(),
@@ -267,6 +277,7 @@ impl Host<'_> {
                 adapter: plugin.name().to_owned(),
                 deadline: self.config.execution.call_deadline,
             },
+            Arc::new(exchange),
             move || Clock::system().now_ms(),
         ));
         let links = RoundLinks {
@@ -301,20 +312,24 @@ impl Host<'_> {
         round_result(round, cause).await
     }
 
+    /// What the plugin of this host is opened with.
+    fn room(&self, name: &str, engine: &Sender, to_broker: &broker::BrokerSender) -> Result<Room, AppError> {
+        Ok(Room {
+            config: self.config.clone(),
+            data_dir: self.data_dir.to_owned(),
+            account_id: broker_account(self.config, name),
+            listener: Listener::new(engine.clone(), to_broker.clone(), self.clock),
+            seat: Arc::new(Seat::new(&hosting::plugin_folder(self.data_dir, name)?)),
+        })
+    }
+
     fn open(
         &self,
         plugin: &plugin::KeptPlugin,
-        engine: &Sender,
+        room: &Room,
         to_broker: &broker::BrokerSender,
     ) -> Result<Arc<Supervisor>, AppError> {
         let name = plugin.name().to_owned();
-        let room = Room {
-            config: self.config,
-            data_dir: self.data_dir,
-            account_id: broker_account(self.config, &name),
-            listener: Listener::new(engine.clone(), to_broker.clone(), self.clock),
-            seat: Arc::new(Seat::new(&hosting::plugin_folder(self.data_dir, &name)?)),
-        };
         let opener = room.opener(plugin)?;
         let nudge = to_broker.clone();
         Supervisor::open(opener, hosting::waits(self.config, &name), move || nudge.look()).map_err(

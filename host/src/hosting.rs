@@ -1,6 +1,6 @@
 //! Where a plugin runs: the lane that the user chose, the author advised, or caution demands, and what opens it there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,11 +48,11 @@ fn advice(manifest: &Manifest) -> Option<Lane> {
 }
 
 /// What a plugin's processes and its place at the account are opened with.
-pub(crate) struct Room<'a> {
+pub(crate) struct Room {
     /// The configuration.
-    pub(crate) config: &'a Config,
+    pub(crate) config: Config,
     /// The host's data folder.
-    pub(crate) data_dir: &'a Path,
+    pub(crate) data_dir: PathBuf,
     /// The broker's number of the account.
     pub(crate) account_id: Option<String>,
     /// Where the plugin's events go.
@@ -62,7 +62,7 @@ pub(crate) struct Room<'a> {
 }
 
 /// The folder that a plugin may write to.
-pub(crate) fn plugin_folder(data_dir: &Path, name: &str) -> Result<std::path::PathBuf, AppError> {
+pub(crate) fn plugin_folder(data_dir: &Path, name: &str) -> Result<PathBuf, AppError> {
     // A worker has the same current folder, yet nothing must hang on that.
     let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     let folder = data_dir.join("plugin-data").join(name);
@@ -70,7 +70,7 @@ pub(crate) fn plugin_folder(data_dir: &Path, name: &str) -> Result<std::path::Pa
     Ok(folder)
 }
 
-impl Room<'_> {
+impl Room {
     /// What opens `plugin` in its lane.
     ///
     /// # Errors
@@ -78,11 +78,11 @@ impl Room<'_> {
     /// The plugin cannot be loaded, or its folder not made.
     pub(crate) fn opener(&self, plugin: &KeptPlugin) -> Result<Arc<dyn Opener>, AppError> {
         let name = plugin.name();
-        let data_dir = plugin_folder(self.data_dir, name)?;
+        let data_dir = plugin_folder(&self.data_dir, name)?;
         let block = self.config.plugin_blocks.get(name).cloned();
         let block = block.unwrap_or_else(|| serde_json::json!({}));
         let title = format!("{name} {}", plugin.manifest().version);
-        Ok(match lane(self.config, plugin.manifest()) {
+        Ok(match lane(&self.config, plugin.manifest()) {
             Lane::InProcess => Arc::new(InProcess {
                 module: *bring_in(plugin)?.module(),
                 title,
@@ -99,7 +99,7 @@ impl Room<'_> {
                 config: block,
                 data_dir,
                 account_id: self.account_id.clone(),
-                limits: limits(self.config, name),
+                limits: limits(&self.config, name),
                 listener: self.listener.clone(),
             }),
         })

@@ -12,6 +12,7 @@ mod config;
 mod control;
 mod engine;
 mod equity;
+mod exchange;
 mod export;
 mod failpoint;
 mod hosting;

@@ -60,6 +60,31 @@ impl BrokerSender {
         self.control.send(Job::Look).ok();
     }
 
+    /// Says that the plugin is being exchanged: the core then sends nothing new.
+    pub(crate) fn begin_exchange(&self) {
+        self.place.set_exchanged(true);
+    }
+
+    /// The exchange is over, one way or the other.
+    pub(crate) fn end_exchange(&self) {
+        self.place.set_exchanged(false);
+    }
+
+    /// True when no order waits and none is under way.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.place.is_empty()
+    }
+
+    /// True while an order is under way.
+    pub(crate) fn is_calling(&self) -> bool {
+        self.place.is_calling()
+    }
+
+    /// Gives back the orders that the plugin has not seen.
+    pub(crate) fn take_waiting(&self) -> Vec<qt_core::ClientOrderId> {
+        self.place.take_waiting()
+    }
+
     /// Holdings and balances, fresh and complete, or why there are none; today's trades beside them
     /// where they are wanted.
     pub(crate) async fn book(&self, deadline: Duration, with_trades: bool) -> Result<Book, String> {
@@ -200,7 +225,9 @@ async fn watchdog(
             }));
         }
         number = seen.number;
-        let reason = if place.is_stuck() || control.is_stuck() {
+        let reason = if place.is_exchanged() {
+            Some("the plugin is being exchanged".to_owned())
+        } else if place.is_stuck() || control.is_stuck() {
             Some("the plugin does not answer".to_owned())
         } else {
             match &seen.state {

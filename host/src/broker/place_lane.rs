@@ -19,6 +19,8 @@ struct Queue {
     waiting: VecDeque<(Instant, Box<NewOrder>)>,
     current: Option<Call>,
     closed: bool,
+    /// True while the plugin is being exchanged for another version of it.
+    exchanged: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +60,36 @@ impl PlaceLane {
         queue.closed = true;
         self.shared.1.notify_all();
         queue.waiting.drain(..).map(|(_, order)| order.id).collect()
+    }
+
+    /// Says that the plugin is being exchanged, or that this is over.
+    pub(super) fn set_exchanged(&self, exchanged: bool) {
+        self.queue().exchanged = exchanged;
+    }
+
+    /// True while the plugin is being exchanged.
+    pub(super) fn is_exchanged(&self) -> bool {
+        self.queue().exchanged
+    }
+
+    /// True while a call is under way.
+    pub(super) fn is_calling(&self) -> bool {
+        self.queue().current.is_some()
+    }
+
+    /// True when no order waits and none is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        let queue = self.queue();
+        queue.waiting.is_empty() && queue.current.is_none()
+    }
+
+    /// Gives back what was not called, and goes on.
+    pub(super) fn take_waiting(&self) -> Vec<ClientOrderId> {
+        self.queue()
+            .waiting
+            .drain(..)
+            .map(|(_, order)| order.id)
+            .collect()
     }
 
     /// True while a call has not come back in time.

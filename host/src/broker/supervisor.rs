@@ -3,6 +3,7 @@
 //! While there is none, orders are not sent and questions fail. Each change of the broker is told to the core as a
 //! loss of the connection, whose return makes it compare the books before anything new is sent.
 
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,26 @@ use crate::backoff::Backoff;
 const LOOK: Duration = Duration::from_millis(50);
 /// A broker that lived this many times longer than the wait before it counts as well again.
 const WELL_AFTER_WAITS: u32 = 10;
+
+/// How long a broker may take to close or to end before nobody waits for it any more.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Does something that may hang in a plugin, and waits for it no longer than `limit`.
+fn within(limit: Duration, work: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = std::sync::mpsc::channel();
+    let started = std::thread::Builder::new()
+        .name("broker-closing".into())
+        .spawn(move || {
+            work();
+            done.send(()).ok();
+        });
+    if started.is_err() || is_done.recv_timeout(limit).is_err() {
+        warn!(
+            "the plugin does not close within {} s; it is left alone",
+            limit.as_secs()
+        );
+    }
+}
 
 /// How long to wait between two tries to open a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +87,13 @@ struct State {
     backoff: Backoff,
     last_wait: Duration,
     closing: bool,
+    exchange: Option<Exchange>,
+}
+
+/// What is to be opened in the present one's place, and who waits for it.
+struct Exchange {
+    opener: Arc<dyn Opener>,
+    tell: Sender<Result<(), String>>,
 }
 
 impl Shared {
@@ -111,6 +139,7 @@ impl Supervisor {
                 backoff: Backoff::new(waits.least, waits.most),
                 last_wait: waits.least,
                 closing: false,
+                exchange: None,
             }),
             wake: Condvar::new(),
             seen,
@@ -199,6 +228,25 @@ impl Supervisor {
         self.read(|link| link.account())
     }
 
+    /// Closes the broker and opens another one in its place; it takes as long as that does. Where the other one cannot
+    /// be opened, the one before is opened again.
+    ///
+    /// # Errors
+    ///
+    /// Why the other one is not open, and whether the one before is.
+    pub(crate) fn exchange(&self, opener: Arc<dyn Opener>) -> Result<(), String> {
+        let (tell, told) = std::sync::mpsc::channel();
+        self.shared.state().exchange = Some(Exchange { opener, tell });
+        self.shared.wake.notify_all();
+        told.recv()
+            .unwrap_or_else(|_| Err("the host is being stopped".to_owned()))
+    }
+
+    /// What opens the present broker.
+    pub(crate) fn opener(&self) -> Arc<dyn Opener> {
+        Arc::clone(&self.shared.state().opener)
+    }
+
     /// Closes the broker for good.
     pub(crate) fn close(&self) {
         let link = {
@@ -219,10 +267,11 @@ enum Next {
     End,
     Lost(Arc<dyn BrokerLink>, String),
     Open(Arc<dyn Opener>),
+    Exchange(Option<Arc<dyn BrokerLink>>, Exchange),
 }
 
 impl Shared {
-    fn run(self: Arc<Self>, tell: &std::sync::mpsc::Sender<Result<(), OpenFailure>>) {
+    fn run(self: Arc<Self>, tell: &Sender<Result<(), OpenFailure>>) {
         let opener = Arc::clone(&self.state().opener);
         let first = self.open(&*opener);
         let failed = first.is_err();
@@ -234,7 +283,8 @@ impl Shared {
         loop {
             match self.wait() {
                 Next::End => return,
-                Next::Lost(link, reason) => self.lose(&*link, &reason),
+                Next::Lost(link, reason) => self.lose(link, &reason),
+                Next::Exchange(link, exchange) => self.exchange(link, exchange),
                 Next::Open(opener) => match self.open(&*opener) {
                     Ok(link) => self.take_up(&opener, link),
                     Err(failure) => self.open_failed(&*opener, &failure.reason),
@@ -249,6 +299,9 @@ impl Shared {
             if state.closing {
                 return Next::End;
             }
+            if let Some(exchange) = state.exchange.take() {
+                return Next::Exchange(state.link.clone(), exchange);
+            }
             if let Some(link) = &state.link {
                 let link = Arc::clone(link);
                 // Looking may take a moment, and nobody else should wait for it.
@@ -260,7 +313,7 @@ impl Shared {
             } else if Instant::now() >= state.open_at {
                 return Next::Open(Arc::clone(&state.opener));
             }
-            if state.closing {
+            if state.closing || state.exchange.is_some() {
                 continue;
             }
             let waited = self.wake.wait_timeout(state, LOOK);
@@ -294,30 +347,74 @@ impl Shared {
         (self.opened)();
     }
 
-    fn lose(&self, link: &dyn BrokerLink, reason: &str) {
-        let wait = {
-            let mut state = self.state();
-            if state.closing {
-                return;
-            }
-            state.link = None;
-            state.number += 1;
-            reason.clone_into(&mut state.down);
-            if state.opened_at.elapsed() >= state.last_wait.saturating_mul(WELL_AFTER_WAITS) {
-                state.backoff.reset();
-            }
-            let connection = ConnectionState::Disconnected {
-                reason: reason.to_owned(),
-            };
-            self.publish(&state, connection);
-            state.delay()
+    /// Takes the broker away: from now on nothing is sent, and the core is told why.
+    fn take_down(&self, reason: &str) -> Option<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        if state.closing {
+            return None;
+        }
+        state.link = None;
+        state.number += 1;
+        reason.clone_into(&mut state.down);
+        let connection = ConnectionState::Disconnected {
+            reason: reason.to_owned(),
         };
+        self.publish(&state, connection);
+        Some(state)
+    }
+
+    fn exchange(self: &Arc<Self>, old: Option<Arc<dyn BrokerLink>>, exchange: Exchange) {
+        let Some(mut state) = self.take_down("the plugin is being exchanged") else {
+            return;
+        };
+        let before = Arc::clone(&state.opener);
+        state.backoff.reset();
+        drop(state);
+        if let Some(link) = old {
+            let closing = Arc::clone(&link);
+            within(CLOSE_WITHIN, move || closing.close());
+            within(CLOSE_WITHIN, move || link.end());
+        }
+        let result = match self.open(&*exchange.opener) {
+            Ok(link) => {
+                self.state().opener = Arc::clone(&exchange.opener);
+                self.take_up(&exchange.opener, link);
+                Ok(())
+            }
+            Err(failure) => Err(match self.open(&*before) {
+                Ok(link) => {
+                    self.take_up(&before, link);
+                    format!("{}; {} is back", failure.reason, before.describe())
+                }
+                Err(again) => {
+                    self.open_failed(&*before, &again.reason);
+                    format!(
+                        "{}; {} could not be opened again either ({}), which is tried on",
+                        failure.reason,
+                        before.describe(),
+                        again.reason
+                    )
+                }
+            }),
+        };
+        exchange.tell.send(result).ok();
+    }
+
+    fn lose(&self, link: Arc<dyn BrokerLink>, reason: &str) {
+        let Some(mut state) = self.take_down(reason) else {
+            return;
+        };
+        if state.opened_at.elapsed() >= state.last_wait.saturating_mul(WELL_AFTER_WAITS) {
+            state.backoff.reset();
+        }
+        let wait = state.delay();
+        drop(state);
         error!(
             critical = true,
             "the broker plugin was lost: {reason}; no orders go to it until it is open again, in {} s",
             wait.as_secs_f32()
         );
-        link.end();
+        within(CLOSE_WITHIN, move || link.end());
     }
 
     fn open_failed(&self, opener: &dyn Opener, reason: &str) {

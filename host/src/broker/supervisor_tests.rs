@@ -195,3 +195,46 @@ fn a_first_failure_is_the_callers() {
     let failed = Supervisor::open(Arc::new(opens), WAITS, || ()).err();
     assert_eq!(failed.unwrap().reason, "the terminal is away");
 }
+
+#[test]
+fn an_exchange_closes_the_old_broker_before_it_opens_the_new_one() {
+    let (old, new) = (Arc::new(Opens::default()), Arc::new(Opens::default()));
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, || ()).unwrap();
+    new.count.store(10, Ordering::SeqCst);
+    let shut = new.gate.lock().unwrap();
+    let first = Arc::clone(&old.all.lock().unwrap()[0]);
+    std::thread::scope(|scope| {
+        let exchanged = scope.spawn(|| keeper.exchange(Arc::new(Arc::clone(&new))));
+        let mut seen = keeper.seen();
+        wait_for(&mut seen, |seen| seen.number == 2);
+        assert!(matches!(keeper.place(&order()), Placed::NotSent(why) if why.contains("being exchanged")));
+        drop(shut);
+        assert_eq!(exchanged.join().unwrap(), Ok(()));
+    });
+    assert!(*first.closed.lock().unwrap() && *first.ended.lock().unwrap());
+    assert_eq!(accepted_by(keeper.place(&order())), "11");
+    // What is opened after a loss is the new one, too.
+    new.all.lock().unwrap()[0].spoil("lost");
+    wait_for(&mut keeper.seen(), |seen| seen.number == 5);
+    assert_eq!(accepted_by(keeper.place(&order())), "12");
+    keeper.close();
+}
+
+#[test]
+fn an_exchange_that_fails_brings_the_old_broker_back() {
+    let (old, new) = (Arc::new(Opens::default()), Arc::new(Opens::default()));
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, || ()).unwrap();
+    new.failures.store(1, Ordering::SeqCst);
+    let failed = keeper.exchange(Arc::new(Arc::clone(&new))).unwrap_err();
+    assert_eq!(failed, "the terminal is away; numbered is back");
+    assert_eq!(accepted_by(keeper.place(&order())), "2");
+    new.failures.store(1, Ordering::SeqCst);
+    old.failures.store(1, Ordering::SeqCst);
+    let failed = keeper.exchange(Arc::new(new)).unwrap_err();
+    assert!(failed.contains("could not be opened again either"), "{failed}");
+    wait_for(&mut keeper.seen(), |seen| {
+        seen.state == ConnectionState::Connecting && seen.number == 6
+    });
+    assert_eq!(accepted_by(keeper.place(&order())), "3");
+    keeper.close();
+}

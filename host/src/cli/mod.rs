@@ -159,6 +159,19 @@ enum PluginsCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Exchange the plugin of the host that runs for another version of it, with orders in flight: nothing new is
+    /// sent, calls under way are waited for, the other version is opened, the broker's books are compared, and it goes
+    /// on. Where that fails, the version before is back. The next start takes what the configuration names.
+    #[command(
+        after_help = "Example:\n  qt-host plugins swap --config config.json target/release/libmybroker.so"
+    )]
+    Swap {
+        /// The other version's file.
+        file: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// How a command ended that did not end well.
@@ -293,6 +306,14 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
             let config = options.load(Purpose::Look)?;
             let plan = crate::app::search_plan(&config, &config.data_dir()?);
             print(&plugins::list(&plan, json))
+        }
+        Command::Plugins {
+            command: PluginsCommand::Swap { file, json },
+        } => {
+            // The host may run in another folder.
+            let file = std::path::absolute(&file).unwrap_or(file);
+            let swap = crate::engine::Command::SwapPlugin { file, sha256: None };
+            live::carry_out(options, &swap, json)
         }
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Positions(args) => positions::run(&args, options),

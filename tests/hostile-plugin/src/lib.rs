@@ -9,6 +9,7 @@
 //! | `misbehaviour` | none | one of the names below; the environment's `QT_HOSTILE` comes before it |
 //! | `after` | 0 | in each process, that many chances pass by first |
 //! | `at_most` | no limit | in all processes together; counted in the file `hostile-strikes` of the data folder |
+//! | `changed_file_only` | false | only a file in which a test changed `hostile-file:0` to `hostile-file:1` |
 //! | `ms` | 1000 | how long, where it is about time |
 //!
 //! # Misbehaviours

@@ -61,6 +61,13 @@ kinds! {
     AnswersAfterClose = "answers-after-close",
 }
 
+/// A test that wants another version of this plugin changes the last character in the file.
+const FILE_MARK: &str = "hostile-file:0";
+
+fn is_changed_file() -> bool {
+    std::hint::black_box(FILE_MARK).ends_with('1')
+}
+
 /// Comes before the configuration.
 const VARIABLE: &str = "QT_HOSTILE";
 const STRIKES: &str = "hostile-strikes";
@@ -94,7 +101,11 @@ impl Misbehaviour {
             .ok()
             .filter(|name| !name.is_empty())
             .or_else(|| configured.and_then(|name| name.as_str().map(str::to_owned)));
-        let kind = named.map(|name| known(&name)).transpose()?;
+        let mut kind = named.map(|name| known(&name)).transpose()?;
+        let changed_only = block.remove("changed_file_only") == Some(Value::Bool(true));
+        if changed_only && !is_changed_file() {
+            kind = None;
+        }
         let fault = match kind {
             Some(
                 Kind::DropsEvents
