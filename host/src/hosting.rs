@@ -134,3 +134,80 @@ pub(crate) fn waits(config: &Config, name: &str) -> Waits {
         most: options.respawn_at_most.max(options.respawn_after),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Flags, Purpose, Sources, load};
+
+    fn config(text: &str, lane: Option<Lane>) -> Config {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.json");
+        std::fs::write(&file, text).unwrap();
+        let sources = Sources {
+            file: Some(file),
+            environment: Environment::default(),
+            flags: Flags {
+                lane,
+                ..Flags::default()
+            },
+        };
+        load(&sources, Purpose::Look).unwrap().config
+    }
+
+    fn manifest(name: &str, capability: &str) -> Manifest {
+        serde_json::from_value(serde_json::json!({
+            "name": name, "version": "1", "abi": 1, "api_version": "1", "description": "", "capabilities": ["place", capability],
+            "rustc": "", "target": "", "panic": "unwind",
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_user_decides_the_author_advises_and_a_real_broker_gets_a_process() {
+        let chosen =
+            r#"{"plugin_options": {"MINE": {"lane": "In-Process"}, "simulated": {"lane": "worker"}}}"#;
+        let cases = [
+            ("{}", None, "mine", "", Lane::Worker),
+            ("{}", None, "Simulated", "", Lane::InProcess),
+            ("{}", None, "mine", "lane:in-process", Lane::InProcess),
+            ("{}", None, "simulated", "lane:worker", Lane::Worker),
+            (chosen, None, "mine", "lane:worker", Lane::InProcess),
+            (chosen, None, "simulated", "lane:in-process", Lane::Worker),
+            (
+                chosen,
+                Some(Lane::Worker),
+                "mine",
+                "lane:in-process",
+                Lane::Worker,
+            ),
+            (chosen, Some(Lane::InProcess), "simulated", "", Lane::InProcess),
+        ];
+        for (text, flag, name, capability, expected) in cases {
+            let found = lane(&config(text, flag), &manifest(name, capability));
+            assert_eq!(found, expected, "{text} {flag:?} {name} {capability}");
+        }
+    }
+
+    #[test]
+    fn limits_and_waits_are_as_configured() {
+        let plain = config(r#"{"execution": {"call_deadline_seconds": 4}}"#, None);
+        let limits_of = |config| limits(config, "mine");
+        assert_eq!(limits_of(&plain).kill_after, Duration::from_secs(12));
+        assert_eq!(limits_of(&plain).memory, None);
+        let text = r#"{"plugin_options": {"Mine": {"memory_limit_mb": 3, "kill_after_seconds": 1.5, "open_within_seconds": 2,
+                       "respawn_after_seconds": 1, "respawn_at_most_seconds": 0.5}}}"#;
+        let given = config(text, None);
+        let expected = Limits {
+            memory: Some(3 << 20),
+            kill_after: Duration::from_millis(1500),
+            open_within: Duration::from_secs(2),
+        };
+        assert_eq!(limits_of(&given), expected);
+        let waits = waits(&given, "mine");
+        assert_eq!(
+            (waits.least, waits.most),
+            (Duration::from_secs(1), Duration::from_secs(1))
+        );
+    }
+}

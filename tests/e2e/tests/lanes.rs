@@ -365,6 +365,41 @@ fn two_workers_never_share_an_account() {
     assert_eq!(host.stop(), Some(0));
 }
 
+/// The plugin's process sees no secret of the host's, and other users of the machine see none of either.
+#[test]
+fn the_worker_is_told_no_secret_by_environment_or_command_line() {
+    const TOKEN: &str = "a-token-of-the-environment";
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &worker_lane());
+    let mut host = Command::new(qt_host())
+        .arg("--config")
+        .arg(desk.config())
+        .env("TRADER_API_TOKEN", TOKEN)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut workers = Vec::new();
+    wait_until("there is a worker", || {
+        workers = children(host.id());
+        !workers.is_empty()
+    });
+    let told = |what: &str| std::fs::read(format!("/proc/{}/{what}", workers[0])).unwrap_or_default();
+    // Between fork and exec it still is the host itself.
+    wait_until("it is the worker", || told("cmdline").ends_with(b"worker\0"));
+    let (environment, arguments) = (told("environ"), told("cmdline"));
+    host.kill().unwrap();
+    host.wait().unwrap();
+    assert!(!environment.is_empty());
+    let holds = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(!holds(&environment, TOKEN));
+    let count = arguments
+        .split(|byte| *byte == 0)
+        .filter(|part| !part.is_empty())
+        .count();
+    assert_eq!(count, 2, "{}", String::from_utf8_lossy(&arguments));
+}
+
 #[test]
 fn a_worker_is_nothing_for_people() {
     let output = Command::new(qt_host())
