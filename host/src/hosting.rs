@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use qt_plugin_api::host::PluginModule;
 use qt_plugin_api::manifest::Manifest;
 
 use crate::app::AppError;
@@ -14,7 +15,7 @@ use crate::broker::seat::Seat;
 use crate::broker::supervisor::Waits;
 use crate::broker::worker::{Limits, Worker};
 use crate::config::{Config, Lane};
-use crate::plugin::{DEFAULT_BROKER, KeptPlugin, LoadedPlugin};
+use crate::plugin::{DEFAULT_BROKER, KeptPlugin};
 use crate::system;
 
 /// How many deadlines a call may take before its worker is killed, unless the configuration says otherwise.
@@ -84,7 +85,7 @@ impl Room {
         let title = format!("{name} {}", plugin.manifest().version);
         Ok(match lane(&self.config, plugin.manifest()) {
             Lane::InProcess => Arc::new(InProcess {
-                module: *bring_in(plugin)?.module(),
+                module: bring_in(plugin)?,
                 title,
                 config: block,
                 data_dir,
@@ -106,7 +107,7 @@ impl Room {
     }
 }
 
-fn bring_in(plugin: &KeptPlugin) -> Result<LoadedPlugin, AppError> {
+fn bring_in(plugin: &KeptPlugin) -> Result<PluginModule, AppError> {
     let loaded = plugin.bring_in().inspect_err(|e| {
         if !e.report().is_empty() {
             tracing::debug!("the plugin's layout differs: {}", e.report());

@@ -83,7 +83,7 @@ fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(
         options[READ_ONLY] = json!(true);
     }
     let visit = Visit {
-        module: *plugin.bring_in()?.module(),
+        module: plugin.bring_in()?,
         seat,
         no_book: read::lacks_a_book(&plugin.manifest().capabilities),
         options,

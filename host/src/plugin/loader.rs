@@ -18,41 +18,6 @@ use super::{
     DEFAULT_BROKER, NOT_LOADED, PluginError, ROOT, STORE, SearchPlan, manifest, search::Found, store,
 };
 
-/// A plugin in this process. It stays there until the process ends, since its threads may outlive any value of ours.
-pub(crate) struct LoadedPlugin {
-    module: PluginModule,
-    manifest: Manifest,
-    path: PathBuf,
-    sha256: String,
-}
-
-impl LoadedPlugin {
-    /// The plugin's name as it writes it.
-    pub(crate) fn name(&self) -> &str {
-        &self.manifest.name
-    }
-
-    /// What opens a broker.
-    pub(crate) fn module(&self) -> &PluginModule {
-        &self.module
-    }
-
-    /// What it says of itself.
-    pub(crate) fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
-    /// The file that was chosen; what runs is a private copy of it.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// SHA-256 of the code that runs, in lower-case hexadecimal digits.
-    pub(crate) fn sha256(&self) -> &str {
-        &self.sha256
-    }
-}
-
 /// A private copy of a plugin's file, chosen and read, with none of its code run yet.
 #[derive(Debug, Clone)]
 pub(crate) struct KeptPlugin {
@@ -88,18 +53,13 @@ impl KeptPlugin {
         &self.sha256
     }
 
-    /// Takes the plugin into this process.
+    /// Takes the plugin into this process. It stays there until the process ends, since its threads may outlive any
+    /// value of ours.
     ///
     /// # Errors
     /// When it cannot be used.
-    pub(crate) fn bring_in(&self) -> Result<LoadedPlugin, PluginError> {
-        let module = bring_in(&self.path, &self.copy, &self.manifest)?;
-        Ok(LoadedPlugin {
-            module,
-            manifest: self.manifest.clone(),
-            path: self.path.clone(),
-            sha256: self.sha256.clone(),
-        })
+    pub(crate) fn bring_in(&self) -> Result<PluginModule, PluginError> {
+        bring_in(&self.path, &self.copy, &self.manifest)
     }
 }
 
@@ -107,7 +67,7 @@ impl KeptPlugin {
 ///
 /// # Errors
 /// When its content is not what `sha256` promises, or it cannot be used.
-pub(crate) fn load_copy(copy: &Path, sha256: &str) -> Result<LoadedPlugin, PluginError> {
+pub(crate) fn load_copy(copy: &Path, sha256: &str) -> Result<PluginModule, PluginError> {
     let found = store::hash(copy)?;
     if found != sha256 {
         let reason = format!(
@@ -115,13 +75,7 @@ pub(crate) fn load_copy(copy: &Path, sha256: &str) -> Result<LoadedPlugin, Plugi
         );
         return Err(PluginError::file(STORE, copy, reason));
     }
-    let kept = KeptPlugin {
-        manifest: manifest::read(copy)?,
-        path: copy.to_path_buf(),
-        copy: copy.to_path_buf(),
-        sha256: found,
-    };
-    kept.bring_in()
+    bring_in(copy, copy, &manifest::read(copy)?)
 }
 
 /// Chooses the plugin of a name, in any case, and makes a private copy of it; without a name the default's.

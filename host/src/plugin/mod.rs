@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use qt_plugin_api::{host::LoadFault, manifest::Manifest};
 
-pub(crate) use loader::{KeptPlugin, LoadedPlugin, keep, load_copy};
+pub(crate) use loader::{KeptPlugin, keep, load_copy};
 pub(crate) use search::SearchPlan;
 
 /// The broker that a configuration without `broker` means.

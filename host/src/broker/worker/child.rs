@@ -157,7 +157,7 @@ fn open(setup: &Setup, events: Arc<Stream>, broker: &Slot) -> Result<(), OpenFai
             eprintln!("this system has no limit of memory for a worker; `memory_limit_mb` has no effect");
         }
     }
-    let plugin = plugin::load_copy(Path::new(&setup.plugin), &setup.sha256).map_err(|e| OpenFailure {
+    let module = plugin::load_copy(Path::new(&setup.plugin), &setup.sha256).map_err(|e| OpenFailure {
         reason: e.to_string(),
         refused: true,
     })?;
@@ -167,7 +167,7 @@ fn open(setup: &Setup, events: Arc<Stream>, broker: &Slot) -> Result<(), OpenFai
         account_id: setup.account_id.as_deref(),
         callbacks: callbacks(events, broker),
     };
-    let opened = plugin.module().open(args).map_err(|e| e.reason)?;
+    let opened = module.open(args).map_err(|e| e.reason)?;
     broker
         .set(opened)
         .map_err(|_| "it is open already".to_owned().into())
