@@ -553,7 +553,7 @@ fn plugin_options_are_shown_and_their_mistakes_named() {
     let bad = r#"{
   "plugin_options": {
     "mine": {"lane": "workr", "memory_limit": 512},
-    "Mine": {},
+    "twice": {}, "TWICE": {},
     "other": 7
   }
 }"#;
@@ -565,7 +565,7 @@ fn plugin_options_are_shown_and_their_mistakes_named() {
         "did you mean",
         "worker, in-process",
         "plugin_options.mine.memory_limit",
-        "stands as `Mine` already",
+        "stands as `TWICE` already",
         "plugin_options.other",
         "expected a block in braces",
     ] {
