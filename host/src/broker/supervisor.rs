@@ -236,7 +236,14 @@ impl Supervisor {
     /// Why the other one is not open, and whether the one before is.
     pub(crate) fn exchange(&self, opener: Arc<dyn Opener>) -> Result<(), String> {
         let (tell, told) = std::sync::mpsc::channel();
-        self.shared.state().exchange = Some(Exchange { opener, tell });
+        {
+            let mut state = self.shared.state();
+            // Set under the same lock, so that nobody waits for a keeper that has ended.
+            if state.closing {
+                return Err("the host is being stopped".to_owned());
+            }
+            state.exchange = Some(Exchange { opener, tell });
+        }
         self.shared.wake.notify_all();
         told.recv()
             .unwrap_or_else(|_| Err("the host is being stopped".to_owned()))
@@ -252,6 +259,8 @@ impl Supervisor {
         let link = {
             let mut state = self.shared.state();
             state.closing = true;
+            // Whoever waits for it learns that nothing comes of it.
+            state.exchange = None;
             state.down = "it was closed".to_owned();
             state.link.take()
         };
