@@ -79,6 +79,7 @@ impl Opener for Worker {
         let called = process.callers(&listening, &setup.secret, until);
         // Whoever comes now comes too late.
         drop(listening);
+        drop(folder);
         let [orders, control, events] = called.inspect_err(|_| process.end())?;
         let gone = Arc::new(AtomicBool::new(false));
         self.listen(events, &gone).inspect_err(|_| process.end())?;
