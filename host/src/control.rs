@@ -271,7 +271,7 @@ pub(crate) async fn serve(
                     // It takes its time, and a halt must not wait for it.
                     let exchange = Arc::clone(&exchange);
                     tokio::spawn(async move {
-                        answer(&path, &exchange.swap(file, sha256).await);
+                        leave_answer(&path, &exchange.swap(file, sha256).await);
                     });
                     continue;
                 }
