@@ -5,21 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qt_core::{Event, Settings, UtcMillis};
-use qt_plugin_api::host::{LoadedBroker, OpenArgs};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::backend::client::{Client, ClientSettings, SetupError, Token};
 use crate::backend::gauge::Gauge;
 use crate::backend::poller::{self, PollLinks, PollSettings};
 use crate::backend::reporter::{self, OutboxRow, OutboxSource, ReportLinks, ReportSettings};
-use crate::broker::{self, Lanes};
+use crate::broker::link::OpenFailure;
+use crate::broker::seat::Seat;
+use crate::broker::supervisor::Supervisor;
+use crate::broker::{self, Lanes, Listener};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::input::{CAPACITY, Input, Sender};
 use crate::engine::{AskEvery, Engine, OutboxSignal, Status};
 use crate::equity::EquityKeeper;
+use crate::exchange::Exchange;
+use crate::hosting::{self, Room};
 use crate::journal::{Journal, JournalError, Loaded, Store, Volatile, WaitingRows};
 use crate::lease::{Lease, LeaseError};
 use crate::plugin::{self, PluginError};
@@ -51,6 +55,9 @@ pub(crate) enum AppError {
     /// The plugin.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// The plugin, once its worker looked at it.
+    #[error("{0}")]
+    Refused(String),
     /// The broker said no.
     #[error("the broker plugin `{name}` cannot start: {reason}")]
     Open {
@@ -89,16 +96,13 @@ pub(crate) fn run(
     end: ShutdownReceiver,
 ) -> Result<(), AppError> {
     let clock = Clock::system();
+    // Before anybody replaces the file: a worker must be the program that the host is.
+    system::own_executable()?;
     let data_dir = config.data_dir()?;
     system::create_private_dir(&data_dir)?;
     let lease = Lease::take(&data_dir, clock.now_ms())?;
     let wanted = config.names_broker.then_some(config.broker.as_str());
-    let kept = plugin::keep(&search_plan(config, &data_dir), wanted, &data_dir)?;
-    let plugin = kept.bring_in().inspect_err(|e| {
-        if !e.report().is_empty() {
-            debug!("the plugin's layout differs: {}", e.report());
-        }
-    })?;
+    let plugin = plugin::keep(&search_plan(config, &data_dir), wanted, &data_dir)?;
     info!(
         "Broker plugin: {} {} from {} (SHA-256 {})",
         plugin.name(),
@@ -214,7 +218,7 @@ impl Host<'_> {
         journal: Store,
         loaded: Loaded,
         client: Arc<Client>,
-        plugin: &plugin::LoadedPlugin,
+        plugin: &plugin::KeptPlugin,
         once: bool,
         asks: &ShutdownSender,
         mut end: ShutdownReceiver,
@@ -222,7 +226,8 @@ impl Host<'_> {
         let (engine_in, inputs) = mpsc::channel(CAPACITY);
         let lanes = Lanes::new();
         let to_broker = lanes.sender();
-        let broker = self.open(plugin, &engine_in, &to_broker)?;
+        let room = self.room(plugin.name(), &engine_in, &to_broker)?;
+        let broker = self.open(plugin, &room, &to_broker)?;
         let outbox = OutboxSignal::default();
         let ask_every = AskEvery {
             normally_ms: millis(self.config.execution.reconcile_interval),
@@ -238,6 +243,14 @@ impl Host<'_> {
             outbox.clone(),
         );
         engine.start(self.settings())?;
+        let exchange = Exchange::new(
+            room,
+            plugin.clone(),
+            Arc::clone(&broker),
+            to_broker.clone(),
+            engine_in.clone(),
+            status.clone(),
+        );
         let lanes = lanes.run(
             broker,
             engine_in.clone(),
@@ -274,6 +287,7 @@ impl Host<'_> {
                 adapter: plugin.name().to_owned(),
                 deadline: self.config.execution.call_deadline,
             },
+            Arc::new(exchange),
             move || Clock::system().now_ms(),
         ));
         let links = RoundLinks {
@@ -308,35 +322,35 @@ impl Host<'_> {
         round_result(round, cause).await
     }
 
+    /// What the plugin of this host is opened with.
+    fn room(&self, name: &str, engine: &Sender, to_broker: &broker::BrokerSender) -> Result<Room, AppError> {
+        Ok(Room {
+            config: self.config.clone(),
+            data_dir: self.data_dir.to_owned(),
+            account_id: broker_account(self.config, name),
+            listener: Listener::new(engine.clone(), to_broker.clone(), self.clock),
+            seat: Arc::new(Seat::new(&hosting::plugin_folder(self.data_dir, name)?)),
+        })
+    }
+
     fn open(
         &self,
-        plugin: &plugin::LoadedPlugin,
-        engine: &Sender,
+        plugin: &plugin::KeptPlugin,
+        room: &Room,
         to_broker: &broker::BrokerSender,
-    ) -> Result<LoadedBroker, AppError> {
+    ) -> Result<Arc<Supervisor>, AppError> {
         let name = plugin.name().to_owned();
-        let callbacks = broker::callbacks(engine.clone(), to_broker.clone(), self.clock)
-            .with_config(broker::live_config(self.config, &name));
-        let folder = self.data_dir.join("plugin-data").join(&name);
-        system::create_private_dir(&folder)?;
-        let account = broker_account(self.config, &name);
-        let empty = serde_json::json!({});
-        let args = OpenArgs {
-            config: self.config.plugin_blocks.get(&name).unwrap_or(&empty),
-            data_dir: &folder,
-            account_id: account.as_deref(),
-            callbacks,
-        };
-        // On a thread of its own: the plugin's code may block, and never in the runtime's threads.
-        std::thread::scope(|scope| scope.spawn(|| plugin.module().open(args)).join())
-            .map_err(|_| AppError::Open {
-                name: name.clone(),
-                reason: "it panicked".into(),
-            })?
-            .map_err(|e| AppError::Open {
-                name,
-                reason: e.reason,
-            })
+        let opener = room.opener(plugin)?;
+        let nudge = to_broker.clone();
+        Supervisor::open(opener, hosting::waits(self.config, &name), move || nudge.look()).map_err(
+            |failure| match failure {
+                OpenFailure {
+                    reason,
+                    refused: true,
+                } => AppError::Refused(reason),
+                OpenFailure { reason, .. } => AppError::Open { name, reason },
+            },
+        )
     }
 
     fn settings(&self) -> Settings {

@@ -7,6 +7,7 @@
 //! into a file travels in the name of an empty one, and so does whether it was done.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -17,6 +18,7 @@ use tracing::warn;
 use crate::broker::{Book, BrokerSender};
 use crate::engine::input::{Input, Sender};
 use crate::engine::{Command, Reply};
+use crate::exchange::Exchange;
 use crate::lease::Lease;
 use crate::system;
 
@@ -32,6 +34,8 @@ const LONGEST_NAME: usize = 255;
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a person waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// And for that of an exchange, which waits for calls, for the other version and for the broker's books.
+const EXCHANGE_PATIENCE: Duration = Duration::from_secs(300);
 /// A command older than this is not carried out: who asked has given up.
 const STALE_MS: i64 = 60_000;
 /// A command is small; anything larger is not one.
@@ -115,7 +119,10 @@ pub(crate) fn ask(data_dir: &Path, command: &Command, now_ms: i64) -> Result<Rep
         data_dir,
         Asked::Command(command.clone()),
         now_ms,
-        PATIENCE,
+        match command {
+            Command::SwapPlugin { .. } => EXCHANGE_PATIENCE,
+            _ => PATIENCE,
+        },
         || true,
     )
 }
@@ -235,7 +242,13 @@ fn leave_answer(asked: &Path, reply: &Reply) {
 }
 
 /// The host's side: takes commands until the engine is gone.
-pub(crate) async fn serve(data_dir: PathBuf, engine: Sender, book: BookLinks, now_ms: impl Fn() -> i64) {
+pub(crate) async fn serve(
+    data_dir: PathBuf,
+    engine: Sender,
+    book: BookLinks,
+    exchange: Arc<Exchange>,
+    now_ms: impl Fn() -> i64,
+) {
     let folder = data_dir.join(FOLDER);
     if let Err(e) = system::create_private_dir(&folder) {
         warn!("commands such as `qt-host halt` cannot be taken: {e}");
@@ -254,6 +267,14 @@ pub(crate) async fn serve(data_dir: PathBuf, engine: Sender, book: BookLinks, no
         asked.sort();
         for path in asked {
             let reply = match take(&path, now_ms()) {
+                Ok(Asked::Command(Command::SwapPlugin { file, sha256 })) => {
+                    // It takes its time, and a halt must not wait for it.
+                    let exchange = Arc::clone(&exchange);
+                    tokio::spawn(async move {
+                        leave_answer(&path, &exchange.swap(file, sha256).await);
+                    });
+                    continue;
+                }
                 Ok(Asked::Command(command)) => carry_out(command, &engine).await,
                 Ok(Asked::Book) => {
                     // A slow broker keeps no command waiting.

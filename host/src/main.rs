@@ -2,6 +2,7 @@
 
 mod app;
 mod backend;
+mod backoff;
 mod book;
 mod book_sync;
 mod broker;
@@ -11,8 +12,10 @@ mod config;
 mod control;
 mod engine;
 mod equity;
+mod exchange;
 mod export;
 mod failpoint;
+mod hosting;
 mod journal;
 mod lease;
 mod plugin;

@@ -157,6 +157,100 @@ pub fn sync_dir(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// This program's own file, as it was found at the first call.
+pub fn own_executable() -> io::Result<PathBuf> {
+    static FOUND: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    if let Some(found) = FOUND.get() {
+        return Ok(found.clone());
+    }
+    let found = std::env::current_exe()?;
+    Ok(FOUND.get_or_init(|| found).clone())
+}
+
+/// Longest path of a Unix socket that every system takes.
+#[cfg(unix)]
+const LONGEST_SOCKET_PATH: usize = 100;
+
+/// A folder for a local socket that its owner alone may enter; it goes with the value.
+pub fn socket_folder() -> io::Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("qt-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o700));
+        // `/qt-` and six letters, `/s`.
+        if std::env::temp_dir().as_os_str().len() + 12 > LONGEST_SOCKET_PATH {
+            return builder.tempdir_in("/tmp");
+        }
+    }
+    builder.tempdir()
+}
+
+/// The path of a local socket: a file in `folder`, or a named pipe, which has a name space of its own.
+pub fn socket_path(folder: &Path, unique: &str) -> PathBuf {
+    if cfg!(windows) {
+        PathBuf::from(format!(r"\\.\pipe\qt-host-{unique}"))
+    } else {
+        folder.join("s")
+    }
+}
+
+/// Starts a child in a group of its own: Ctrl-C at the terminal is for this process, which ends its children in order.
+pub fn in_own_group(command: &mut std::process::Command) {
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    #[cfg(windows)]
+    {
+        const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
+        std::os::windows::process::CommandExt::creation_flags(command, CREATE_NEW_PROCESS_GROUP);
+    }
+}
+
+/// Kills a child that was started by [`in_own_group`] and, where the system has groups, what it started in turn.
+pub fn kill_group(child: &mut std::process::Child) {
+    #[cfg(unix)]
+    if let Ok(None) = child.try_wait() {
+        // Not waited for yet, so that its number is its own.
+        let _ = rustix::process::kill_process_group(
+            rustix::process::Pid::from_child(child),
+            rustix::process::Signal::KILL,
+        );
+    }
+    let _ = child.kill();
+}
+
+/// Limits the memory that this process may write to. False where the system has no such limit.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn limit_memory(bytes: u64) -> io::Result<bool> {
+    set_limit(rustix::process::Resource::Data, bytes)
+}
+
+/// Limits the memory of this process. False where the system has no such limit.
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+pub fn limit_memory(bytes: u64) -> io::Result<bool> {
+    set_limit(rustix::process::Resource::As, bytes)
+}
+
+/// Limits the memory of this process. False where the system has no such limit.
+#[cfg(not(unix))]
+pub fn limit_memory(_bytes: u64) -> io::Result<bool> {
+    Ok(false)
+}
+
+#[cfg(unix)]
+fn set_limit(resource: rustix::process::Resource, bytes: u64) -> io::Result<bool> {
+    let known = rustix::process::getrlimit(resource);
+    // A lower limit of the system's or the user's stays.
+    let bytes = known.maximum.map_or(bytes, |most| most.min(bytes));
+    let limit = rustix::process::Rlimit {
+        current: Some(bytes),
+        maximum: Some(bytes),
+    };
+    rustix::process::setrlimit(resource, limit)?;
+    Ok(true)
+}
+
 /// Ends the process as `kill -9` does: nothing is flushed, nothing is unwound.
 #[cfg(feature = "failpoints")]
 pub fn die_now() -> ! {

@@ -538,6 +538,45 @@ fn usage_mistakes_exit_with_2() {
 }
 
 #[test]
+fn plugin_options_are_shown_and_their_mistakes_named() {
+    let home = Home::new();
+    let file = home.file(
+        "good.json",
+        r#"{"plugin_options": {"mine": {"lane": "worker", "memory_limit_mb": 512}}}"#,
+    );
+    let shown = home.run(&["config", "show", "--config", file.to_str().unwrap()]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let options = &shown["plugin_options"]["mine"];
+    assert_eq!(options["lane"], "worker", "{shown}");
+    assert_eq!(options["memory_limit_mb"], 512);
+    assert_eq!(options["respawn_at_most_seconds"].to_string(), "30.0");
+    let bad = r#"{
+  "plugin_options": {
+    "mine": {"lane": "workr", "memory_limit": 512},
+    "twice": {}, "TWICE": {},
+    "other": 7
+  }
+}"#;
+    let file = home.file("bad.json", bad);
+    let output = home.run(&["config", "check", "--config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    for part in [
+        "did you mean",
+        "worker, in-process",
+        "plugin_options.mine.memory_limit",
+        "stands as `TWICE` already",
+        "plugin_options.other",
+        "expected a block in braces",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let output = home.run(&["--lane", "both", "config", "check"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("in-process"));
+}
+
+#[test]
 fn plugins_are_listed_and_a_bad_file_is_refused_with_its_code() {
     let home = Home::new();
     std::fs::create_dir(home.path().join("dir")).unwrap();

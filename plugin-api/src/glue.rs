@@ -53,6 +53,9 @@ pub trait Export: 'static {
     }
 }
 
+/// How the reason of an answer begins in whose place a panic came.
+pub(crate) const PANIC: &str = "panic: ";
+
 /// Runs the author's code and turns a panic into its message.
 fn guard<R>(work: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(describe)
@@ -60,9 +63,9 @@ fn guard<R>(work: impl FnOnce() -> R) -> Result<R, String> {
 
 fn describe(payload: Box<dyn Any + Send>) -> String {
     let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => format!("panic: {text}"),
-        (None, Some(text)) => format!("panic: {text}"),
-        (None, None) => "panic: without a message".to_owned(),
+        (Some(text), _) => format!("{PANIC}{text}"),
+        (None, Some(text)) => format!("{PANIC}{text}"),
+        (None, None) => format!("{PANIC}without a message"),
     };
     // A payload may itself panic when it is dropped, and so may what that throws; then it is left alone.
     if let Err(second) = catch_unwind(AssertUnwindSafe(move || drop(payload))) {

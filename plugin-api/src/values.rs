@@ -1,9 +1,13 @@
 //! The plain structs that an author and the host work with. `extras` is JSON text, or empty.
+//!
+//! Their serde form is for a host that runs a plugin in a process of its own: a decimal is its text, so that binary
+//! formats keep every digit.
 
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 
 /// Which way an order goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Side {
     /// Shares come, money goes.
     Buy,
@@ -12,7 +16,7 @@ pub enum Side {
 }
 
 /// How an order's price is meant. A broker that lacks a kind rejects the order; it never takes another kind instead.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PriceKind {
     /// At the limit or better.
     #[default]
@@ -46,7 +50,7 @@ impl PriceKind {
 }
 
 /// A state of an order, as the broker shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OrderStatus {
     /// Taken, not at the exchange yet.
     Pending,
@@ -80,7 +84,7 @@ impl OrderStatus {
 }
 
 /// An order to place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRequest {
     /// Our id, 20 ASCII characters; it must come back whole in every row of this order.
     pub client_order_id: String,
@@ -91,6 +95,7 @@ pub struct OrderRequest {
     /// Shares.
     pub quantity: u64,
     /// Yuan a share. For any other kind than [`PriceKind::Limit`] the protecting price, or `None`.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub limit_price: Option<Decimal>,
     /// How the price is meant.
     pub price_kind: PriceKind,
@@ -127,7 +132,7 @@ impl OrderRequest {
 }
 
 /// An order to cancel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelRequest {
     /// Our id.
     pub client_order_id: String,
@@ -138,7 +143,7 @@ pub struct CancelRequest {
 }
 
 /// What became of a place. The three are kept apart because money hangs on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PlaceResult {
     /// The broker has it.
     Accepted {
@@ -158,7 +163,7 @@ pub enum PlaceResult {
 }
 
 /// What became of a cancel. Only the order's rows tell whether it took effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CancelResult {
     /// On its way.
     Sent,
@@ -175,7 +180,7 @@ pub enum CancelResult {
 }
 
 /// An order as the broker shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRow {
     /// Our id; `None` for an order that is not ours or whose remark is unreadable.
     pub client_order_id: Option<String>,
@@ -188,12 +193,14 @@ pub struct OrderRow {
     /// Shares ordered.
     pub quantity: u64,
     /// Yuan a share; `None` for a market order.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub limit_price: Option<Decimal>,
     /// State.
     pub status: OrderStatus,
     /// Shares filled so far; it never shrinks.
     pub filled_quantity: u64,
     /// Average price of what is filled, in yuan a share, where the broker tells.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub avg_fill_price: Option<Decimal>,
     /// The exchange's own id, where the broker tells.
     pub exchange_order_id: Option<String>,
@@ -234,7 +241,7 @@ impl OrderRow {
 }
 
 /// One trade: a fill of one order at one price.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TradeRow {
     /// The broker's id of the trade, unique within the day.
     pub trade_id: String,
@@ -249,12 +256,16 @@ pub struct TradeRow {
     /// Shares.
     pub quantity: u64,
     /// Yuan a share.
+    #[serde(with = "rust_decimal::serde::str")]
     pub price: Decimal,
     /// Commission in yuan for this trade alone, where the broker tells.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub commission: Option<Decimal>,
     /// Stamp tax in yuan, where the broker tells.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub stamp_tax: Option<Decimal>,
     /// Transfer fee in yuan, where the broker tells.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub transfer_fee: Option<Decimal>,
     /// When it was made, in milliseconds since 1970 UTC.
     pub traded_ms: i64,
@@ -263,7 +274,7 @@ pub struct TradeRow {
 }
 
 /// A holding.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PositionRow {
     /// Code and exchange.
     pub symbol: String,
@@ -280,19 +291,23 @@ pub struct PositionRow {
     /// Shares held when the day began, where the broker tells.
     pub yesterday_qty: Option<u64>,
     /// Yuan a share.
+    #[serde(with = "rust_decimal::serde::str")]
     pub avg_cost: Decimal,
     /// Yuan a share.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub last_price: Option<Decimal>,
     /// Yuan a share.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub previous_close: Option<Decimal>,
     /// Yuan.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub market_value: Option<Decimal>,
     /// JSON text, or empty.
     pub extras: String,
 }
 
 /// What kind of account it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum AccountKind {
     /// Trades with its own money alone.
     #[default]
@@ -304,30 +319,36 @@ pub enum AccountKind {
 }
 
 /// The account's money, all in yuan.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountRow {
     /// The broker's number of the account.
     pub account_id: String,
     /// What kind of account it is.
     pub kind: AccountKind,
     /// Cash and holdings together.
+    #[serde(with = "rust_decimal::serde::str")]
     pub total_asset: Decimal,
     /// Cash, the frozen part included.
+    #[serde(with = "rust_decimal::serde::str")]
     pub cash: Decimal,
     /// Cash that a new order may use.
+    #[serde(with = "rust_decimal::serde::str")]
     pub available_cash: Decimal,
     /// Cash bound by open buys.
+    #[serde(with = "rust_decimal::serde::str")]
     pub frozen_cash: Decimal,
     /// Cash that may be taken out, where the broker tells.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub withdrawable_cash: Option<Decimal>,
     /// Value of all holdings.
+    #[serde(with = "rust_decimal::serde::str")]
     pub market_value: Decimal,
     /// JSON text, or empty.
     pub extras: String,
 }
 
 /// What failed after it had been taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FailedKind {
     /// An order.
     #[default]
@@ -337,7 +358,7 @@ pub enum FailedKind {
 }
 
 /// An order that failed after it had been accepted, or a cancel that failed after it had been sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderErrorRow {
     /// What failed.
     pub kind: FailedKind,
@@ -354,7 +375,7 @@ pub struct OrderErrorRow {
 }
 
 /// State of the connection between plugin and broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConnectionState {
     /// Orders can be placed.
     Connected,
@@ -368,14 +389,14 @@ pub enum ConnectionState {
 }
 
 /// A call that reads has failed. Never answer with a part of the rows instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallError {
     /// What failed, in words for the user.
     pub reason: String,
 }
 
 /// A broker could not be opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenError {
     /// What failed and what to do, in words for the user.
     pub reason: String,

@@ -4,7 +4,6 @@
 //! [`poller`] brings signals in, [`reporter`] takes reports out, [`sync`] shows the book. Nothing
 //! here knows a broker or the rules of the order machine.
 
-pub(crate) mod backoff;
 pub(crate) mod client;
 pub(crate) mod gauge;
 pub(crate) mod poller;

@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::TRADING;
-use super::backoff::Backoff;
 use super::client::{Answer, Caller, Cause, Client};
 use super::gauge::Gauge;
 use super::wire::{self, SignalsAnswer, View};
+use crate::backoff::Backoff;
 use crate::engine::input::{Input, Sender};
 
 /// While more than this of the last answer is on its way, asking again would mostly fetch the same.

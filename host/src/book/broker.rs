@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::BookError;
 use crate::app;
+use crate::broker::seat::Seat;
 use crate::broker::{Book, read};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -53,7 +54,7 @@ pub(super) fn ask(config: &Config, data_dir: &Path, clock: Clock) -> Result<(Str
 fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(String, Book)>, BookError> {
     system::create_private_dir(data_dir)?;
     let wanted = config.names_broker.then_some(config.broker.as_str());
-    let plugin = plugin::keep(&app::search_plan(config, data_dir), wanted, data_dir)?.bring_in()?;
+    let plugin = plugin::keep(&app::search_plan(config, data_dir), wanted, data_dir)?;
     let looks = plugin
         .manifest()
         .capabilities
@@ -71,6 +72,8 @@ fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(
     let adapter = plugin.name().to_owned();
     let folder = data_dir.join("plugin-data").join(&adapter);
     system::create_private_dir(&folder)?;
+    // The worker of a host that was killed may not have ended yet.
+    let seat = (!looks).then(|| Seat::new(&folder));
     let mut options = config
         .plugin_blocks
         .get(&adapter)
@@ -80,7 +83,8 @@ fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(
         options[READ_ONLY] = json!(true);
     }
     let visit = Visit {
-        module: *plugin.module(),
+        module: plugin.bring_in()?,
+        seat,
         no_book: read::lacks_a_book(&plugin.manifest().capabilities),
         options,
         folder,
@@ -116,6 +120,8 @@ fn ask_host(config: &Config, data_dir: &Path, clock: Clock) -> Result<(String, B
 /// One opening of a plugin, to ask it.
 struct Visit {
     module: PluginModule,
+    /// The place at the account; nothing where the plugin only looks.
+    seat: Option<Seat>,
     no_book: Option<String>,
     options: Value,
     folder: std::path::PathBuf,
@@ -184,6 +190,9 @@ impl Visit {
     }
 
     fn open(&self) -> Result<LoadedBroker, String> {
+        if let Some(seat) = &self.seat {
+            seat.take(self.deadline)?;
+        }
         let clock = self.clock;
         self.module
             .open(OpenArgs {
@@ -203,11 +212,11 @@ impl Visit {
         self.connected(broker)?;
         let asked_at = UtcMillis(self.clock.now_ms());
         doing("positions");
-        let positions = read::positions(broker)?;
+        let positions = read::positions(broker.positions())?;
         doing("account");
-        let account = read::account(broker)?;
+        let account = read::account(broker.account())?;
         doing("today's trades");
-        let trades_today = Some(read::trades_today(broker));
+        let trades_today = Some(read::trades_today(broker.trades_today()));
         Ok(Book {
             positions,
             account,

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use qt_core::{BrokerOrderId, ClientOrderId, Event, Snapshot, UtcMillis};
-use qt_plugin_api::host::LoadedBroker;
-use qt_plugin_api::{CancelRequest, CancelResult, ConnectionState};
+use qt_plugin_api::{CancelRequest, CancelResult};
 use tokio::sync::oneshot;
 
+use super::supervisor::Supervisor;
 use super::{Book, convert, read};
 use crate::clock::Clock;
 use crate::engine::input::{Input, Sender};
@@ -29,6 +29,8 @@ pub(super) enum Job {
         with_trades: bool,
         reply: oneshot::Sender<Result<Book, String>>,
     },
+    /// Ask for the connection now.
+    Look,
     Close,
 }
 
@@ -80,15 +82,13 @@ impl Watched {
 
 /// The lane's thread.
 pub(super) struct ControlLane {
-    pub(super) broker: Arc<LoadedBroker>,
+    pub(super) broker: Arc<Supervisor>,
     pub(super) engine: Sender,
     pub(super) jobs: Receiver<Job>,
     pub(super) watched: Watched,
     pub(super) clock: Clock,
     /// Why the plugin is not asked for its book; `None` where it is.
     pub(super) no_book: Option<String>,
-    /// The connection as the plugin last told it; the watchdog passes it on.
-    pub(super) connection: tokio::sync::watch::Sender<ConnectionState>,
 }
 
 impl ControlLane {
@@ -123,6 +123,8 @@ impl ControlLane {
                     trades |= with_trades;
                     books.push(reply);
                 }
+                // The loop looks before it waits again.
+                Job::Look => {}
                 Job::Close => goes_on = false,
             }
         }
@@ -146,7 +148,7 @@ impl ControlLane {
             broker_order_id: broker_order_id.map(|id| id.0),
             extras: String::new(),
         };
-        let answer = self.watch("cancel", Some(id), || self.broker.cancel_order(&request));
+        let answer = self.watch("cancel", Some(id), || self.broker.cancel(&request));
         crate::failpoint::die_at("after-cancel");
         let problem = match answer {
             CancelResult::Sent => None,
@@ -173,10 +175,13 @@ impl ControlLane {
             return Err(reason.clone());
         }
         let asked_at = UtcMillis(self.clock.now_ms());
-        let positions = self.watch("positions", None, || read::positions(&self.broker))?;
-        let account = self.watch("account", None, || read::account(&self.broker))?;
-        let trades_today =
-            with_trades.then(|| self.watch("today's trades", None, || read::trades_today(&self.broker)));
+        let positions = self.watch("positions", None, || read::positions(self.broker.positions()))?;
+        let account = self.watch("account", None, || read::account(self.broker.account()))?;
+        let trades_today = with_trades.then(|| {
+            self.watch("today's trades", None, || {
+                read::trades_today(self.broker.trades_today())
+            })
+        });
         Ok(Book {
             positions,
             account,
@@ -186,12 +191,7 @@ impl ControlLane {
     }
 
     fn look_at_connection(&self) {
-        let state = self.watch("connection", None, || self.broker.connection());
-        self.connection.send_if_modified(|known| {
-            let changed = *known != state;
-            *known = state;
-            changed
-        });
+        self.watch("connection", None, || self.broker.look());
     }
 
     fn watch<T>(&self, what: &'static str, cancel: Option<ClientOrderId>, call: impl FnOnce() -> T) -> T {

@@ -2,9 +2,14 @@
 
 mod control_lane;
 mod convert;
+pub(crate) mod in_process;
+pub(crate) mod link;
 mod place_lane;
 pub(crate) mod read;
+pub(crate) mod seat;
 mod services;
+pub(crate) mod supervisor;
+pub(crate) mod worker;
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -19,7 +24,8 @@ use tracing::warn;
 use control_lane::{ControlLane, Job, Watched};
 use place_lane::PlaceLane;
 pub(crate) use read::Book;
-pub(crate) use services::live_config;
+pub(crate) use services::LiveConfig;
+use supervisor::{Seen, Supervisor};
 
 use crate::clock::Clock;
 use crate::engine::input::{Input, Sender, ToBroker};
@@ -49,6 +55,36 @@ impl BrokerSender {
         };
         // The lane ends last; what it can no longer take stands in the journal for the next start.
         self.control.send(job).ok();
+    }
+
+    /// Has the connection asked for at once.
+    pub(crate) fn look(&self) {
+        self.control.send(Job::Look).ok();
+    }
+
+    /// Says that the plugin is being exchanged: the core then sends nothing new.
+    pub(crate) fn begin_exchange(&self) {
+        self.place.set_exchanged(true);
+    }
+
+    /// The exchange is over, one way or the other.
+    pub(crate) fn end_exchange(&self) {
+        self.place.set_exchanged(false);
+    }
+
+    /// True when no order waits and none is under way.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.place.is_empty()
+    }
+
+    /// True while an order is under way.
+    pub(crate) fn is_calling(&self) -> bool {
+        self.place.is_calling()
+    }
+
+    /// Gives back the orders that the plugin has not seen.
+    pub(crate) fn take_waiting(&self) -> Vec<qt_core::ClientOrderId> {
+        self.place.take_waiting()
     }
 
     /// Holdings and balances, fresh and complete, or why there are none; today's trades beside them
@@ -101,14 +137,13 @@ impl Lanes {
     /// The system gives no thread.
     pub(crate) fn run(
         self,
-        broker: plugin::LoadedBroker,
+        broker: Arc<Supervisor>,
         engine: Sender,
         clock: Clock,
         deadline: Duration,
         no_book: Option<String>,
     ) -> std::io::Result<Running> {
-        let broker = Arc::new(broker);
-        let (connection, seen) = watch::channel(ConnectionState::Connecting);
+        let seen = broker.seen();
         let watched = Watched::default();
         let control = ControlLane {
             broker: Arc::clone(&broker),
@@ -117,7 +152,6 @@ impl Lanes {
             watched: watched.clone(),
             clock,
             no_book,
-            connection,
         };
         let place = self.sender.place.clone();
         let to_engine = engine.clone();
@@ -170,11 +204,12 @@ impl Running {
 async fn watchdog(
     place: PlaceLane,
     control: Watched,
-    mut connection: watch::Receiver<ConnectionState>,
+    mut connection: watch::Receiver<Seen>,
     engine: Sender,
     deadline: Duration,
 ) {
     let mut told: Option<bool> = None;
+    let mut number = 0;
     let every = (deadline / 10).clamp(Duration::from_millis(10), Duration::from_millis(250));
     loop {
         tokio::select! {
@@ -183,10 +218,22 @@ async fn watchdog(
         }
         let mut inputs: Vec<Input> = place.overdue(deadline).into_iter().map(Input::Fact).collect();
         inputs.extend(control.overdue(deadline));
-        let reason = if place.is_stuck() || control.is_stuck() {
+        let seen = connection.borrow_and_update().clone();
+        // However short the loss was: what happened meanwhile is asked for before anything new is sent.
+        if seen.number != number && told == Some(true) {
+            told = Some(false);
+            inputs.push(Input::Fact(Event::Connection {
+                up: false,
+                reason: seen.lost.clone(),
+            }));
+        }
+        number = seen.number;
+        let reason = if place.is_exchanged() {
+            Some("the plugin is being exchanged".to_owned())
+        } else if place.is_stuck() || control.is_stuck() {
             Some("the plugin does not answer".to_owned())
         } else {
-            match &*connection.borrow() {
+            match &seen.state {
                 ConnectionState::Connected => None,
                 ConnectionState::Connecting => Some("it is connecting".to_owned()),
                 ConnectionState::Disconnected { reason } => Some(reason.clone()),
@@ -209,9 +256,26 @@ async fn watchdog(
     }
 }
 
-/// What a plugin tells by itself, on threads of its own.
-pub(crate) fn callbacks(engine: Sender, sender: BrokerSender, clock: Clock) -> plugin::Callbacks {
-    let on_event = move |_number: u64, event: plugin::Event| {
+/// Where the things go that a plugin tells by itself, on threads of its own.
+#[derive(Clone)]
+pub(crate) struct Listener {
+    engine: Sender,
+    sender: BrokerSender,
+    clock: Clock,
+}
+
+impl Listener {
+    /// A listener that tells `engine`, and asks `sender` for what cannot be read.
+    pub(crate) const fn new(engine: Sender, sender: BrokerSender, clock: Clock) -> Self {
+        Self {
+            engine,
+            sender,
+            clock,
+        }
+    }
+
+    /// Takes an event. It blocks while the engine's queue is full, which keeps the order and drops none.
+    pub(crate) fn event(&self, event: plugin::Event) {
         let (row, ask) = match event {
             plugin::Event::Order(row) => (convert::order(&row).map(|row| row.map(Event::OrderSeen)), false),
             plugin::Event::Trade(row) => {
@@ -225,19 +289,24 @@ pub(crate) fn callbacks(engine: Sender, sender: BrokerSender, clock: Clock) -> p
             }
         };
         match row {
-            // Blocking keeps the order of a plugin's events and drops none.
-            Ok(Some(event)) => drop(engine.blocking_send(Input::Fact(event))),
-            Ok(None) if ask => sender.send(ToBroker::Ask),
+            Ok(Some(event)) => drop(self.engine.blocking_send(Input::Fact(event))),
+            Ok(None) if ask => self.sender.send(ToBroker::Ask),
             Ok(None) => {}
             Err(e) => {
                 warn!("an event of the plugin cannot be used ({e}); its lists are asked for instead");
-                sender.send(ToBroker::Ask);
+                self.sender.send(ToBroker::Ask);
             }
         }
-    };
-    plugin::Callbacks::new(on_event)
-        .with_clock(move || clock.now_ms())
-        .with_log(services::log)
-        .with_log_filter(services::log_enabled)
-        .with_metrics(services::metric)
+    }
+
+    /// For a plugin in this process.
+    fn callbacks(&self, live: LiveConfig) -> plugin::Callbacks {
+        let (listener, clock) = (self.clone(), self.clock);
+        plugin::Callbacks::new(move |_number, event| listener.event(event))
+            .with_clock(move || clock.now_ms())
+            .with_log(services::log)
+            .with_log_filter(services::log_enabled)
+            .with_metrics(services::metric)
+            .with_config(move || live.read())
+    }
 }

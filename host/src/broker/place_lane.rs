@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use qt_core::{ClientOrderId, Event, NewOrder};
 use qt_plugin_api::PlaceResult;
-use qt_plugin_api::host::LoadedBroker;
 
 use super::convert;
+use super::link::Placed;
+use super::supervisor::Supervisor;
 use crate::clock::Clock;
 use crate::engine::input::{Input, Sender};
 
@@ -18,6 +19,8 @@ struct Queue {
     waiting: VecDeque<(Instant, Box<NewOrder>)>,
     current: Option<Call>,
     closed: bool,
+    /// True while the plugin is being exchanged for another version of it.
+    exchanged: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +60,36 @@ impl PlaceLane {
         queue.closed = true;
         self.shared.1.notify_all();
         queue.waiting.drain(..).map(|(_, order)| order.id).collect()
+    }
+
+    /// Says that the plugin is being exchanged, or that this is over.
+    pub(super) fn set_exchanged(&self, exchanged: bool) {
+        self.queue().exchanged = exchanged;
+    }
+
+    /// True while the plugin is being exchanged.
+    pub(super) fn is_exchanged(&self) -> bool {
+        self.queue().exchanged
+    }
+
+    /// True while a call is under way.
+    pub(super) fn is_calling(&self) -> bool {
+        self.queue().current.is_some()
+    }
+
+    /// True when no order waits and none is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        let queue = self.queue();
+        queue.waiting.is_empty() && queue.current.is_none()
+    }
+
+    /// Gives back what was not called, and goes on.
+    pub(super) fn take_waiting(&self) -> Vec<ClientOrderId> {
+        self.queue()
+            .waiting
+            .drain(..)
+            .map(|(_, order)| order.id)
+            .collect()
     }
 
     /// True while a call has not come back in time.
@@ -119,7 +152,7 @@ impl PlaceLane {
     }
 
     /// The thread of the lane.
-    pub(super) fn run(&self, broker: &LoadedBroker, engine: &Sender, clock: Clock) {
+    pub(super) fn run(&self, broker: &Supervisor, engine: &Sender, clock: Clock) {
         while let Some(order) = self.next() {
             let event = place(broker, &order, clock);
             // Before the answer leaves, so that a deadline that passes now is not held against it.
@@ -132,7 +165,7 @@ impl PlaceLane {
     }
 }
 
-fn place(broker: &LoadedBroker, order: &NewOrder, clock: Clock) -> Event {
+fn place(broker: &Supervisor, order: &NewOrder, clock: Clock) -> Event {
     let id = order.id;
     if order.not_after.is_some_and(|until| until.0 <= clock.now_ms()) {
         return Event::NotSent {
@@ -141,7 +174,11 @@ fn place(broker: &LoadedBroker, order: &NewOrder, clock: Clock) -> Event {
         };
     }
     crate::failpoint::die_at("before-call");
-    match broker.place_order(&convert::request(order)) {
+    let answer = match broker.place(&convert::request(order)) {
+        Placed::Answer(answer) => answer,
+        Placed::NotSent(reason) => return Event::NotSent { id, reason },
+    };
+    match answer {
         PlaceResult::Accepted { broker_order_id } if broker_order_id.is_empty() => Event::Unanswered {
             id,
             reason: "the plugin accepted it without naming it".into(),

@@ -2,7 +2,7 @@
 
 use qt_core::portfolio::{Account, Position};
 use qt_core::{BrokerFill, UtcMillis};
-use qt_plugin_api::host::LoadedBroker;
+use qt_plugin_api::{AccountRow, CallError, PositionRow, TradeRow};
 use serde::{Deserialize, Serialize};
 
 use super::convert;
@@ -42,22 +42,22 @@ pub(crate) fn lacks_a_book(capabilities: &[String]) -> Option<String> {
 }
 
 /// Every holding.
-pub(crate) fn positions(broker: &LoadedBroker) -> Result<Vec<Position>, String> {
-    let rows = broker.positions().map_err(|e| e.to_string())?;
+pub(crate) fn positions(rows: Result<Vec<PositionRow>, CallError>) -> Result<Vec<Position>, String> {
+    let rows = rows.map_err(|e| e.to_string())?;
     rows.iter()
         .map(|row| convert::position(row).map_err(|e| e.to_string()))
         .collect()
 }
 
 /// The balances.
-pub(crate) fn account(broker: &LoadedBroker) -> Result<Account, String> {
-    let row = broker.account().map_err(|e| e.to_string())?;
+pub(crate) fn account(row: Result<AccountRow, CallError>) -> Result<Account, String> {
+    let row = row.map_err(|e| e.to_string())?;
     Ok(convert::account(&row))
 }
 
 /// Every trade of the account today, those that are not ours too.
-pub(crate) fn trades_today(broker: &LoadedBroker) -> Result<Vec<BrokerFill>, String> {
-    let rows = broker.trades_today().map_err(|e| e.to_string())?;
+pub(crate) fn trades_today(rows: Result<Vec<TradeRow>, CallError>) -> Result<Vec<BrokerFill>, String> {
+    let rows = rows.map_err(|e| e.to_string())?;
     rows.iter()
         .filter_map(|row| convert::fill(row).map_err(|e| e.to_string()).transpose())
         .collect()

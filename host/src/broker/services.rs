@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use qt_plugin_api::LogLevel;
 use qt_plugin_api::host::{LogLine, MetricRegistry, MetricValue};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::{Level, debug};
 
@@ -54,21 +55,43 @@ pub(super) fn tell_metrics() {
     }
 }
 
-/// Reads a plugin's block from the configuration file again. Without a file it is empty for ever.
-pub(crate) fn live_config(config: &Config, plugin: &str) -> impl Fn() -> Result<Value, String> + use<> {
-    let (file, broker, plugin): (Option<PathBuf>, _, _) =
-        (config.file.clone(), config.broker.clone(), plugin.to_owned());
-    move || {
+/// Where a plugin's block of the configuration is read again; a worker is told it too.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LiveConfig {
+    /// The configuration file; without one the block is empty for ever.
+    file: Option<PathBuf>,
+    /// The broker that the configuration means, command line included.
+    broker: String,
+    /// The plugin.
+    plugin: String,
+}
+
+impl LiveConfig {
+    /// Of the plugin of a name.
+    pub(crate) fn of(config: &Config, plugin: &str) -> Self {
+        Self {
+            file: config.file.clone(),
+            broker: config.broker.clone(),
+            plugin: plugin.to_owned(),
+        }
+    }
+
+    /// The block as the file says now.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake in the file.
+    pub(crate) fn read(&self) -> Result<Value, String> {
         let sources = Sources {
-            file: file.clone(),
+            file: self.file.clone(),
             flags: Flags {
-                broker: Some(broker.clone()),
+                broker: Some(self.broker.clone()),
                 ..Flags::default()
             },
             ..Sources::default()
         };
         let loaded = crate::config::load(&sources, Purpose::Look).map_err(|mistakes| mistakes.to_string())?;
-        let block = loaded.config.plugin_blocks.get(&plugin);
+        let block = loaded.config.plugin_blocks.get(&self.plugin);
         Ok(block.cloned().unwrap_or_else(|| json!({})))
     }
 }
@@ -88,7 +111,8 @@ mod tests {
             ..Sources::default()
         };
         let config = crate::config::load(&sources, Purpose::Look).expect("good").config;
-        let read = live_config(&config, "Mine");
+        let live = LiveConfig::of(&config, "Mine");
+        let read = || live.read();
         assert_eq!(read(), Ok(json!({"rate": 1})));
         write(r#"{"broker": "mine", "mine": {"rate": 2}}"#);
         assert_eq!(read(), Ok(json!({"rate": 2})));

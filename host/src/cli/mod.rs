@@ -83,6 +83,10 @@ pub struct Options {
     #[arg(long, global = true, value_name = "NAME")]
     broker: Option<String>,
 
+    /// Where the broker plugin runs, whatever the configuration says: in a process of its own or in this one.
+    #[arg(long, global = true, value_enum, value_name = "LANE")]
+    lane: Option<crate::config::Lane>,
+
     /// The backend's address, such as http://host:8000/api.
     #[arg(long, global = true, value_name = "URL")]
     api_base_url: Option<String>,
@@ -132,6 +136,9 @@ enum Command {
         #[command(subcommand)]
         command: reports::ReportsCommand,
     },
+    /// Runs a broker plugin for a host that started this; nothing for people.
+    #[command(hide = true)]
+    Worker,
     /// Verify, read, export or archive the journal.
     Journal {
         #[command(subcommand)]
@@ -228,6 +235,7 @@ impl Options {
                 poll_interval: self.poll_interval.clone(),
                 plugins: self.plugins.clone(),
                 plugin_dirs: self.plugin_dirs.clone(),
+                lane: self.lane,
             },
         }
     }
@@ -279,6 +287,9 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
         Command::Halt(args) => halt::halt(args, options),
         Command::Resume(args) => halt::resume(&args, options),
         Command::Reports { command } => reports::run(command, options),
+        Command::Worker => {
+            crate::broker::worker::child::run().map_err(|error| Failure::usage(error.to_string()))
+        }
         Command::Journal { command } => journal::run(command, options),
     }
 }

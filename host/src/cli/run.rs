@@ -29,6 +29,7 @@ impl From<AppError> for Failure {
                 Self::usage(error.to_string())
             }
             AppError::Plugin(plugin) => plugin.into(),
+            AppError::Refused(_) => Self::plugin(error.to_string()),
             AppError::Journal(journal) => journal.into(),
             AppError::Lease(_) | AppError::Open { .. } | AppError::NoRound { .. } | AppError::Threads(_) => {
                 Self::failed(error.to_string())

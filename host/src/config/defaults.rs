@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::walk::Block;
-use super::{Colors, Display, Execution, Journal, PluginTrust, Risk};
+use super::{Colors, Display, Execution, Hosting, Journal, Lane, PluginOptions, PluginTrust, Risk};
 
 /// No waiting time is longer than a day.
 const DAY: &str = "86400";
@@ -70,6 +70,25 @@ pub fn plugins(top: &mut Block<'_>) -> Plugins {
     };
     block.finish();
     plugins
+}
+
+/// The block `plugin_options`.
+pub fn plugin_options(block: Block<'_>) -> PluginOptions {
+    PluginOptions(block.each(hosting))
+}
+
+fn hosting(mut block: Block<'_>) -> Hosting {
+    let lanes = [Lane::Worker, Lane::InProcess].map(|lane| (lane.name(), Some(lane)));
+    let hosting = Hosting {
+        lane: block.word("lane", None, &lanes),
+        memory_limit_mb: block.count("memory_limit_mb", 0, 0..=1_048_576),
+        kill_after: block.seconds("kill_after_seconds", "0", "0"..=DAY),
+        open_within: block.seconds("open_within_seconds", "60", SHORTEST..=DAY),
+        respawn_after: block.seconds("respawn_after_seconds", "0.2", SHORTEST..=DAY),
+        respawn_at_most: block.seconds("respawn_at_most_seconds", "30", SHORTEST..=DAY),
+    };
+    block.finish();
+    hosting
 }
 
 /// The `journal` block.

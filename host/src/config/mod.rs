@@ -52,6 +52,10 @@ pub struct Config {
     pub plugin_trust: PluginTrust,
     /// The folder for logs and journal, if one was named; see [`Config::data_dir`].
     pub data_dir: Option<PathBuf>,
+    /// Where each plugin runs and what it may use there, by its name.
+    pub plugin_options: PluginOptions,
+    /// The lane that the command line demands.
+    pub lane: Option<Lane>,
     /// How orders are carried out.
     pub execution: Execution,
     /// How the journal is kept.
@@ -110,6 +114,74 @@ pub struct Execution {
     pub position_sync_interval: Duration,
     /// Time between two heartbeats; zero turns them off.
     pub heartbeat_interval: Duration,
+}
+
+/// Where a plugin runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Lane {
+    /// In a process of its own, whose end costs a reconnection.
+    Worker,
+    /// In the host's process.
+    InProcess,
+}
+
+impl Lane {
+    /// As the configuration writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::InProcess => "in-process",
+        }
+    }
+}
+
+/// The block of one plugin in `plugin_options`: the host's treatment of it, while its own block is its own affair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hosting {
+    /// Where it runs, if the user decides.
+    pub lane: Option<Lane>,
+    /// What its worker may use, in MiB; zero for as much as there is.
+    pub memory_limit_mb: u32,
+    /// How long a call may take before its worker is killed; zero for three times the deadline of a call.
+    pub kill_after: Duration,
+    /// How long it may take to open in a worker.
+    pub open_within: Duration,
+    /// How long after a loss it is opened again for the first time.
+    pub respawn_after: Duration,
+    /// How long that wait may grow.
+    pub respawn_at_most: Duration,
+}
+
+impl Default for Hosting {
+    fn default() -> Self {
+        Self {
+            lane: None,
+            memory_limit_mb: 0,
+            kill_after: Duration::ZERO,
+            open_within: Duration::from_secs(60),
+            respawn_after: Duration::from_millis(200),
+            respawn_at_most: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The block `plugin_options`, by the plugin's name in any case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PluginOptions(BTreeMap<String, Hosting>);
+
+impl PluginOptions {
+    /// The options of a plugin, if there are any.
+    pub fn get(&self, plugin: &str) -> Option<&Hosting> {
+        self.0
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(plugin))
+            .map(|(_, options)| options)
+    }
+
+    /// All of them, by the names as written.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Hosting)> {
+        self.0.iter().map(|(name, options)| (name.as_str(), options))
+    }
 }
 
 /// The `journal` block.

@@ -53,6 +53,9 @@ pub fn shown(config: &Config) -> Value {
         "data_dir",
         config.data_dir().map_or(Value::Null, |path| shown_path(&path)),
     );
+    if config.plugin_options.iter().next().is_some() {
+        put("plugin_options", plugin_options(config));
+    }
     put("execution", execution(config));
     put(
         "journal",
@@ -92,6 +95,21 @@ fn plugins(config: &Config) -> Value {
         block.insert("lock".to_owned(), shown_path(lock));
     }
     block
+}
+
+fn plugin_options(config: &Config) -> Value {
+    let all = config.plugin_options.iter().map(|(name, options)| {
+        let shown = json!({
+            "lane": options.lane.map(super::Lane::name),
+            "memory_limit_mb": options.memory_limit_mb,
+            "kill_after_seconds": seconds(options.kill_after),
+            "open_within_seconds": seconds(options.open_within),
+            "respawn_after_seconds": seconds(options.respawn_after),
+            "respawn_at_most_seconds": seconds(options.respawn_at_most),
+        });
+        (name.to_owned(), shown)
+    });
+    Value::Object(all.collect())
 }
 
 fn execution(config: &Config) -> Value {

@@ -76,6 +76,8 @@ pub struct Flags {
     pub plugins: Vec<PathBuf>,
     /// `--plugin-dir`
     pub plugin_dirs: Vec<PathBuf>,
+    /// `--lane`
+    pub lane: Option<super::Lane>,
 }
 
 /// Where a configuration comes from. A flag wins over the file, the file over the environment.
@@ -249,6 +251,8 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
         plugin_dirs: flags.plugin_dirs.iter().cloned().chain(plugins.dirs).collect(),
         plugin_trust: plugins.trust,
         data_dir: flags.data_dir.clone().or(file_data_dir),
+        plugin_options: defaults::plugin_options(top.inner("plugin_options")),
+        lane: flags.lane,
         execution: defaults::execution(top.inner("execution")),
         journal: defaults::journal(top.inner("journal")),
         risk: defaults::risk(top.inner("risk")),

@@ -386,6 +386,37 @@ impl Block<'_> {
         }
     }
 
+    /// Reads each block of a level whose keys are names of the user's; no name may stand twice in another case.
+    pub fn each<T>(self, mut read: impl FnMut(Block<'_>) -> T) -> BTreeMap<String, T> {
+        let mut all = BTreeMap::new();
+        for (key, value) in self.values {
+            let prefix = joined(&self.prefix, &key);
+            let twice = |other: &&String| other.eq_ignore_ascii_case(&key);
+            if let Some(other) = all.keys().find(twice) {
+                let expected = format!("the same name stands as `{other}` already; keep one of them");
+                self.walk.wrong(&prefix, None, expected);
+                continue;
+            }
+            let values = match value {
+                Value::Null => continue,
+                Value::Object(values) => values,
+                other => {
+                    self.walk
+                        .wrong(&prefix, Some(&other), "expected a block in braces");
+                    continue;
+                }
+            };
+            let inner = Block {
+                walk: &mut *self.walk,
+                prefix,
+                values,
+                known: Vec::new(),
+            };
+            all.insert(key, read(inner));
+        }
+        all
+    }
+
     /// What nobody asked for, and the names that somebody did.
     pub fn rest(self) -> (Map<String, Value>, Vec<&'static str>) {
         (self.values, self.known)

@@ -41,6 +41,13 @@ pub(crate) enum Command {
         /// A body to post instead.
         body: Option<String>,
     },
+    /// Exchange the plugin of a running host for another version of it. The engine has no part in it.
+    SwapPlugin {
+        /// The other version's file.
+        file: std::path::PathBuf,
+        /// What its SHA-256 must be, where that is known: lower-case hexadecimal digits.
+        sha256: Option<String>,
+    },
     /// Give dead letters up.
     DropReports {
         /// Outbox rows.
@@ -58,7 +65,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    fn done(text: String) -> Self {
+    pub(crate) fn done(text: String) -> Self {
         Self { done: true, text }
     }
 
@@ -133,6 +140,9 @@ pub(super) fn facts_of(
             Ok((facts, Reply::done(text)))
         }
         Command::Resolve { order, accepted_as } => resolve(trader, order, accepted_as.as_deref()),
+        Command::SwapPlugin { .. } => Err(Reply::refused(
+            "no qt-host runs on this data folder, so there is nothing to exchange; the next start takes what it finds",
+        )),
         Command::RetryReports { ids, body } => {
             batch.retried.extend(ids.iter().map(|id| (*id, body.clone())));
             Ok((

@@ -23,42 +23,7 @@ use super::{
     trust::Subject,
 };
 
-/// A plugin in this process. It stays there until the process ends, since its threads may outlive any value of ours.
-pub(crate) struct LoadedPlugin {
-    module: PluginModule,
-    manifest: Manifest,
-    path: PathBuf,
-    sha256: String,
-}
-
-impl LoadedPlugin {
-    /// The plugin's name as it writes it.
-    pub(crate) fn name(&self) -> &str {
-        &self.manifest.name
-    }
-
-    /// What opens a broker.
-    pub(crate) fn module(&self) -> &PluginModule {
-        &self.module
-    }
-
-    /// What it says of itself.
-    pub(crate) fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
-    /// The file that was chosen; what runs is a private copy of it.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// SHA-256 of the code that runs, in lower-case hexadecimal digits.
-    pub(crate) fn sha256(&self) -> &str {
-        &self.sha256
-    }
-}
-
-/// A private copy of a plugin's file, chosen, read and found trustworthy, with none of its code run yet.
+/// A private copy of a plugin's file, chosen and read, with none of its code run yet.
 #[derive(Debug, Clone)]
 pub(crate) struct KeptPlugin {
     manifest: Manifest,
@@ -68,35 +33,64 @@ pub(crate) struct KeptPlugin {
 }
 
 impl KeptPlugin {
-    /// The private copy, which is what was checked and what runs.
-    #[cfg(test)]
+    /// The plugin's name as it writes it.
+    pub(crate) fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    /// What it says of itself.
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The file that was chosen.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The private copy, which is what runs.
     pub(crate) fn copy(&self) -> &Path {
         &self.copy
     }
 
-    /// Takes the plugin into this process.
+    /// SHA-256 of the copy, in lower-case hexadecimal digits.
+    pub(crate) fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Takes the plugin into this process. It stays there until the process ends, since its threads may outlive any
+    /// value of ours.
     ///
     /// # Errors
     /// When it cannot be used.
-    pub(crate) fn bring_in(&self) -> Result<LoadedPlugin, PluginError> {
-        let module = bring_in(&self.path, &self.copy, &self.manifest)?;
-        Ok(LoadedPlugin {
-            module,
-            manifest: self.manifest.clone(),
-            path: self.path.clone(),
-            sha256: self.sha256.clone(),
-        })
+    pub(crate) fn bring_in(&self) -> Result<PluginModule, PluginError> {
+        bring_in(&self.path, &self.copy, &self.manifest)
     }
 }
 
-/// Chooses the plugin of a name, in any case, makes a private copy of it and checks that it may be loaded; without a
-/// name the default's.
+/// Takes a private copy that another process of ours made into this one.
+///
+/// # Errors
+/// When its content is not what `sha256` promises, or it cannot be used.
+pub(crate) fn load_copy(copy: &Path, sha256: &str) -> Result<PluginModule, PluginError> {
+    let found = store::hash(copy)?;
+    if found != sha256 {
+        let reason = format!(
+            "is not the one that was checked: its SHA-256 is {found} and should be {sha256}; start again"
+        );
+        return Err(PluginError::file(STORE, copy, reason));
+    }
+    bring_in(copy, copy, &manifest::read(copy)?)
+}
+
+/// Chooses the plugin of a name, in any case, and makes a private copy of it; without a name the default's.
 ///
 /// Files that were named one by one come before what lies in folders. If exactly one of them is usable and nobody
 /// gave a name, it is meant whatever it is called.
 ///
 /// # Errors
-/// When there is no such plugin, more than one, or it cannot be used or may not be.
+/// Chooses the plugin of a name, in any case, makes a private copy of it and checks that it may be loaded; without a
+/// name the default's.
 pub(crate) fn keep(
     plan: &SearchPlan,
     name: Option<&str>,

@@ -26,7 +26,7 @@ use codes::{AMBIGUOUS, LOCK_FILE, NOT_FOUND};
 pub(crate) use codes::{CODES, Code, explain};
 pub(crate) use doctor::{Checkup, check_up};
 pub(crate) use install::{Done, Kept, Shelf};
-pub(crate) use loader::{LoadedPlugin, keep};
+pub(crate) use loader::{KeptPlugin, keep, load_copy};
 pub(crate) use search::{Found, SearchPlan};
 pub(crate) use signature::{Signature, check_key};
 pub(crate) use trust::{Pin, Trust, TrustPolicy};

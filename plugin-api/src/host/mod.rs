@@ -51,6 +51,13 @@ impl std::fmt::Display for LoadFault {
 
 impl std::error::Error for LoadFault {}
 
+/// Whether the reason of an answer tells of a panic in the plugin: its broker may be in any state from then on, and
+/// should be opened anew.
+#[must_use]
+pub fn is_panic(reason: &str) -> bool {
+    reason.starts_with(crate::glue::PANIC)
+}
+
 /// What a broker is opened with.
 pub struct OpenArgs<'a> {
     /// The plugin's own block of the configuration.

@@ -10,6 +10,8 @@ use abi_stable::std_types::{ROption, RStr, RString};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     convert,
     interfaces::{
@@ -31,7 +33,7 @@ use crate::{
 };
 
 /// What a plugin told on its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// An order changed.
     Order(OrderRow),

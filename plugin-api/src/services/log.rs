@@ -10,7 +10,7 @@ use super::Service;
 use crate::{interfaces::host_log::HostLogV1, v1::codes::level};
 
 /// Weight of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum LogLevel {
     /// For whoever follows every step.
     Trace,

@@ -53,6 +53,7 @@ pub fn plugin(name: &str) -> PathBuf {
 }
 
 /// Polls until `done`, or panics with what was waited for.
+#[track_caller]
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();
     while !done() {
@@ -414,6 +415,56 @@ pub struct Host {
     child: Child,
     log: PathBuf,
     said_before: usize,
+}
+
+/// The processes that `parent` started and that live.
+///
+/// # Panics
+/// Where there is no `/proc`.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn children(parent: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The name before it, in brackets, may hold anything.
+        let mut fields = stat
+            .rsplit_once(')')
+            .map_or("", |(_, rest)| rest)
+            .split_whitespace();
+        let (state, father) = (fields.next(), fields.next());
+        if father == Some(&*parent.to_string()) && !matches!(state, Some("Z" | "X")) {
+            found.push(id);
+        }
+    }
+    found
+}
+
+/// Whether a process still runs; one that ended and that nobody has waited for does not.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn runs(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_whitespace().next());
+    state.is_some_and(|state| !matches!(state, "Z" | "X"))
+}
+
+/// kill -9 of any process; one that is gone already is as well.
+///
+/// # Panics
+/// When there is no `kill`.
+#[cfg(unix)]
+pub fn kill_9(id: u32) {
+    Command::new("kill")
+        .args(["-KILL", &id.to_string()])
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
 }
 
 impl Host {

@@ -4,6 +4,8 @@ use std::process::{Command, ExitCode};
 
 /// Test builds can be killed at named points; a release cannot.
 const TEST_FEATURES: &str = "qt-host/failpoints,simulated/failpoints";
+/// What the tests start besides what a user gets.
+const FOR_TESTS: [&str; 2] = ["--package", "hostile-plugin"];
 const BUILT: [&str; 6] = [
     "--package",
     "qt-host",
@@ -72,6 +74,7 @@ fn test(rest: &[String]) -> Result<(), u8> {
     run(cargo()
         .arg("build")
         .args(BUILT)
+        .args(FOR_TESTS)
         .args(["--features", TEST_FEATURES]))?;
     run(cargo().args([
         "test",

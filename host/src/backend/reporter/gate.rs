@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::backoff::{Backoff, MAX_ASKED};
+use crate::backoff::{Backoff, MAX_ASKED};
 
 /// So many different orders in a row without one success mean that it is not about an order.
 const SUSPECTS: usize = 3;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use qt_core::Report;
 use tokio::time::Instant;
 
-use super::super::backoff::Backoff;
+use crate::backoff::Backoff;
 
 /// One row of the outbox that waits to be posted.
 #[derive(Debug, Clone, PartialEq, Eq)]

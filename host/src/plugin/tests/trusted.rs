@@ -266,8 +266,8 @@ fn a_file_swapped_between_check_and_load_is_not_loaded() {
         }
         let copy = prepared.copy().to_path_buf();
         let loaded = prepared.bring_in().expect("the copy that was checked is loaded");
-        assert_eq!(loaded.name(), "simulated");
-        assert_eq!(loaded.sha256(), pinned.sha256);
+        assert_eq!(loaded.statement().expect("a manifest").name, "simulated");
+        assert_eq!(prepared.sha256(), pinned.sha256);
         assert_eq!(store::hash(&copy).expect("hash"), pinned.sha256);
         assert_ne!(store::hash(&chosen).expect("hash"), pinned.sha256);
         if cfg!(target_os = "linux") {

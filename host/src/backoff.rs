@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A wait that the backend asks for is honoured up to here; more would look like a standstill.
-pub(super) const MAX_ASKED: Duration = Duration::from_secs(600);
+pub(crate) const MAX_ASKED: Duration = Duration::from_secs(600);
 
 /// Waits that double from `least` to `most`, each with a random part so that hosts do not march in step.
 #[derive(Debug, Clone)]

@@ -1,0 +1,150 @@
+//! The lane in which a plugin runs in the host's own process.
+//!
+//! A panic in the plugin is caught at its boundary, and what it leaves behind may be in any state: the broker is not
+//! used again but opened anew. A hang cannot be cured here; the watchdog tells of it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use qt_plugin_api::host::{LoadedBroker, OpenArgs, PluginModule};
+use qt_plugin_api::{
+    AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OrderRequest, OrderRow, PlaceResult,
+    PositionRow, TradeRow,
+};
+use serde_json::Value;
+
+use super::{Listener, LiveConfig};
+use super::link::{BrokerLink, OpenFailure, Opener, Placed, Wake};
+use super::seat::{self, Seat};
+
+/// Opens brokers of a plugin that was loaded into this process.
+pub(crate) struct InProcess {
+    /// The plugin.
+    pub(crate) module: PluginModule,
+    /// Its name and version.
+    pub(crate) title: String,
+    /// Its block of the configuration.
+    pub(crate) config: Value,
+    /// Its folder.
+    pub(crate) data_dir: PathBuf,
+    /// The broker's number of the account.
+    pub(crate) account_id: Option<String>,
+    /// Where that block is read again.
+    pub(crate) live: LiveConfig,
+    /// Where its events go.
+    pub(crate) listener: Listener,
+    /// The place at the account, which this process keeps.
+    pub(crate) seat: Arc<Seat>,
+}
+
+impl Opener for InProcess {
+    fn open(&self, wake: Wake) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
+        self.seat.take(seat::PATIENCE)?;
+        let args = OpenArgs {
+            config: &self.config,
+            data_dir: &self.data_dir,
+            account_id: self.account_id.as_deref(),
+            callbacks: self.listener.callbacks(self.live.clone()),
+        };
+        let broker = self.module.open(args).map_err(|e| e.reason)?;
+        Ok(Arc::new(Session {
+            broker,
+            panic: OnceLock::new(),
+            wake,
+        }))
+    }
+
+    fn describe(&self) -> String {
+        format!("{} in this process", self.title)
+    }
+}
+
+/// One open broker.
+struct Session {
+    broker: LoadedBroker,
+    panic: OnceLock<String>,
+    wake: Wake,
+}
+
+impl Session {
+    /// Takes note of a panic that an answer tells of.
+    fn note(&self, call: &str, reason: &str) {
+        if self.broker.is_poisoned() && self.panic.set(format!("{call}: {reason}")).is_ok() {
+            (self.wake)();
+        }
+    }
+
+    fn noted<T>(&self, call: &str, answer: Result<T, CallError>) -> Result<T, CallError> {
+        if let Err(e) = &answer {
+            self.note(call, &e.reason);
+        }
+        answer
+    }
+
+    fn spoilt(&self) -> Option<String> {
+        let panic = self.panic.get()?;
+        Some(format!("the plugin panicked ({panic}) and is opened anew"))
+    }
+}
+
+impl BrokerLink for Session {
+    fn place(&self, order: &OrderRequest) -> Placed {
+        if let Some(reason) = self.spoilt() {
+            return Placed::NotSent(reason);
+        }
+        let answer = self.broker.place_order(order);
+        if let PlaceResult::Unknown { reason } = &answer {
+            self.note("place", reason);
+        }
+        Placed::Answer(answer)
+    }
+
+    fn cancel(&self, cancel: &CancelRequest) -> CancelResult {
+        if let Some(reason) = self.spoilt() {
+            return CancelResult::Unknown { reason };
+        }
+        let answer = self.broker.cancel_order(cancel);
+        if let CancelResult::Unknown { reason } = &answer {
+            self.note("cancel", reason);
+        }
+        answer
+    }
+
+    fn orders_today(&self) -> Result<Vec<OrderRow>, CallError> {
+        self.noted("today's orders", self.broker.orders_today())
+    }
+
+    fn trades_today(&self) -> Result<Vec<TradeRow>, CallError> {
+        self.noted("today's trades", self.broker.trades_today())
+    }
+
+    fn positions(&self) -> Result<Vec<PositionRow>, CallError> {
+        self.noted("positions", self.broker.positions())
+    }
+
+    fn account(&self) -> Result<AccountRow, CallError> {
+        self.noted("account", self.broker.account())
+    }
+
+    fn connection(&self) -> ConnectionState {
+        let state = self.broker.connection();
+        if let ConnectionState::Disconnected { reason } = &state {
+            self.note("connection", reason);
+        }
+        state
+    }
+
+    fn close(&self) {
+        self.broker.close();
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.spoilt()
+    }
+
+    fn end(&self) {
+        // What the broker holds, such as a lock on its own files, must be free before it is opened again. It is
+        // freed once the last call that is under way has come back.
+        self.broker.close();
+    }
+}

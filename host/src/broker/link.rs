@@ -1,0 +1,82 @@
+//! What lies between the lanes and a plugin's broker: the same calls, wherever the plugin runs.
+
+use qt_plugin_api::{
+    AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OrderRequest, OrderRow, PlaceResult,
+    PositionRow, TradeRow,
+};
+
+/// What became of handing an order over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Placed {
+    /// The plugin was called.
+    Answer(PlaceResult),
+    /// For certain the plugin never saw it.
+    NotSent(String),
+}
+
+/// One open broker of a plugin. Several threads may call it at once.
+pub(crate) trait BrokerLink: Send + Sync {
+    /// Places an order. Where the answer is lost it is unknown, never "not sent".
+    fn place(&self, order: &OrderRequest) -> Placed;
+
+    /// Asks for an order's cancel.
+    fn cancel(&self, cancel: &CancelRequest) -> CancelResult;
+
+    /// Every order of the day, or why there is no complete list.
+    fn orders_today(&self) -> Result<Vec<OrderRow>, CallError>;
+
+    /// Every trade of the day, or why there is no complete list.
+    fn trades_today(&self) -> Result<Vec<TradeRow>, CallError>;
+
+    /// Every holding, or why there is no complete list.
+    fn positions(&self) -> Result<Vec<PositionRow>, CallError>;
+
+    /// The account's money.
+    fn account(&self) -> Result<AccountRow, CallError>;
+
+    /// State of the connection to the broker.
+    fn connection(&self) -> ConnectionState;
+
+    /// Ends the session as the plugin wishes it; it may hang.
+    fn close(&self);
+
+    /// Why it is of no use any more: it must be ended and opened anew.
+    fn fault(&self) -> Option<String>;
+
+    /// Ends it, whatever the plugin does. Calls that are under way come back where that is possible.
+    fn end(&self);
+}
+
+/// Why a broker is not open.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct OpenFailure {
+    /// The plugin's words, or what became of its process.
+    pub(crate) reason: String,
+    /// True when the plugin's file cannot be used at all.
+    pub(crate) refused: bool,
+}
+
+impl From<String> for OpenFailure {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            refused: false,
+        }
+    }
+}
+
+/// Opens a plugin's broker, any number of times.
+pub(crate) trait Opener: Send + Sync {
+    /// Opens it. `wake` is called when the link knows of a fault by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenFailure`].
+    fn open(&self, wake: Wake) -> Result<std::sync::Arc<dyn BrokerLink>, OpenFailure>;
+
+    /// Plugin, version and where it runs, for people.
+    fn describe(&self) -> String;
+}
+
+/// Wakes the supervisor.
+pub(crate) type Wake = std::sync::Arc<dyn Fn() + Send + Sync>;

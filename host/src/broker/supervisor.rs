@@ -1,0 +1,457 @@
+//! Keeps a broker open: ends one that is of no use any more and opens it anew, with growing waits.
+//!
+//! While there is none, orders are not sent and questions fail. Each change of the broker is told to the core as a
+//! loss of the connection, whose return makes it compare the books before anything new is sent.
+
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use qt_plugin_api::{
+    AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OrderRequest, OrderRow, PositionRow,
+    TradeRow,
+};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::link::{BrokerLink, OpenFailure, Opener, Placed, Wake};
+use crate::backoff::Backoff;
+
+/// How often a broker that says nothing is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// A broker that lived this many times longer than the wait before it counts as well again.
+const WELL_AFTER_WAITS: u32 = 10;
+
+/// How long a broker may take to close or to end before nobody waits for it any more.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Does something that may hang in a plugin, and waits for it no longer than `limit`.
+fn within(limit: Duration, work: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = std::sync::mpsc::channel();
+    let started = std::thread::Builder::new()
+        .name("broker-closing".into())
+        .spawn(move || {
+            work();
+            done.send(()).ok();
+        });
+    if started.is_err() || is_done.recv_timeout(limit).is_err() {
+        warn!(
+            "the plugin does not close within {} s; it is left alone",
+            limit.as_secs()
+        );
+    }
+}
+
+/// How long to wait between two tries to open a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waits {
+    /// The first time.
+    pub(crate) least: Duration,
+    /// At the end.
+    pub(crate) most: Duration,
+}
+
+/// The connection as the watchdog sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Grows whenever a broker is lost or opened: who saw another number has missed a loss.
+    pub(crate) number: u64,
+    /// Its state.
+    pub(crate) state: ConnectionState,
+    /// Why the last one was lost.
+    pub(crate) lost: String,
+}
+
+/// Keeps one broker of one plugin open.
+pub(crate) struct Supervisor {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+    seen: watch::Sender<Seen>,
+    /// Called once a broker was opened, so that somebody asks for its connection at once.
+    opened: Box<dyn Fn() + Send + Sync>,
+}
+
+struct State {
+    link: Option<Arc<dyn BrokerLink>>,
+    opener: Arc<dyn Opener>,
+    /// See [`Seen::number`].
+    number: u64,
+    /// Why there is no broker.
+    down: String,
+    opened_at: Instant,
+    open_at: Instant,
+    backoff: Backoff,
+    last_wait: Duration,
+    closing: bool,
+    exchange: Option<Exchange>,
+}
+
+/// What is to be opened in the present one's place, and who waits for it.
+struct Exchange {
+    opener: Arc<dyn Opener>,
+    tell: Sender<Result<(), String>>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, state: &State, connection: ConnectionState) {
+        self.seen.send_modify(|seen| {
+            seen.number = state.number;
+            seen.lost.clone_from(&state.down);
+            seen.state = connection;
+        });
+    }
+}
+
+impl Supervisor {
+    /// Opens the broker for the first time and keeps it open from then on.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be opened: at the start, that is for a person to mend.
+    pub(crate) fn open(
+        opener: Arc<dyn Opener>,
+        waits: Waits,
+        opened: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, OpenFailure> {
+        let now = Instant::now();
+        let (seen, _) = watch::channel(Seen {
+            number: 0,
+            state: ConnectionState::Connecting,
+            lost: String::new(),
+        });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                link: None,
+                opener,
+                number: 0,
+                down: "it is being opened".to_owned(),
+                opened_at: now,
+                open_at: now,
+                backoff: Backoff::new(waits.least, waits.most),
+                last_wait: waits.least,
+                closing: false,
+                exchange: None,
+            }),
+            wake: Condvar::new(),
+            seen,
+            opened: Box::new(opened),
+        });
+        let (tell, told) = std::sync::mpsc::channel();
+        let own = Arc::clone(&shared);
+        // On a thread of its own: the plugin's code may block, and never in the runtime's threads.
+        std::thread::Builder::new()
+            .name("broker-keeper".into())
+            .spawn(move || own.run(&tell))
+            .map_err(|e| format!("the system gives no thread for it: {e}"))?;
+        told.recv()
+            .map_err(|_| OpenFailure::from("it panicked".to_owned()))??;
+        Ok(Arc::new(Self { shared }))
+    }
+
+    /// The connection, as it changes.
+    pub(crate) fn seen(&self) -> watch::Receiver<Seen> {
+        self.shared.seen.subscribe()
+    }
+
+    /// Asks the broker for its connection and makes the answer known.
+    pub(crate) fn look(&self) {
+        let (number, link) = {
+            let state = self.shared.state();
+            let Some(link) = &state.link else { return };
+            (state.number, Arc::clone(link))
+        };
+        let connection = link.connection();
+        let state = self.shared.state();
+        // The answer of a broker that was lost meanwhile is worth nothing.
+        if state.number != number {
+            return;
+        }
+        self.shared.seen.send_if_modified(|seen| {
+            let changed = seen.number != number || seen.state != connection;
+            seen.number = number;
+            seen.state = connection;
+            changed
+        });
+    }
+
+    fn link(&self) -> Result<Arc<dyn BrokerLink>, String> {
+        let state = self.shared.state();
+        match &state.link {
+            Some(link) => Ok(Arc::clone(link)),
+            None => Err(format!("the plugin is not running: {}", state.down)),
+        }
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&dyn BrokerLink) -> Result<T, CallError>) -> Result<T, CallError> {
+        read(&*self.link().map_err(CallError::new)?)
+    }
+
+    /// Gives an order to the broker, if there is one.
+    pub(crate) fn place(&self, order: &OrderRequest) -> Placed {
+        self.link().map_or_else(Placed::NotSent, |link| link.place(order))
+    }
+
+    /// Passes a cancel on, if there is a broker.
+    pub(crate) fn cancel(&self, cancel: &CancelRequest) -> CancelResult {
+        match self.link() {
+            Ok(link) => link.cancel(cancel),
+            Err(reason) => CancelResult::Unknown { reason },
+        }
+    }
+
+    /// Every order of the day.
+    pub(crate) fn orders_today(&self) -> Result<Vec<OrderRow>, CallError> {
+        self.read(|link| link.orders_today())
+    }
+
+    /// Every trade of the day.
+    pub(crate) fn trades_today(&self) -> Result<Vec<TradeRow>, CallError> {
+        self.read(|link| link.trades_today())
+    }
+
+    /// Every holding.
+    pub(crate) fn positions(&self) -> Result<Vec<PositionRow>, CallError> {
+        self.read(|link| link.positions())
+    }
+
+    /// The account's money.
+    pub(crate) fn account(&self) -> Result<AccountRow, CallError> {
+        self.read(|link| link.account())
+    }
+
+    /// Closes the broker and opens another one in its place; it takes as long as that does. Where the other one cannot
+    /// be opened, the one before is opened again.
+    ///
+    /// # Errors
+    ///
+    /// Why the other one is not open, and whether the one before is.
+    pub(crate) fn exchange(&self, opener: Arc<dyn Opener>) -> Result<(), String> {
+        let (tell, told) = std::sync::mpsc::channel();
+        {
+            let mut state = self.shared.state();
+            // Set under the same lock, so that nobody waits for a keeper that has ended.
+            if state.closing {
+                return Err("the host is being stopped".to_owned());
+            }
+            state.exchange = Some(Exchange { opener, tell });
+        }
+        self.shared.wake.notify_all();
+        told.recv()
+            .unwrap_or_else(|_| Err("the host is being stopped".to_owned()))
+    }
+
+    /// What opens the present broker.
+    pub(crate) fn opener(&self) -> Arc<dyn Opener> {
+        Arc::clone(&self.shared.state().opener)
+    }
+
+    /// Closes the broker for good.
+    pub(crate) fn close(&self) {
+        let link = {
+            let mut state = self.shared.state();
+            state.closing = true;
+            // Whoever waits for it learns that nothing comes of it.
+            state.exchange = None;
+            state.down = "it was closed".to_owned();
+            state.link.take()
+        };
+        self.shared.wake.notify_all();
+        if let Some(link) = link {
+            link.close();
+        }
+    }
+}
+
+/// What the keeper does next.
+enum Next {
+    End,
+    Lost(Arc<dyn BrokerLink>, String),
+    Open(Arc<dyn Opener>),
+    Exchange(Option<Arc<dyn BrokerLink>>, Exchange),
+}
+
+impl Shared {
+    fn run(self: Arc<Self>, tell: &Sender<Result<(), OpenFailure>>) {
+        let opener = Arc::clone(&self.state().opener);
+        let first = self.open(&*opener);
+        let failed = first.is_err();
+        let first = first.map(|link| self.take_up(&opener, link));
+        tell.send(first).ok();
+        if failed {
+            return;
+        }
+        loop {
+            match self.wait() {
+                Next::End => return,
+                Next::Lost(link, reason) => self.lose(link, &reason),
+                Next::Exchange(link, exchange) => self.exchange(link, exchange),
+                Next::Open(opener) => match self.open(&*opener) {
+                    Ok(link) => self.take_up(&opener, link),
+                    Err(failure) => self.open_failed(&*opener, &failure.reason),
+                },
+            }
+        }
+    }
+
+    fn wait(&self) -> Next {
+        let mut state = self.state();
+        loop {
+            if state.closing {
+                return Next::End;
+            }
+            if let Some(exchange) = state.exchange.take() {
+                return Next::Exchange(state.link.clone(), exchange);
+            }
+            if let Some(link) = &state.link {
+                let link = Arc::clone(link);
+                // Looking may take a moment, and nobody else should wait for it.
+                drop(state);
+                if let Some(reason) = link.fault() {
+                    return Next::Lost(link, reason);
+                }
+                state = self.state();
+            } else if Instant::now() >= state.open_at {
+                return Next::Open(Arc::clone(&state.opener));
+            }
+            if state.closing || state.exchange.is_some() {
+                continue;
+            }
+            let waited = self.wake.wait_timeout(state, LOOK);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn open(self: &Arc<Self>, opener: &dyn Opener) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
+        let own = Arc::downgrade(self);
+        let wake: Wake = Arc::new(move || {
+            if let Some(shared) = own.upgrade() {
+                shared.wake.notify_all();
+            }
+        });
+        opener.open(wake)
+    }
+
+    fn take_up(&self, opener: &Arc<dyn Opener>, link: Arc<dyn BrokerLink>) {
+        let mut state = self.state();
+        if state.closing {
+            drop(state);
+            link.close();
+            return link.end();
+        }
+        state.number += 1;
+        state.opened_at = Instant::now();
+        state.link = Some(link);
+        self.publish(&state, ConnectionState::Connecting);
+        drop(state);
+        info!("the broker plugin {} is open", opener.describe());
+        (self.opened)();
+    }
+
+    /// Takes the broker away: from now on nothing is sent, and the core is told why.
+    fn take_down(&self, reason: &str) -> Option<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        if state.closing {
+            return None;
+        }
+        state.link = None;
+        state.number += 1;
+        reason.clone_into(&mut state.down);
+        let connection = ConnectionState::Disconnected {
+            reason: reason.to_owned(),
+        };
+        self.publish(&state, connection);
+        Some(state)
+    }
+
+    fn exchange(self: &Arc<Self>, old: Option<Arc<dyn BrokerLink>>, exchange: Exchange) {
+        let Some(mut state) = self.take_down("the plugin is being exchanged") else {
+            return;
+        };
+        let before = Arc::clone(&state.opener);
+        state.backoff.reset();
+        drop(state);
+        if let Some(link) = old {
+            let closing = Arc::clone(&link);
+            within(CLOSE_WITHIN, move || closing.close());
+            within(CLOSE_WITHIN, move || link.end());
+        }
+        let result = match self.open(&*exchange.opener) {
+            Ok(link) => {
+                self.state().opener = Arc::clone(&exchange.opener);
+                self.take_up(&exchange.opener, link);
+                Ok(())
+            }
+            Err(failure) => Err(match self.open(&*before) {
+                Ok(link) => {
+                    self.take_up(&before, link);
+                    format!("{}; {} is back", failure.reason, before.describe())
+                }
+                Err(again) => {
+                    self.open_failed(&*before, &again.reason);
+                    format!(
+                        "{}; {} could not be opened again either ({}), which is tried on",
+                        failure.reason,
+                        before.describe(),
+                        again.reason
+                    )
+                }
+            }),
+        };
+        exchange.tell.send(result).ok();
+    }
+
+    fn lose(&self, link: Arc<dyn BrokerLink>, reason: &str) {
+        let Some(mut state) = self.take_down(reason) else {
+            return;
+        };
+        if state.opened_at.elapsed() >= state.last_wait.saturating_mul(WELL_AFTER_WAITS) {
+            state.backoff.reset();
+        }
+        let wait = state.delay();
+        drop(state);
+        error!(
+            critical = true,
+            "the broker plugin was lost: {reason}; no orders go to it until it is open again, in {} s",
+            wait.as_secs_f32()
+        );
+        within(CLOSE_WITHIN, move || link.end());
+    }
+
+    fn open_failed(&self, opener: &dyn Opener, reason: &str) {
+        let mut state = self.state();
+        state.down = format!("it cannot be opened: {reason}");
+        let connection = ConnectionState::Disconnected {
+            reason: state.down.clone(),
+        };
+        let wait = state.delay();
+        self.publish(&state, connection);
+        drop(state);
+        warn!(
+            "the broker plugin {} cannot be opened ({reason}); it is tried again in {} s",
+            opener.describe(),
+            wait.as_secs_f32()
+        );
+    }
+}
+
+impl State {
+    fn delay(&mut self) -> Duration {
+        let wait = self.backoff.next(None);
+        self.last_wait = wait;
+        self.open_at = Instant::now() + wait;
+        wait
+    }
+}
+
+#[cfg(test)]
+#[path = "supervisor_tests.rs"]
+mod tests;

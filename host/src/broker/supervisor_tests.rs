@@ -1,0 +1,239 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use qt_plugin_api::{PlaceResult, PriceKind, Side};
+
+use super::*;
+
+/// A broker whose calls say which one of them it is.
+struct Numbered {
+    number: u32,
+    fault: Mutex<Option<String>>,
+    ended: Mutex<bool>,
+    closed: Mutex<bool>,
+    wake: Wake,
+}
+
+impl Numbered {
+    fn spoil(&self, reason: &str) {
+        *self.fault.lock().unwrap() = Some(reason.to_owned());
+        (self.wake)();
+    }
+}
+
+impl BrokerLink for Numbered {
+    fn place(&self, _: &OrderRequest) -> Placed {
+        Placed::Answer(PlaceResult::Accepted {
+            broker_order_id: self.number.to_string(),
+        })
+    }
+
+    fn cancel(&self, _: &CancelRequest) -> CancelResult {
+        CancelResult::Sent
+    }
+
+    fn orders_today(&self) -> Result<Vec<OrderRow>, CallError> {
+        Ok(Vec::new())
+    }
+
+    fn trades_today(&self) -> Result<Vec<TradeRow>, CallError> {
+        Ok(Vec::new())
+    }
+
+    fn positions(&self) -> Result<Vec<PositionRow>, CallError> {
+        Ok(Vec::new())
+    }
+
+    fn account(&self) -> Result<AccountRow, CallError> {
+        Ok(AccountRow::default())
+    }
+
+    fn connection(&self) -> ConnectionState {
+        ConnectionState::Connected
+    }
+
+    fn close(&self) {
+        *self.closed.lock().unwrap() = true;
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap().clone()
+    }
+
+    fn end(&self) {
+        *self.ended.lock().unwrap() = true;
+    }
+}
+
+/// Opens them, except where it is told to fail.
+#[derive(Default)]
+struct Opens {
+    count: AtomicU32,
+    failures: AtomicU32,
+    all: Mutex<Vec<Arc<Numbered>>>,
+    /// Held by a test for as long as nothing may be opened.
+    gate: Mutex<()>,
+}
+
+impl Opener for Arc<Opens> {
+    fn open(&self, wake: Wake) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
+        let _may = self.gate.lock().unwrap();
+        if self
+            .failures
+            .try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .is_ok()
+        {
+            return Err("the terminal is away".to_owned().into());
+        }
+        let link = Arc::new(Numbered {
+            number: self.count.fetch_add(1, Ordering::SeqCst) + 1,
+            fault: Mutex::default(),
+            ended: Mutex::default(),
+            closed: Mutex::default(),
+            wake,
+        });
+        self.all.lock().unwrap().push(Arc::clone(&link));
+        Ok(link)
+    }
+
+    fn describe(&self) -> String {
+        "numbered".into()
+    }
+}
+
+const WAITS: Waits = Waits {
+    least: Duration::from_millis(1),
+    most: Duration::from_millis(4),
+};
+
+fn order() -> OrderRequest {
+    OrderRequest {
+        client_order_id: "A".into(),
+        symbol: "000858.SZ".into(),
+        side: Side::Buy,
+        quantity: 100,
+        limit_price: None,
+        price_kind: PriceKind::Market,
+        not_after_ms: None,
+        strategy: String::new(),
+        extras: String::new(),
+    }
+}
+
+fn accepted_by(placed: Placed) -> String {
+    match placed {
+        Placed::Answer(PlaceResult::Accepted { broker_order_id }) => broker_order_id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn wait_for(seen: &mut watch::Receiver<Seen>, what: impl FnMut(&Seen) -> bool) -> Seen {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let found = tokio::time::timeout(Duration::from_secs(20), seen.wait_for(what)).await;
+        found.unwrap().unwrap().clone()
+    })
+}
+
+#[test]
+fn a_spoilt_broker_is_ended_and_another_one_takes_its_place() {
+    let opens = Arc::new(Opens::default());
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, || ()).unwrap();
+    let mut seen = keeper.seen();
+    keeper.look();
+    assert_eq!(accepted_by(keeper.place(&order())), "1");
+    assert_eq!(seen.borrow().number, 1);
+    assert_eq!(seen.borrow().state, ConnectionState::Connected);
+
+    let first = Arc::clone(&opens.all.lock().unwrap()[0]);
+    let shut = opens.gate.lock().unwrap();
+    first.spoil("killed by signal 9");
+    let lost = wait_for(&mut seen, |seen| seen.number == 2);
+    assert!(matches!(&lost.state, ConnectionState::Disconnected { reason } if reason.contains("signal 9")));
+    // Nothing is sent into the gap, and no list of it is empty.
+    let Placed::NotSent(reason) = keeper.place(&order()) else {
+        panic!("an order went to a broker that is gone")
+    };
+    assert!(reason.contains("signal 9"), "{reason}");
+    assert!(keeper.orders_today().is_err() && keeper.positions().is_err());
+    // A look that comes back late says nothing about the next broker.
+    keeper.look();
+    assert_eq!(seen.borrow().number, 2);
+    drop(shut);
+
+    let opened = wait_for(&mut seen, |seen| seen.number == 3);
+    assert_eq!(opened.lost, "killed by signal 9");
+    assert_eq!(accepted_by(keeper.place(&order())), "2");
+    assert!(*first.ended.lock().unwrap());
+    keeper.close();
+    assert!(*opens.all.lock().unwrap()[1].closed.lock().unwrap());
+    assert!(matches!(keeper.place(&order()), Placed::NotSent(_)));
+}
+
+#[test]
+fn opening_is_tried_again_and_its_failures_are_told() {
+    let opens = Arc::new(Opens::default());
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, || ()).unwrap();
+    let mut seen = keeper.seen();
+    opens.failures.store(3, Ordering::SeqCst);
+    opens.all.lock().unwrap()[0].spoil("lost");
+    let failing = wait_for(
+        &mut seen,
+        |seen| matches!(&seen.state, ConnectionState::Disconnected { reason } if reason.contains("terminal is away")),
+    );
+    assert_eq!(failing.number, 2);
+    wait_for(&mut seen, |seen| seen.number == 3);
+    assert_eq!(accepted_by(keeper.place(&order())), "2");
+    keeper.close();
+}
+
+#[test]
+fn a_first_failure_is_the_callers() {
+    let opens = Arc::new(Opens::default());
+    opens.failures.store(1, Ordering::SeqCst);
+    let failed = Supervisor::open(Arc::new(opens), WAITS, || ()).err();
+    assert_eq!(failed.unwrap().reason, "the terminal is away");
+}
+
+#[test]
+fn an_exchange_closes_the_old_broker_before_it_opens_the_new_one() {
+    let (old, new) = (Arc::new(Opens::default()), Arc::new(Opens::default()));
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, || ()).unwrap();
+    new.count.store(10, Ordering::SeqCst);
+    let shut = new.gate.lock().unwrap();
+    let first = Arc::clone(&old.all.lock().unwrap()[0]);
+    std::thread::scope(|scope| {
+        let exchanged = scope.spawn(|| keeper.exchange(Arc::new(Arc::clone(&new))));
+        let mut seen = keeper.seen();
+        wait_for(&mut seen, |seen| seen.number == 2);
+        assert!(matches!(keeper.place(&order()), Placed::NotSent(why) if why.contains("being exchanged")));
+        drop(shut);
+        assert_eq!(exchanged.join().unwrap(), Ok(()));
+    });
+    assert!(*first.closed.lock().unwrap() && *first.ended.lock().unwrap());
+    assert_eq!(accepted_by(keeper.place(&order())), "11");
+    // What is opened after a loss is the new one, too.
+    new.all.lock().unwrap()[0].spoil("lost");
+    wait_for(&mut keeper.seen(), |seen| seen.number == 5);
+    assert_eq!(accepted_by(keeper.place(&order())), "12");
+    keeper.close();
+}
+
+#[test]
+fn an_exchange_that_fails_brings_the_old_broker_back() {
+    let (old, new) = (Arc::new(Opens::default()), Arc::new(Opens::default()));
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, || ()).unwrap();
+    new.failures.store(1, Ordering::SeqCst);
+    let failed = keeper.exchange(Arc::new(Arc::clone(&new))).unwrap_err();
+    assert_eq!(failed, "the terminal is away; numbered is back");
+    assert_eq!(accepted_by(keeper.place(&order())), "2");
+    new.failures.store(1, Ordering::SeqCst);
+    old.failures.store(1, Ordering::SeqCst);
+    let failed = keeper.exchange(Arc::new(new)).unwrap_err();
+    assert!(failed.contains("could not be opened again either"), "{failed}");
+    wait_for(&mut keeper.seen(), |seen| seen.number == 5);
+    assert_eq!(accepted_by(keeper.place(&order())), "3");
+    keeper.close();
+}

@@ -1,0 +1,277 @@
+//! What host and worker say to each other, and how it is written.
+//!
+//! A frame is its length in four bytes, the least first, and then a value in the postcard format. The first frame of
+//! every stream is a greeting, whose first bytes keep their place in every version of the protocol. Nothing that comes
+//! over a stream is trusted: a frame that cannot be read ends the worker.
+
+use std::io::{self, Read, Write};
+
+use qt_plugin_api::host::Event;
+use qt_plugin_api::{
+    AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, LogLevel, OrderRequest, OrderRow,
+    PositionRow, TradeRow,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::broker::link::OpenFailure;
+
+/// Version of everything in this file. Both sides are the same program, except where it was replaced on the disk
+/// while it ran: then they must notice.
+pub(super) const PROTOCOL: u32 = 1;
+/// First bytes of a greeting.
+const MAGIC: [u8; 4] = *b"QTWK";
+/// No list of a day's orders is longer; a length beyond it is no length.
+pub(super) const MOST_BYTES: u32 = 64 << 20;
+const LENGTH_BYTES: usize = 4;
+
+/// What a stream is for. Each has a thread of its own on either side, so that nothing waits behind anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Role {
+    /// New orders.
+    Orders,
+    /// All other calls.
+    Control,
+    /// What the plugin tells by itself.
+    Events,
+}
+
+/// The greeting of a stream, from the worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    /// What the stream is for.
+    pub(super) role: Role,
+    /// What the host gave the worker to be known by.
+    pub(super) secret: String,
+}
+
+/// A call, with a number that its answer bears again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Numbered<T> {
+    /// The number, from 1 on.
+    pub(super) number: u64,
+    /// The call or the answer.
+    pub(super) what: T,
+}
+
+/// A call on the stream for orders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Order {
+    /// Place an order; answered by a [`qt_plugin_api::PlaceResult`].
+    Place(OrderRequest),
+}
+
+/// A call on the stream for all else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Ask {
+    /// Cancel an order.
+    Cancel(CancelRequest),
+    /// Every order of the day.
+    Orders,
+    /// Every trade of the day.
+    Trades,
+    /// Every holding.
+    Positions,
+    /// The account's money.
+    Account,
+    /// The connection.
+    Connection,
+    /// End the session; the worker ends once it has answered.
+    Close,
+}
+
+/// The answer to an [`Ask`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Told {
+    /// Of a cancel.
+    Cancel(CancelResult),
+    /// Orders.
+    Orders(Result<Vec<OrderRow>, CallError>),
+    /// Trades.
+    Trades(Result<Vec<TradeRow>, CallError>),
+    /// Holdings.
+    Positions(Result<Vec<PositionRow>, CallError>),
+    /// Money.
+    Account(Result<AccountRow, CallError>),
+    /// Connection.
+    Connection(ConnectionState),
+    /// The session is closed.
+    Closed,
+}
+
+/// The first word on the stream for all else: whether the plugin is open, or why not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Opened(pub(super) Result<(), OpenFailure>);
+
+/// What the worker tells by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum News {
+    /// An event of the plugin, with its number.
+    Event(u64, Event),
+    /// A line of the plugin's for the log.
+    Log {
+        /// Weight.
+        level: LogLevel,
+        /// The part of the plugin that speaks.
+        target: String,
+        /// What it says.
+        message: String,
+        /// A JSON object, or empty.
+        fields: String,
+    },
+}
+
+/// Why there is no frame.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FrameError {
+    /// The stream ended, as it does when the process at its other end is gone.
+    #[error("the stream has ended")]
+    Ended,
+    /// The stream failed.
+    #[error("the stream failed: {0}")]
+    Io(#[from] io::Error),
+    /// The bytes mean nothing.
+    #[error("what came over the stream cannot be read: {0}")]
+    Malformed(String),
+    /// The other side is another version of the program.
+    #[error(
+        "the worker speaks version {found} of the protocol and the host version {PROTOCOL}: the program was replaced on the disk while it ran; start it again"
+    )]
+    OtherProtocol {
+        /// Its version.
+        found: u32,
+    },
+}
+
+/// Writes values as frames, with one write for each.
+#[derive(Debug)]
+pub(super) struct Writer<W> {
+    stream: W,
+    buffer: Vec<u8>,
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes to `stream`.
+    pub(super) const fn new(stream: W) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Writes one value.
+    pub(super) fn write<T: Serialize>(&mut self, value: &T) -> Result<(), FrameError> {
+        self.frame(&[], value)
+    }
+
+    /// Writes the greeting.
+    pub(super) fn greet(&mut self, hello: &Hello) -> Result<(), FrameError> {
+        let mut prefix = MAGIC.to_vec();
+        prefix.extend(PROTOCOL.to_le_bytes());
+        self.frame(&prefix, hello)
+    }
+
+    fn frame<T: Serialize>(&mut self, prefix: &[u8], value: &T) -> Result<(), FrameError> {
+        let mut bytes = std::mem::take(&mut self.buffer);
+        bytes.clear();
+        bytes.extend([0; LENGTH_BYTES]);
+        bytes.extend(prefix);
+        let mut bytes =
+            postcard::to_extend(value, bytes).map_err(|e| FrameError::Malformed(e.to_string()))?;
+        let length = bytes.len() - LENGTH_BYTES;
+        let length = u32::try_from(length)
+            .ok()
+            .filter(|length| *length <= MOST_BYTES)
+            .ok_or_else(|| FrameError::Malformed(format!("{length} bytes are more than a frame may hold")))?;
+        bytes[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+        let written = self.stream.write_all(&bytes);
+        self.buffer = bytes;
+        Ok(written?)
+    }
+}
+
+/// Reads values from frames.
+#[derive(Debug)]
+pub(super) struct Reader<R> {
+    stream: R,
+    buffer: Vec<u8>,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads from `stream`.
+    pub(super) const fn new(stream: R) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Reads one value.
+    pub(super) fn read<T: DeserializeOwned>(&mut self) -> Result<T, FrameError> {
+        self.fill()?;
+        decode(&self.buffer)
+    }
+
+    /// Reads the greeting.
+    pub(super) fn greeting(&mut self) -> Result<Hello, FrameError> {
+        self.fill()?;
+        let (magic, rest) = self
+            .buffer
+            .split_at_checked(MAGIC.len())
+            .ok_or_else(no_greeting)?;
+        let (protocol, rest) = rest.split_first_chunk().ok_or_else(no_greeting)?;
+        if magic != MAGIC {
+            return Err(no_greeting());
+        }
+        match u32::from_le_bytes(*protocol) {
+            PROTOCOL => decode(rest),
+            found => Err(FrameError::OtherProtocol { found }),
+        }
+    }
+
+    fn fill(&mut self) -> Result<(), FrameError> {
+        let mut length = [0; LENGTH_BYTES];
+        self.stream.read_exact(&mut length).map_err(ended)?;
+        let length = u32::from_le_bytes(length);
+        if length > MOST_BYTES {
+            return Err(FrameError::Malformed(format!("a frame of {length} bytes")));
+        }
+        self.buffer.clear();
+        // It grows with what comes and not with what was promised.
+        let read = (&mut self.stream)
+            .take(u64::from(length))
+            .read_to_end(&mut self.buffer)?;
+        if read < length as usize {
+            return Err(FrameError::Ended);
+        }
+        Ok(())
+    }
+}
+
+fn no_greeting() -> FrameError {
+    FrameError::Malformed("no greeting of a worker".to_owned())
+}
+
+fn ended(error: io::Error) -> FrameError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            FrameError::Ended
+        }
+        _ => FrameError::Io(error),
+    }
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(FrameError::Malformed(format!(
+            "{} bytes behind the value",
+            rest.len()
+        ))),
+        Err(e) => Err(FrameError::Malformed(e.to_string())),
+    }
+}
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;

@@ -1,0 +1,59 @@
+//! The lane in which a plugin runs in a process of its own, `qt-host worker`.
+//!
+//! The host listens on a local socket, starts the worker, and tells it over its standard input where to call and by
+//! which secret it is known. The worker calls three times: for orders, for all other calls, and for what the plugin
+//! tells by itself. Whatever ends the worker ends its streams, so that a call that is under way comes back as unknown.
+
+pub(crate) mod child;
+mod frame;
+mod host;
+mod output;
+mod stream;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::LiveConfig;
+
+pub(crate) use host::Worker;
+
+/// How long a closing plugin may take before its worker ends without it.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a worker may do and use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Memory in bytes; nothing for as much as there is.
+    pub(crate) memory: Option<u64>,
+    /// How long a call may take before the worker is killed.
+    pub(crate) kill_after: Duration,
+    /// How long the plugin may take to open.
+    pub(crate) open_within: Duration,
+}
+
+/// What a worker is told at its start, as one line of JSON: neither command line nor environment may hold a secret.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Setup {
+    protocol: u32,
+    /// Where to call.
+    socket: PathBuf,
+    /// What to be known by.
+    secret: String,
+    /// The private copy of the plugin's file.
+    plugin: PathBuf,
+    /// What its content must be.
+    sha256: String,
+    /// The plugin's block of the configuration.
+    config: Value,
+    /// Where that block is read again.
+    live: LiveConfig,
+    /// The plugin's folder.
+    data_dir: PathBuf,
+    /// The broker's number of the account.
+    account_id: Option<String>,
+    /// Memory in bytes.
+    memory: Option<u64>,
+}

@@ -1,0 +1,125 @@
+//! What a plugin in a worker writes to standard output and standard error: into the log, line by line, and not more
+//! of it than anybody would read.
+
+use std::io::{BufRead, BufReader, Read};
+use std::time::{Duration, Instant};
+
+/// A longer line is cut into several.
+const LONGEST: u64 = 2048;
+/// Lines logged in [`PERIOD`].
+const LINES: u32 = 20;
+const PERIOD: Duration = Duration::from_secs(1);
+/// A shorter account number would blot out half of what is said.
+const SHORTEST_SECRET: usize = 4;
+
+/// Which of the two it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// Takes lines until the stream ends, on a thread of its own; `secret` does not reach the log.
+pub(super) fn capture(
+    stream: impl Read + Send + 'static,
+    source: Source,
+    secret: Option<String>,
+) -> std::io::Result<()> {
+    let secret = secret.filter(|secret| secret.len() >= SHORTEST_SECRET);
+    std::thread::Builder::new()
+        .name("worker-output".into())
+        .spawn(move || {
+            pass_on(stream, secret.as_deref(), Instant::now, |line| match source {
+                Source::Out => tracing::info!(target: "plugin", part = "stdout", "{line}"),
+                Source::Err => tracing::warn!(target: "plugin", part = "stderr", "{line}"),
+            });
+        })
+        .map(drop)
+}
+
+fn pass_on(stream: impl Read, secret: Option<&str>, now: impl Fn() -> Instant, mut log: impl FnMut(&str)) {
+    let mut reader = BufReader::new(stream);
+    let mut bytes = Vec::new();
+    let mut began = now();
+    let (mut logged, mut left_out) = (0, 0_u64);
+    loop {
+        bytes.clear();
+        match (&mut reader).take(LONGEST).read_until(b'\n', &mut bytes) {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        if now().duration_since(began) >= PERIOD {
+            say_left_out(&mut left_out, &mut log);
+            began = now();
+            logged = 0;
+        }
+        if logged == LINES {
+            left_out += 1;
+            continue;
+        }
+        logged += 1;
+        log(&readable(&bytes, secret));
+    }
+    say_left_out(&mut left_out, &mut log);
+}
+
+fn say_left_out(count: &mut u64, log: &mut impl FnMut(&str)) {
+    if *count > 0 {
+        log(&format!("({count} more lines are left out)"));
+        *count = 0;
+    }
+}
+
+/// One line of text, whatever the bytes are.
+fn readable(bytes: &[u8], secret: Option<&str>) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut line = String::new();
+    for c in text.trim_end_matches(['\n', '\r']).chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    match secret {
+        Some(secret) => line.replace(secret, "***"),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logged(bytes: &[u8], secret: Option<&str>) -> Vec<String> {
+        let mut lines = Vec::new();
+        let at = Instant::now();
+        pass_on(bytes, secret, || at, |line| lines.push(line.to_owned()));
+        lines
+    }
+
+    #[test]
+    fn any_bytes_become_lines_without_control_characters() {
+        let lines = logged(b"plain\r\n\x1b[31mred\xff\n\0tail", None);
+        assert_eq!(lines, ["plain", "\\u{1b}[31mred\u{fffd}", "\\u{0}tail"]);
+    }
+
+    #[test]
+    fn a_flood_is_counted_and_an_endless_line_is_cut() {
+        let lines = logged("x\n".repeat(1000).as_bytes(), None);
+        assert_eq!(lines.len(), LINES as usize + 1);
+        assert_eq!(lines.last().unwrap(), "(980 more lines are left out)");
+        let lines = logged(&vec![b'y'; 5000], None);
+        assert_eq!(
+            lines.iter().map(String::len).collect::<Vec<_>>(),
+            [2048, 2048, 904]
+        );
+    }
+
+    #[test]
+    fn the_account_number_is_masked() {
+        assert_eq!(logged(b"login 10203040 ok\n", Some("10203040")), ["login *** ok"]);
+    }
+}

@@ -1,0 +1,90 @@
+//! The local socket between host and worker: a Unix socket in a private folder, or a named pipe.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use interprocess::local_socket::{
+    GenericFilePath, Listener, ListenerNonblockingMode, ListenerOptions, Name, Stream, prelude::*,
+};
+
+/// How often a reader that waits looks whether anybody still wants what it waits for.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often somebody who waits for a caller looks.
+const ACCEPT_EVERY: Duration = Duration::from_millis(2);
+
+fn name(path: &Path) -> io::Result<Name<'_>> {
+    path.to_fs_name::<GenericFilePath>()
+}
+
+/// Listens at `path`.
+pub(super) fn listen(path: &Path) -> io::Result<Listener> {
+    ListenerOptions::new()
+        .name(name(path)?)
+        .nonblocking(ListenerNonblockingMode::Accept)
+        .create_sync()
+}
+
+/// Calls whoever listens at `path`.
+pub(super) fn call(path: &Path) -> io::Result<Stream> {
+    Stream::connect(name(path)?)
+}
+
+/// Waits for a caller until `until`, or for as long as `wanted` says so.
+pub(super) fn accept(
+    listener: &Listener,
+    until: Instant,
+    mut wanted: impl FnMut() -> bool,
+) -> io::Result<Option<Stream>> {
+    loop {
+        match listener.accept() {
+            Ok(stream) => return Ok(Some(stream)),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e),
+        }
+        if !wanted() || Instant::now() >= until {
+            return Ok(None);
+        }
+        std::thread::sleep(ACCEPT_EVERY);
+    }
+}
+
+/// The reading side of a stream. Its reader is never stuck for ever: once `gone` is set, it ends when nothing more
+/// comes, even where some other process still holds the stream open.
+#[derive(Debug)]
+pub(super) struct Patient {
+    stream: Arc<Stream>,
+    gone: Arc<AtomicBool>,
+}
+
+impl Patient {
+    pub(super) fn new(stream: Arc<Stream>, gone: Arc<AtomicBool>) -> Self {
+        // Where the system has no such timeout, a reader waits until the worker's end closes the stream.
+        stream.set_recv_timeout(Some(LOOK)).ok();
+        Self { stream, gone }
+    }
+
+    /// A reader that waits for `patience` and no longer.
+    pub(super) fn once(stream: Arc<Stream>, patience: Duration) -> Self {
+        stream.set_recv_timeout(Some(patience)).ok();
+        let gone = Arc::new(AtomicBool::new(true));
+        Self { stream, gone }
+    }
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match (&*self.stream).read(buffer) {
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    if self.gone.load(Ordering::Acquire) {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+}

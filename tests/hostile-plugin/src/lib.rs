@@ -1,0 +1,331 @@
+//! A broker plugin that misbehaves in one way at a time, on request. Beneath it lies the simulated broker with its
+//! ledger, which tells a test what the broker truly did, whatever the plugin said about it.
+//!
+//! # Options
+//! The block `hostile` takes every option of `simulated`, and these:
+//!
+//! | key | default | meaning |
+//! |---|---|---|
+//! | `misbehaviour` | none | one of the names below; the environment's `QT_HOSTILE` comes before it |
+//! | `after` | 0 | in each process, that many chances pass by first |
+//! | `at_most` | no limit | in all processes together; counted in the file `hostile-strikes` of the data folder |
+//! | `changed_file_only` | false | only a file in which a test changed `hostile-file:0` to `hostile-file:1` |
+//! | `ms` | 1000 | how long, where it is about time |
+//!
+//! # Misbehaviours
+//! A chance is a call of the kind that the name says; without one it is a place.
+//!
+//! | name | what happens |
+//! |---|---|
+//! | `panic-in-place` | a panic, before the broker has the order |
+//! | `panic-after-accepting` | a panic, once the broker has the order |
+//! | `panic-in-control` | a panic in the list of the day's orders |
+//! | `panic-in-open` | a panic in `open` |
+//! | `panic-in-connection` | a panic when asked for the connection |
+//! | `panic-in-drop` | a panic when it is dropped |
+//! | `segfault-in-place` | a write to where nothing is |
+//! | `segfault-in-open` | the same in `open` |
+//! | `abort-in-place` | the process aborts, before the broker has the order |
+//! | `exit-in-place` | the process exits with code 3, before the broker has the order |
+//! | `stack-overflow-in-place` | a recursion without an end |
+//! | `die-after-accepting` | the process aborts when the broker has the order, and before the answer |
+//! | `die-in-control` | the process aborts in the list of the day's orders |
+//! | `die-from-a-thread` | the process aborts from a thread of its own, `ms` after it was opened |
+//! | `hang-in-place` | the call never comes back, and the broker never has the order |
+//! | `hang-after-accepting` | the call never comes back, and the broker has the order |
+//! | `hang-in-control` | the list of the day's orders never comes |
+//! | `hang-in-open` | `open` never comes back |
+//! | `hang-in-close` | `close` never comes back |
+//! | `spin-in-place` | as `hang-in-place`, with a busy processor |
+//! | `slow` | a place takes `ms` longer, with the order at the broker before that |
+//! | `leak` | each place and each list keeps 8 MiB for ever |
+//! | `garbage-on-stdout` | every call writes bytes without a meaning to standard output, and a flood of lines |
+//! | `reject-accepted` | an order that the broker accepted is answered as rejected |
+//! | `reject-unknown` | a lost answer is called a rejection; the order is at the broker |
+//! | `accept-nothing` | the answer is an acceptance of an order that the broker never had |
+//! | `nameless-acceptance` | an acceptance without the broker's id |
+//! | `places-twice` | the broker gets the order a second time under another client order id |
+//! | `drops-events` | no event is told |
+//! | `duplicate-events` | every event is told twice |
+//! | `late-events` | events of one step come in the reverse order |
+//! | `duplicate-trade-ids` | all trades of the lists have one id, and events tell of none |
+//! | `half-snapshots` | every other row of the lists is missing |
+//! | `shrinking-fills` | the lists show an order's fill, and later none |
+//! | `wrong-client-order-id` | rows bear a client order id with its last letter changed, and no event is told |
+//! | `cut-client-order-id` | rows bear the first eight letters of the client order id, and no event is told |
+//! | `answers-after-close` | once closed, it still takes orders: the answer is an acceptance |
+
+mod misbehaviour;
+
+// The broker's own modules, by their source: as a library it would bring its own manifest and root along.
+#[path = "../../../plugins/simulated/src/book.rs"]
+mod book;
+#[path = "../../../plugins/simulated/src/broker.rs"]
+mod broker;
+#[path = "../../../plugins/simulated/src/failpoints.rs"]
+mod failpoints;
+#[path = "../../../plugins/simulated/src/fault.rs"]
+mod fault;
+#[path = "../../../plugins/simulated/src/fees.rs"]
+mod fees;
+#[path = "../../../plugins/simulated/src/ledger.rs"]
+mod ledger;
+#[path = "../../../plugins/simulated/src/options.rs"]
+mod options;
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use broker::Simulated;
+use misbehaviour::{Kind, Misbehaviour};
+use qt_plugin_api::{
+    AccountRow, Broker, CallError, CancelRequest, CancelResult, ConnectionState, OpenContext, OpenError,
+    OrderRequest, OrderRow, PlaceResult, PositionRow, TradeRow,
+};
+
+/// The broker, and what it does wrong.
+pub struct Hostile {
+    broker: Simulated,
+    misbehaviour: Misbehaviour,
+    /// Orders whose fill was shown.
+    shown: Mutex<BTreeSet<String>>,
+    closed: std::sync::atomic::AtomicBool,
+}
+
+impl Hostile {
+    fn strikes(&self, kind: Kind) -> bool {
+        self.misbehaviour.strikes(kind)
+    }
+
+    fn noise(&self) {
+        if self.strikes(Kind::GarbageOnStdout) {
+            misbehaviour::garbage();
+        }
+        if self.strikes(Kind::Leak) {
+            misbehaviour::leak();
+        }
+    }
+
+    /// What happens before the broker has the order.
+    fn before(&self) {
+        self.noise();
+        if self.strikes(Kind::PanicInPlace) {
+            panic!("misbehaviour: panic-in-place");
+        }
+        if self.strikes(Kind::SegfaultInPlace) {
+            misbehaviour::segfault();
+        }
+        if self.strikes(Kind::AbortInPlace) {
+            std::process::abort();
+        }
+        if self.strikes(Kind::ExitInPlace) {
+            std::process::exit(3);
+        }
+        if self.strikes(Kind::StackOverflowInPlace) {
+            misbehaviour::overflow(0);
+        }
+        if self.strikes(Kind::HangInPlace) {
+            misbehaviour::hang();
+        }
+        if self.strikes(Kind::SpinInPlace) {
+            misbehaviour::spin();
+        }
+    }
+
+    /// What happens once the broker has the order.
+    fn after(&self, order: &OrderRequest, answer: PlaceResult) -> PlaceResult {
+        let accepted = matches!(answer, PlaceResult::Accepted { .. });
+        if !accepted {
+            return answer;
+        }
+        if self.strikes(Kind::DieAfterAccepting) {
+            std::process::abort();
+        }
+        if self.strikes(Kind::PanicAfterAccepting) {
+            panic!("misbehaviour: panic-after-accepting");
+        }
+        if self.strikes(Kind::HangAfterAccepting) {
+            misbehaviour::hang();
+        }
+        if self.strikes(Kind::Slow) {
+            std::thread::sleep(self.misbehaviour.time());
+        }
+        if self.strikes(Kind::PlacesTwice) {
+            let again = OrderRequest {
+                client_order_id: turned(&order.client_order_id),
+                ..order.clone()
+            };
+            let _ = self.broker.place_order(&again);
+        }
+        if self.strikes(Kind::RejectAccepted) {
+            return PlaceResult::Rejected {
+                reason: "misbehaviour: reject-accepted".into(),
+            };
+        }
+        if self.strikes(Kind::RejectUnknown) {
+            return PlaceResult::Rejected {
+                reason: "the answer did not come within 5 s".into(),
+            };
+        }
+        if self.strikes(Kind::NamelessAcceptance) {
+            return PlaceResult::Accepted {
+                broker_order_id: String::new(),
+            };
+        }
+        answer
+    }
+
+    fn client_order_id(&self, id: Option<String>) -> Option<String> {
+        let id = id?;
+        if self.strikes(Kind::WrongClientOrderId) {
+            return Some(turned(&id));
+        }
+        if self.strikes(Kind::CutClientOrderId) {
+            return Some(id.chars().take(8).collect());
+        }
+        Some(id)
+    }
+
+    fn halved<T>(&self, rows: Vec<T>) -> Vec<T> {
+        if !self.strikes(Kind::HalfSnapshots) {
+            return rows;
+        }
+        let every_other = rows.into_iter().enumerate().filter(|(at, _)| at % 2 == 0);
+        every_other.map(|(_, row)| row).collect()
+    }
+
+    fn shrunk(&self, mut row: OrderRow) -> OrderRow {
+        if row.filled_quantity > 0 && self.misbehaviour.is(Kind::ShrinkingFills) {
+            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            if !shown.insert(row.broker_order_id.clone()) && self.strikes(Kind::ShrinkingFills) {
+                row.filled_quantity = 0;
+            }
+        }
+        row
+    }
+}
+
+/// An id of the same form that is not the same.
+fn turned(id: &str) -> String {
+    let mut letters: Vec<char> = id.chars().collect();
+    if let Some(last) = letters.last_mut() {
+        *last = if *last == 'A' { 'B' } else { 'A' };
+    }
+    letters.into_iter().collect()
+}
+
+impl Broker for Hostile {
+    fn open(mut cx: OpenContext) -> Result<Self, OpenError> {
+        let misbehaviour = Misbehaviour::take(&mut cx.config, &cx.data_dir)?;
+        if misbehaviour.strikes(Kind::PanicInOpen) {
+            panic!("misbehaviour: panic-in-open");
+        }
+        if misbehaviour.strikes(Kind::SegfaultInOpen) {
+            misbehaviour::segfault();
+        }
+        if misbehaviour.strikes(Kind::HangInOpen) {
+            misbehaviour::hang();
+        }
+        if misbehaviour.strikes(Kind::DieFromAThread) {
+            let wait = misbehaviour.time();
+            std::thread::spawn(move || {
+                std::thread::sleep(wait);
+                std::process::abort();
+            });
+        }
+        Ok(Self {
+            broker: Simulated::open(cx)?,
+            misbehaviour,
+            shown: Mutex::default(),
+            closed: std::sync::atomic::AtomicBool::new(false),
+        })
+    }
+
+    fn place_order(&self, order: &OrderRequest) -> PlaceResult {
+        self.before();
+        let is_closed = self.closed.load(std::sync::atomic::Ordering::Relaxed);
+        if self.strikes(Kind::AcceptNothing) || (is_closed && self.strikes(Kind::AnswersAfterClose)) {
+            return PlaceResult::Accepted {
+                broker_order_id: "NOTHING".into(),
+            };
+        }
+        let answer = self.broker.place_order(order);
+        self.after(order, answer)
+    }
+
+    fn cancel_order(&self, cancel: &CancelRequest) -> CancelResult {
+        self.noise();
+        self.broker.cancel_order(cancel)
+    }
+
+    fn orders_today(&self) -> Result<Vec<OrderRow>, CallError> {
+        self.noise();
+        if self.strikes(Kind::PanicInControl) {
+            panic!("misbehaviour: panic-in-control");
+        }
+        if self.strikes(Kind::DieInControl) {
+            std::process::abort();
+        }
+        if self.strikes(Kind::HangInControl) {
+            misbehaviour::hang();
+        }
+        let rows = self.halved(self.broker.orders_today()?);
+        let bent = rows.into_iter().map(|mut row| {
+            row.client_order_id = self.client_order_id(row.client_order_id.take());
+            self.shrunk(row)
+        });
+        Ok(bent.collect())
+    }
+
+    fn trades_today(&self) -> Result<Vec<TradeRow>, CallError> {
+        let rows = self.halved(self.broker.trades_today()?);
+        let bent = rows.into_iter().map(|mut row| {
+            row.client_order_id = self.client_order_id(row.client_order_id.take());
+            if self.strikes(Kind::DuplicateTradeIds) {
+                row.trade_id = "T".into();
+            }
+            row
+        });
+        Ok(bent.collect())
+    }
+
+    fn positions(&self) -> Result<Vec<PositionRow>, CallError> {
+        Ok(self.halved(self.broker.positions()?))
+    }
+
+    fn account(&self) -> Result<AccountRow, CallError> {
+        self.broker.account()
+    }
+
+    fn connection(&self) -> ConnectionState {
+        if self.strikes(Kind::PanicInConnection) {
+            panic!("misbehaviour: panic-in-connection");
+        }
+        self.broker.connection()
+    }
+
+    fn close(&self) {
+        self.closed.store(true, std::sync::atomic::Ordering::Relaxed);
+        if self.strikes(Kind::HangInClose) {
+            std::thread::sleep(Duration::MAX);
+        }
+        self.broker.close();
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        if self.strikes(Kind::PanicInDrop) {
+            panic!("misbehaviour: panic-in-drop");
+        }
+    }
+}
+
+qt_plugin_api::export_broker! {
+    type: Hostile,
+    name: "hostile",
+    version: env!("CARGO_PKG_VERSION"),
+    description: "Misbehaves on request; for tests alone",
+    capabilities: ["place", "cancel", "orders", "trades", "positions", "account", "events"],
+}

@@ -1,0 +1,213 @@
+//! What is done wrong, when, and how.
+
+// Memory faults are what this is for.
+#![allow(unsafe_code)]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use qt_plugin_api::OpenError;
+use serde_json::Value;
+
+macro_rules! kinds {
+    ($($kind:ident = $name:literal),* $(,)?) => {
+        /// One way to misbehave; see the crate's documentation.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Kind { $($kind),* }
+
+        const KINDS: &[(&str, Kind)] = &[$(($name, Kind::$kind)),*];
+    };
+}
+
+kinds! {
+    PanicInPlace = "panic-in-place",
+    PanicAfterAccepting = "panic-after-accepting",
+    PanicInControl = "panic-in-control",
+    PanicInOpen = "panic-in-open",
+    PanicInConnection = "panic-in-connection",
+    PanicInDrop = "panic-in-drop",
+    SegfaultInPlace = "segfault-in-place",
+    SegfaultInOpen = "segfault-in-open",
+    AbortInPlace = "abort-in-place",
+    ExitInPlace = "exit-in-place",
+    StackOverflowInPlace = "stack-overflow-in-place",
+    DieAfterAccepting = "die-after-accepting",
+    DieInControl = "die-in-control",
+    DieFromAThread = "die-from-a-thread",
+    HangInPlace = "hang-in-place",
+    HangAfterAccepting = "hang-after-accepting",
+    HangInControl = "hang-in-control",
+    HangInOpen = "hang-in-open",
+    HangInClose = "hang-in-close",
+    SpinInPlace = "spin-in-place",
+    Slow = "slow",
+    Leak = "leak",
+    GarbageOnStdout = "garbage-on-stdout",
+    RejectAccepted = "reject-accepted",
+    RejectUnknown = "reject-unknown",
+    AcceptNothing = "accept-nothing",
+    NamelessAcceptance = "nameless-acceptance",
+    PlacesTwice = "places-twice",
+    DropsEvents = "drops-events",
+    DuplicateEvents = "duplicate-events",
+    LateEvents = "late-events",
+    DuplicateTradeIds = "duplicate-trade-ids",
+    HalfSnapshots = "half-snapshots",
+    ShrinkingFills = "shrinking-fills",
+    WrongClientOrderId = "wrong-client-order-id",
+    CutClientOrderId = "cut-client-order-id",
+    AnswersAfterClose = "answers-after-close",
+}
+
+/// A test that wants another version of this plugin changes the last character in the file.
+const FILE_MARK: &str = "hostile-file:0";
+
+fn is_changed_file() -> bool {
+    std::hint::black_box(FILE_MARK).ends_with('1')
+}
+
+/// Comes before the configuration.
+const VARIABLE: &str = "QT_HOSTILE";
+const STRIKES: &str = "hostile-strikes";
+
+/// What is done wrong, and when.
+pub(crate) struct Misbehaviour {
+    kind: Option<Kind>,
+    after: u64,
+    at_most: Option<u64>,
+    ms: u64,
+    strikes: PathBuf,
+    chances: AtomicU64,
+}
+
+impl Misbehaviour {
+    /// Takes its own options out of the block; what is left is the simulated broker's.
+    pub(crate) fn take(config: &mut Value, data_dir: &Path) -> Result<Self, OpenError> {
+        let Value::Object(block) = config else {
+            return Err(OpenError::new("the block `hostile` is no block"));
+        };
+        let mut number = |key: &str| match block.remove(key) {
+            None => Ok(None),
+            Some(value) => match value.as_u64() {
+                Some(number) => Ok(Some(number)),
+                None => Err(OpenError::new(format!("`{key}` is {value} and no whole number"))),
+            },
+        };
+        let (after, at_most, ms) = (number("after")?, number("at_most")?, number("ms")?);
+        let configured = block.remove("misbehaviour");
+        let named = std::env::var(VARIABLE)
+            .ok()
+            .filter(|name| !name.is_empty())
+            .or_else(|| configured.and_then(|name| name.as_str().map(str::to_owned)));
+        let mut kind = named.map(|name| known(&name)).transpose()?;
+        let changed_only = block.remove("changed_file_only") == Some(Value::Bool(true));
+        if changed_only && !is_changed_file() {
+            kind = None;
+        }
+        let fault = match kind {
+            Some(
+                Kind::DropsEvents
+                | Kind::DuplicateTradeIds
+                | Kind::WrongClientOrderId
+                | Kind::CutClientOrderId,
+            ) => Some("fault_no_events"),
+            Some(Kind::DuplicateEvents) => Some("fault_duplicate_events"),
+            Some(Kind::LateEvents) => Some("fault_reorder_events"),
+            _ => None,
+        };
+        if let Some(fault) = fault {
+            block.insert(fault.to_owned(), Value::Bool(true));
+        }
+        Ok(Self {
+            kind,
+            after: after.unwrap_or(0),
+            at_most,
+            ms: ms.unwrap_or(1000),
+            strikes: data_dir.join(STRIKES),
+            chances: AtomicU64::new(0),
+        })
+    }
+
+    /// Whether this is the kind, struck or not.
+    pub(crate) fn is(&self, kind: Kind) -> bool {
+        self.kind == Some(kind)
+    }
+
+    /// Counts a chance of a kind, and tells whether it strikes.
+    pub(crate) fn strikes(&self, kind: Kind) -> bool {
+        if !self.is(kind) || self.chances.fetch_add(1, Ordering::Relaxed) < self.after {
+            return false;
+        }
+        let Some(at_most) = self.at_most else { return true };
+        let so_far = std::fs::metadata(&self.strikes).map_or(0, |metadata| metadata.len());
+        // On the disk before it happens, since the process may not live to say so.
+        so_far < at_most
+            && std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(&self.strikes)
+                .and_then(|mut file| file.write_all(b"x"))
+                .is_ok()
+    }
+
+    /// How long.
+    pub(crate) fn time(&self) -> Duration {
+        Duration::from_millis(self.ms)
+    }
+}
+
+fn known(name: &str) -> Result<Kind, OpenError> {
+    let found = KINDS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, kind)| *kind).ok_or_else(|| {
+        let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+        OpenError::new(format!(
+            "`{name}` is no misbehaviour; known are {}",
+            names.join(", ")
+        ))
+    })
+}
+
+/// Writes to where nothing is.
+pub(crate) fn segfault() {
+    let nowhere = std::ptr::without_provenance_mut::<u8>(8);
+    // SAFETY: none; no page is mapped there, and the fault is the purpose.
+    unsafe { nowhere.write_volatile(1) }
+}
+
+/// Recurses until the stack ends.
+#[allow(unconditional_recursion, reason = "the purpose")]
+pub(crate) fn overflow(depth: u64) -> u64 {
+    let page = std::hint::black_box([depth; 512]);
+    overflow(depth + 1) + page[511]
+}
+
+/// Never comes back.
+pub(crate) fn hang() {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Never comes back, and lets nobody else use the processor meanwhile.
+pub(crate) fn spin() {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+/// Keeps 8 MiB for ever, and touches them.
+pub(crate) fn leak() {
+    std::mem::forget(std::hint::black_box(vec![1_u8; 8 << 20]));
+}
+
+/// Bytes without a meaning, one of them a frame's beginning, and then a flood of lines.
+pub(crate) fn garbage() {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(b"\xff\xfe\0\0\x01QTWK\x1b[2J{\"protocol\":1}\n");
+    for _ in 0..200 {
+        let _ = out.write_all(b"noise\n");
+    }
+    let _ = out.flush();
+}
