@@ -11,6 +11,7 @@ mod journal;
 mod live;
 mod orders;
 mod plugins;
+mod plugins_test;
 mod positions;
 mod render;
 mod reports;
@@ -143,6 +144,9 @@ enum Command {
     /// Runs a broker plugin for a host that started this; nothing for people.
     #[command(hide = true)]
     Worker,
+    /// Runs a broker plugin for the conformance kit; nothing for people.
+    #[command(hide = true)]
+    Probe,
     /// Verify, read, export or archive the journal.
     Journal {
         #[command(subcommand)]
@@ -159,6 +163,7 @@ enum PluginsCommand {
         #[arg(long)]
         json: bool,
     },
+    Test(plugins_test::TestArgs),
     /// Exchange the plugin of the host that runs for another version of it, with orders in flight: nothing new is
     /// sent, calls under way are waited for, the other version is opened, the broker's books are compared, and it goes
     /// on. Where that fails, the version before is back. The next start takes what the configuration names.
@@ -329,6 +334,10 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
         Command::Halt(args) => halt::halt(args, options),
         Command::Resume(args) => halt::resume(&args, options),
         Command::Reports { command } => reports::run(command, options),
+        Command::Plugins {
+            command: PluginsCommand::Test(args),
+        } => plugins_test::run(&args, options),
+        Command::Probe => crate::conformance::probe::run().map_err(Failure::usage),
         Command::Worker => {
             crate::broker::worker::child::run().map_err(|error| Failure::usage(error.to_string()))
         }
