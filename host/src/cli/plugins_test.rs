@@ -125,7 +125,9 @@ pub(super) fn run(args: &TestArgs, options: &Options) -> Result<(), Failure> {
     let text = if args.json {
         format!("{:#}\n", json!(report))
     } else {
-        shown(&report, args.keep.is_some())
+        let pinned = report.complete.then(|| conformance::pin_text(&data_dir, &report.sha256)).flatten();
+        let pinned = pinned.map_or_else(String::new, |text| format!("kept     {text}\n"));
+        shown(&report, args.keep.is_some()) + &pinned
     };
     super::print(&text)?;
     match report.verdict {

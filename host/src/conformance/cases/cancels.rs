@@ -66,11 +66,21 @@ pub(crate) fn race(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let rounds = if bench.subject.is_paper() { RACES_ON_PAPER } else { RACES };
     bench.say(format!("placed {rounds} orders and asked for the cancel of each at the same time"));
     let mut placed = Vec::new();
-    for _ in 0..rounds {
-        let order = bench.buy(bench.subject.price);
+    for round in 0..rounds {
+        // Every other one would rest if its cancel did not come.
+        let price = if round % 2 == 0 {
+            bench.subject.price
+        } else {
+            bench.subject.resting_price
+        };
+        let order = bench.buy(price);
         if let Some(one) = together(&session, &order)? {
             placed.push(one);
         }
+    }
+    // Those whose cancel came before the order did.
+    for order in &placed {
+        session.cancel(&Bench::cancel_request(order))?;
     }
     // One whose cancel comes when it is filled already.
     let last = bench.place_buy(&session)?;

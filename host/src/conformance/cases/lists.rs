@@ -23,7 +23,8 @@ fn place_some(bench: &mut Bench<'_>, session: &Session) -> Result<Vec<Placed>, S
 pub(crate) fn whole(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     let placed = place_some(bench, &session)?;
-    let before = session.orders()??;
+    // Once alone where orders were placed: a list that changes from reading to reading is another case's.
+    let before = if placed.is_empty() { session.orders()?? } else { Vec::new() };
     let lists = bench.settled(&session, &placed)?;
     bench.say("read the day's orders and trades");
     for row in &lists.orders {
