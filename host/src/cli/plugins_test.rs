@@ -62,11 +62,11 @@ pub(super) struct TestArgs {
     symbol: String,
 
     /// A price, in yuan, at which a buy fills; 10 for a plugin with the capability `paper`.
-    #[arg(long, value_name = "YUAN")]
+    #[arg(long, value_name = "YUAN", allow_negative_numbers = true)]
     price: Option<Decimal>,
 
     /// A price, in yuan, at which a buy rests; 6 % below --price if it is not given.
-    #[arg(long, value_name = "YUAN")]
+    #[arg(long, value_name = "YUAN", allow_negative_numbers = true)]
     resting_price: Option<Decimal>,
 
     /// Shares an order.
@@ -78,11 +78,16 @@ pub(super) struct TestArgs {
     orders: u32,
 
     /// Seconds that a call may take; as `execution.call_deadline_seconds` if it is not given.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     deadline: Option<f64>,
 
     /// Seconds that an order's state may take to show.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 10.0,
+        allow_negative_numbers = true
+    )]
     patience: f64,
 
     /// Keep the cases' folders here; the folder must be new or empty.
@@ -125,7 +130,10 @@ pub(super) fn run(args: &TestArgs, options: &Options) -> Result<(), Failure> {
     let text = if args.json {
         format!("{:#}\n", json!(report))
     } else {
-        let pinned = report.complete.then(|| conformance::pin_text(&data_dir, &report.sha256)).flatten();
+        let pinned = report
+            .complete
+            .then(|| conformance::pin_text(&data_dir, &report.sha256))
+            .flatten();
         let pinned = pinned.map_or_else(String::new, |text| format!("kept     {text}\n"));
         shown(&report, args.keep.is_some()) + &pinned
     };
@@ -171,7 +179,11 @@ fn keep(which: &str, config: &Config, data_dir: &Path) -> Result<KeptPlugin, Fai
     let path = Path::new(which);
     let is_path = path.components().count() > 1 || which.ends_with(std::env::consts::DLL_SUFFIX);
     let kept = if is_path {
-        plugin::keep(&SearchPlan::new(&[path.to_owned()], &[], data_dir), None, data_dir)
+        plugin::keep(
+            &SearchPlan::new(&[path.to_owned()], &[], data_dir),
+            None,
+            data_dir,
+        )
     } else {
         plugin::keep(&crate::app::search_plan(config, data_dir), Some(which), data_dir)
     };
@@ -195,7 +207,10 @@ fn folder(keep: Option<&Path>) -> Result<(PathBuf, Option<tempfile::TempDir>), F
     }
     system::create_private_dir(keep)?;
     // A probe may have another current folder.
-    Ok((std::path::absolute(keep).unwrap_or_else(|_| keep.to_owned()), None))
+    Ok((
+        std::path::absolute(keep).unwrap_or_else(|_| keep.to_owned()),
+        None,
+    ))
 }
 
 fn subject(
@@ -205,7 +220,11 @@ fn subject(
     folder: PathBuf,
 ) -> Result<Subject, Failure> {
     let name = plugin.name();
-    let block = config.plugin_blocks.get(name).cloned().unwrap_or_else(|| json!({}));
+    let block = config
+        .plugin_blocks
+        .get(name)
+        .cloned()
+        .unwrap_or_else(|| json!({}));
     let symbol: Symbol = args
         .symbol
         .parse()
@@ -223,7 +242,10 @@ fn subject(
         return Err(Failure::usage("--quantity and --orders are at least 1"));
     }
     let is_paper = plugin.manifest().capabilities.iter().any(|word| word == PAPER);
-    let account_id = block.get("account_id").and_then(serde_json::Value::as_str).map(str::to_owned);
+    let account_id = block
+        .get("account_id")
+        .and_then(serde_json::Value::as_str)
+        .map(str::to_owned);
     Ok(Subject {
         manifest: plugin.manifest().clone(),
         copy: plugin.copy().to_owned(),
@@ -233,12 +255,19 @@ fn subject(
         config: block,
         deadline: args
             .deadline
-            .map_or(Ok(config.execution.call_deadline), |seconds| duration("--deadline", seconds))?,
+            .map_or(Ok(config.execution.call_deadline), |seconds| {
+                duration("--deadline", seconds)
+            })?,
         open_within: config
             .plugin_options
             .get(name)
-            .map_or_else(|| crate::config::Hosting::default().open_within, |options| options.open_within)
-            .min(args.deadline.map_or(Duration::MAX, |seconds| Duration::from_secs_f64(seconds.max(2.0) * 2.0))),
+            .map_or_else(
+                || crate::config::Hosting::default().open_within,
+                |options| options.open_within,
+            )
+            .min(args.deadline.map_or(Duration::MAX, |seconds| {
+                Duration::from_secs_f64(seconds.max(2.0) * 2.0)
+            })),
         patience: duration("--patience", args.patience)?,
         symbol: symbol.to_string(),
         price,
@@ -259,7 +288,12 @@ fn duration(flag: &str, seconds: f64) -> Result<Duration, Failure> {
 
 /// The report for people: a line a case, then all that is known of those that did not pass.
 fn shown(report: &Report, kept: bool) -> String {
-    let mut table = Table::new(&[("Verdict", Align::Left), ("Case", Align::Left), ("The plugin", Align::Left), ("Seen", Align::Left)]);
+    let mut table = Table::new(&[
+        ("Verdict", Align::Left),
+        ("Case", Align::Left),
+        ("The plugin", Align::Left),
+        ("Seen", Align::Left),
+    ]);
     for case in &report.cases {
         let saw = match case.verdict {
             Verdict::Pass | Verdict::NotApplicable => case.saw.clone(),
@@ -284,7 +318,11 @@ fn shown(report: &Report, kept: bool) -> String {
         Verdict::Fail => "does NOT conform",
         Verdict::Inconclusive | Verdict::NotApplicable => "is not proved to conform",
     };
-    let scope = if report.placed_orders { "" } else { " as far as reading goes (--place-orders shows more)" };
+    let scope = if report.placed_orders {
+        ""
+    } else {
+        " as far as reading goes (--place-orders shows more)"
+    };
     text + &format!(
         "\n{} {} {verdict}{scope}: {} passed, {} failed, {} unclear, {} not applicable\nsha256 {}\n",
         plain(&report.plugin),

@@ -30,7 +30,10 @@ impl From<Broken> for Stop {
 
 impl From<NotOpen> for Stop {
     fn from(failure: NotOpen) -> Self {
-        Self::Inconclusive(format!("the plugin does not open ({}); see {OPENS}", failure.text()))
+        Self::Inconclusive(format!(
+            "the plugin does not open ({}); see {OPENS}",
+            failure.text()
+        ))
     }
 }
 
@@ -155,7 +158,9 @@ impl<'a> Bench<'a> {
     fn connect(&self, session: &Session) {
         let until = Instant::now() + self.subject.patience;
         // What breaks here breaks again in the call that counts.
-        while let Ok(ConnectionState::Connecting | ConnectionState::Disconnected { .. }) = session.connection() {
+        while let Ok(ConnectionState::Connecting | ConnectionState::Disconnected { .. }) =
+            session.connection()
+        {
             if Instant::now() >= until {
                 return;
             }
@@ -197,9 +202,9 @@ impl<'a> Bench<'a> {
             PlaceResult::Rejected { reason } => Err(Stop::Inconclusive(format!(
                 "the order was refused ({reason}); --symbol and --price name one that is taken"
             ))),
-            PlaceResult::Unknown { reason } => {
-                Err(Stop::Inconclusive(format!("the order's outcome is unknown ({reason})")))
-            }
+            PlaceResult::Unknown { reason } => Err(Stop::Inconclusive(format!(
+                "the order's outcome is unknown ({reason})"
+            ))),
         }
     }
 
@@ -284,7 +289,9 @@ impl<'a> Bench<'a> {
             let Some(client_order_id) = row.client_order_id.filter(|id| self.named.contains(id)) else {
                 continue;
             };
-            self.say(format!("asked for the cancel of {client_order_id}, which still rested"));
+            self.say(format!(
+                "asked for the cancel of {client_order_id}, which still rested"
+            ));
             let cancel = CancelRequest {
                 client_order_id,
                 broker_order_id: Some(row.broker_order_id),

@@ -11,7 +11,9 @@ const MOST_DIGITS: u32 = 6;
 
 /// Shares of all trades of an order, by the broker's id.
 pub(super) fn traded(trades: &[TradeRow], broker_order_id: &str) -> u64 {
-    let own = trades.iter().filter(|trade| trade.broker_order_id == broker_order_id);
+    let own = trades
+        .iter()
+        .filter(|trade| trade.broker_order_id == broker_order_id);
     own.map(|trade| trade.quantity).fold(0, u64::saturating_add)
 }
 
@@ -22,10 +24,19 @@ pub(super) fn order_row(row: &OrderRow) -> Result<(), String> {
         return Err(format!("an order in {} has no id of the broker's", row.symbol));
     }
     if row.symbol.parse::<Symbol>().is_err() {
-        return Err(format!("{} has the symbol `{}`, which nobody can read", name(), row.symbol));
+        return Err(format!(
+            "{} has the symbol `{}`, which nobody can read",
+            name(),
+            row.symbol
+        ));
     }
     if row.filled_quantity > row.quantity {
-        return Err(format!("{} is filled with {} of {}", name(), row.filled_quantity, row.quantity));
+        return Err(format!(
+            "{} is filled with {} of {}",
+            name(),
+            row.filled_quantity,
+            row.quantity
+        ));
     }
     let fits = match row.status {
         OrderStatus::Filled => row.filled_quantity == row.quantity,
@@ -33,17 +44,28 @@ pub(super) fn order_row(row: &OrderRow) -> Result<(), String> {
             row.filled_quantity > 0 && row.filled_quantity < row.quantity
         }
         OrderStatus::Cancelled | OrderStatus::Rejected => row.filled_quantity == 0,
-        OrderStatus::Pending | OrderStatus::Working | OrderStatus::CancelPending | OrderStatus::Unknown => true,
+        OrderStatus::Pending | OrderStatus::Working | OrderStatus::CancelPending | OrderStatus::Unknown => {
+            true
+        }
     };
     if fits {
         return Ok(());
     }
-    Err(format!("{} shows {} of {} filled", name(), row.filled_quantity, row.quantity))
+    Err(format!(
+        "{} shows {} of {} filled",
+        name(),
+        row.filled_quantity,
+        row.quantity
+    ))
 }
 
 /// Whether the day's lists are whole: no order twice, each trade's order there, fills the sum of the trades. Rows that
 /// changed between two readings, `moving`, are left out of the sums.
-pub(super) fn lists(orders: &[OrderRow], trades: Option<&[TradeRow]>, moving: &[String]) -> Result<(), String> {
+pub(super) fn lists(
+    orders: &[OrderRow],
+    trades: Option<&[TradeRow]>,
+    moving: &[String],
+) -> Result<(), String> {
     let mut seen = BTreeMap::new();
     for row in orders {
         if seen.insert(row.broker_order_id.as_str(), row).is_some() {
@@ -114,7 +136,10 @@ pub(super) fn account(row: &AccountRow) -> Result<(), String> {
     if row.account_id.trim().is_empty() {
         return Err("the account has no number".to_owned());
     }
-    for (name, value) in [("available_cash", row.available_cash), ("frozen_cash", row.frozen_cash)] {
+    for (name, value) in [
+        ("available_cash", row.available_cash),
+        ("frozen_cash", row.frozen_cash),
+    ] {
         if value.is_sign_negative() && !value.is_zero() {
             return Err(format!("`{name}` is {value}"));
         }
@@ -134,7 +159,9 @@ pub(super) fn exact(name: &str, value: Decimal) -> Result<(), String> {
     if digits <= MOST_DIGITS {
         return Ok(());
     }
-    Err(format!("{name} is {value}: {digits} digits behind the point come from a binary fraction"))
+    Err(format!(
+        "{name} is {value}: {digits} digits behind the point come from a binary fraction"
+    ))
 }
 
 #[cfg(test)]
@@ -189,21 +216,41 @@ mod tests {
         for (status, filled) in fine {
             assert_eq!(order_row(&row("A", status, filled)), Ok(()), "{status:?}");
         }
-        for (status, filled) in [(Filled, 100), (Cancelled, 100), (PartiallyFilled, 0), (Working, 400), (Rejected, 1)] {
-            assert!(order_row(&row("A", status, filled)).is_err(), "{status:?} {filled}");
+        for (status, filled) in [
+            (Filled, 100),
+            (Cancelled, 100),
+            (PartiallyFilled, 0),
+            (Working, 400),
+            (Rejected, 1),
+        ] {
+            assert!(
+                order_row(&row("A", status, filled)).is_err(),
+                "{status:?} {filled}"
+            );
         }
         assert!(order_row(&row("", Working, 0)).is_err());
     }
 
     #[test]
     fn lists_are_whole_or_not() {
-        let orders = [row("A", OrderStatus::Filled, 300), row("B", OrderStatus::Working, 0)];
+        let orders = [
+            row("A", OrderStatus::Filled, 300),
+            row("B", OrderStatus::Working, 0),
+        ];
         let trades = [trade("1", "A", 100), trade("2", "A", 200)];
         assert_eq!(lists(&orders, Some(&trades), &[]), Ok(()));
         assert_eq!(lists(&orders, None, &[]), Ok(()));
-        assert!(lists(&orders, Some(&trades[..1]), &[]).unwrap_err().contains("add up to 100"));
+        assert!(
+            lists(&orders, Some(&trades[..1]), &[])
+                .unwrap_err()
+                .contains("add up to 100")
+        );
         assert_eq!(lists(&orders, Some(&trades[..1]), &["A".to_owned()]), Ok(()));
-        assert!(lists(&orders[1..], Some(&trades), &[]).unwrap_err().contains("not in the day's orders"));
+        assert!(
+            lists(&orders[1..], Some(&trades), &[])
+                .unwrap_err()
+                .contains("not in the day's orders")
+        );
         let twice = [orders[0].clone(), orders[0].clone()];
         assert!(lists(&twice, None, &[]).unwrap_err().contains("twice"));
     }

@@ -234,15 +234,20 @@ pub(crate) fn run(
         for _ in 0..at_once.max(1) {
             scope.spawn(|| {
                 while let Some(case) = rest.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    take(match &closed {
-                        Some(why) => finding(subject, case, Vec::new(), Err(Stop::Inconclusive(why.clone()))),
-                        None => judge_case(subject, case),
+                    take(match (not_applicable(subject, case), &closed) {
+                        (Some(why), _) => finding(subject, case, Vec::new(), Err(Stop::NotApplicable(why))),
+                        (None, Some(why)) => {
+                            finding(subject, case, Vec::new(), Err(Stop::Inconclusive(why.clone())))
+                        }
+                        (None, None) => judge_case(subject, case),
                     });
                 }
             });
         }
     });
-    let mut findings = findings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut findings = findings
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     findings.sort_by_key(|finding| finding.id);
     Report::of(subject, findings)
 }
@@ -266,9 +271,6 @@ fn finding(subject: &Subject, case: &Case, did: Vec<String>, ended: Result<Strin
 }
 
 fn judge_case(subject: &Subject, case: &Case) -> Finding {
-    if let Some(why) = not_applicable(subject, case) {
-        return finding(subject, case, Vec::new(), Err(Stop::NotApplicable(why)));
-    }
     let mut bench = match Bench::new(subject, case.id) {
         Ok(bench) => bench,
         Err(why) => return finding(subject, case, Vec::new(), Err(Stop::Inconclusive(why))),
@@ -307,7 +309,10 @@ mod tests {
             .iter()
             .map(|case| case.id.strip_prefix("QT-C").unwrap().parse().unwrap())
             .collect();
-        assert!(numbers.windows(2).all(|pair| pair[0] + 5 <= pair[1]), "{numbers:?}");
+        assert!(
+            numbers.windows(2).all(|pair| pair[0] + 5 <= pair[1]),
+            "{numbers:?}"
+        );
         assert_eq!(CASES[0].id, OPENS);
     }
 

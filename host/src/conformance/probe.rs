@@ -136,8 +136,7 @@ pub(crate) fn run() -> Result<(), String> {
 
 fn open(setup: &Setup, mut events: LineWriter) -> Result<LoadedBroker, String> {
     system::limit_memory(setup.memory).map_err(|e| format!("its memory cannot be limited: {e}"))?;
-    let plugin =
-        plugin::load_copy(Path::new(&setup.plugin), &setup.sha256).map_err(|e| e.to_string())?;
+    let plugin = plugin::load_copy(Path::new(&setup.plugin), &setup.sha256).map_err(|e| e.to_string())?;
     let clock = Clock::system();
     // Written in the order of the calls: whoever holds this lock speaks.
     let (to_judge, news) = std::sync::mpsc::channel::<News>();
@@ -157,7 +156,8 @@ fn open(setup: &Setup, mut events: LineWriter) -> Result<LoadedBroker, String> {
     })
     .with_clock(move || clock.now_ms())
     .with_log(move |line: LogLine<'_>| {
-        log.send(News::Log(format!("{} {}", line.message, line.fields))).ok();
+        log.send(News::Log(format!("{} {}", line.message, line.fields)))
+            .ok();
     });
     let args = OpenArgs {
         config: &setup.config,

@@ -108,10 +108,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(record(folder.path(), &report("aa", true), 0).unwrap());
         let text = pin_text(folder.path(), "aa").unwrap();
-        assert!(text.starts_with("kit 1 passed") && text.ends_with("1970-01-01T00:00:00Z"), "{text}");
+        assert!(
+            text.starts_with("kit 1 passed") && text.ends_with("1970-01-01T00:00:00Z"),
+            "{text}"
+        );
         assert_eq!(last(folder.path(), "bb"), None);
         std::fs::copy(path(folder.path(), "aa"), path(folder.path(), "bb")).unwrap();
-        assert_eq!(last(folder.path(), "bb"), None, "a copy under another digest is no verdict");
+        assert_eq!(
+            last(folder.path(), "bb"),
+            None,
+            "a copy under another digest is no verdict"
+        );
         std::fs::write(path(folder.path(), "aa"), "{").unwrap();
         assert_eq!(last(folder.path(), "aa"), None);
     }

@@ -134,7 +134,9 @@ impl Session {
             // A process that does not take it does not call either.
             stdin.write_all(&line).and_then(|()| stdin.flush()).ok();
         }
-        let called = exchange.lines(Instant::now() + CALLS_WITHIN, || matches!(child.try_wait(), Ok(None)));
+        let called = exchange.lines(Instant::now() + CALLS_WITHIN, || {
+            matches!(child.try_wait(), Ok(None))
+        });
         let Ok(Some([orders, control, events])) = called else {
             let status = child.try_wait().ok().flatten();
             system::kill_group(&mut child);
@@ -160,9 +162,10 @@ impl Session {
             Ok(Ok(Ok(()))) => Ok(session),
             Ok(Ok(Err(reason))) if is_panic(&reason) => Err(NotOpen::Broken(Broken::Panicked(reason))),
             Ok(Ok(Err(reason))) => Err(NotOpen::Refused(reason)),
-            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => {
-                Err(broken(format!("`open` took its process down: {}", session.fate())))
-            }
+            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => Err(broken(format!(
+                "`open` took its process down: {}",
+                session.fate()
+            ))),
             Err(RecvTimeoutError::Timeout) => Err(NotOpen::Broken(Broken::Late(format!(
                 "`open` has not come back within {} s",
                 subject.open_within.as_secs_f32()

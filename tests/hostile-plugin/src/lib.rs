@@ -42,7 +42,7 @@
 //! | `garbage-on-stdout` | every call writes bytes without a meaning to standard output, and a flood of lines |
 //! | `reject-accepted` | an order that the broker accepted is answered as rejected |
 //! | `reject-unknown` | a lost answer is called a rejection; the order is at the broker |
-//! | `accept-nothing` | the answer is an acceptance of an order that the broker never had |
+//! | `accept-nothing` | the answer is an acceptance of an order that the broker never had; only one without a last time |
 //! | `nameless-acceptance` | an acceptance without the broker's id |
 //! | `places-twice` | the broker gets the order a second time under another client order id |
 //! | `drops-events` | no event is told |
@@ -281,7 +281,10 @@ impl Broker for Hostile {
             misbehaviour::write_elsewhere();
         }
         if misbehaviour.strikes(Kind::TellsAccount) {
-            cx.log.info(format!("logging in as {}", cx.account_id.as_deref().unwrap_or_default()));
+            cx.log.info(format!(
+                "logging in as {}",
+                cx.account_id.as_deref().unwrap_or_default()
+            ));
         }
         if misbehaviour.strikes(Kind::DieFromAThread) {
             let wait = misbehaviour.time();
@@ -302,7 +305,11 @@ impl Broker for Hostile {
 
     fn place_order(&self, order: &OrderRequest) -> PlaceResult {
         self.before();
-        if self.strikes(Kind::AcceptNothing) || (self.is_closed() && self.strikes(Kind::AnswersAfterClose)) {
+        // Only of an order that the broker would have taken: it does one thing wrong at a time.
+        let is_good = !self.is_closed() && order.not_after_ms.is_none();
+        if (is_good && self.strikes(Kind::AcceptNothing))
+            || (self.is_closed() && self.strikes(Kind::AnswersAfterClose))
+        {
             return PlaceResult::Accepted {
                 broker_order_id: "NOTHING".into(),
             };

@@ -125,7 +125,9 @@ impl Misbehaviour {
             None => false,
             Some(Value::Bool(only)) => only,
             Some(other) => {
-                return Err(OpenError::new(format!("`changed_file_only` is {other}, not true or false")));
+                return Err(OpenError::new(format!(
+                    "`changed_file_only` is {other}, not true or false"
+                )));
             }
         };
         if changed_only && !is_changed_file() {

@@ -30,21 +30,30 @@ pub(crate) fn resting(bench: &mut Bench<'_>) -> Result<String, Stop> {
     bench.say("asked for its cancel");
     let answer = session.cancel(&Bench::cancel_request(&placed))?;
     let lists = bench.lists_until(&session, |lists| {
-        lists.orders.iter().any(|row| placed.is_in(row) && row.status.is_final())
+        lists
+            .orders
+            .iter()
+            .any(|row| placed.is_in(row) && row.status.is_final())
     })?;
     let row = bench.row(&lists, &placed)?;
     judge::order_row(row).map_err(Stop::Fail)?;
     match (&answer, row.status.is_final()) {
-        (CancelResult::Sent, false) => return Err(Stop::Fail(format!(
-            "the cancel was sent, and {} s later the order is {:?}",
-            bench.subject.patience.as_secs_f32(),
-            row.status
-        ))),
+        (CancelResult::Sent, false) => {
+            return Err(Stop::Fail(format!(
+                "the cancel was sent, and {} s later the order is {:?}",
+                bench.subject.patience.as_secs_f32(),
+                row.status
+            )));
+        }
         (CancelResult::Rejected { reason } | CancelResult::Unknown { reason }, false) => {
-            return Err(Stop::Inconclusive(format!("the broker does not cancel now ({reason})")));
+            return Err(Stop::Inconclusive(format!(
+                "the broker does not cancel now ({reason})"
+            )));
         }
         (CancelResult::Rejected { reason }, true) if row.filled_quantity < row.quantity => {
-            return Err(Stop::Fail(format!("the cancel was called refused ({reason}), and took effect")));
+            return Err(Stop::Fail(format!(
+                "the cancel was called refused ({reason}), and took effect"
+            )));
         }
         _ => {}
     }
@@ -63,8 +72,14 @@ pub(crate) fn resting(bench: &mut Bench<'_>) -> Result<String, Stop> {
 
 pub(crate) fn race(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
-    let rounds = if bench.subject.is_paper() { RACES_ON_PAPER } else { RACES };
-    bench.say(format!("placed {rounds} orders and asked for the cancel of each at the same time"));
+    let rounds = if bench.subject.is_paper() {
+        RACES_ON_PAPER
+    } else {
+        RACES
+    };
+    bench.say(format!(
+        "placed {rounds} orders and asked for the cancel of each at the same time"
+    ));
     let mut placed = Vec::new();
     for round in 0..rounds {
         // Every other one would rest if its cancel did not come.
@@ -107,7 +122,9 @@ pub(crate) fn race(bench: &mut Bench<'_>) -> Result<String, Stop> {
     if filled + cancelled == 0 {
         return Err(Stop::Inconclusive("no order came to an end".to_owned()));
     }
-    Ok(format!("{filled} were filled and {cancelled} cancelled, and their trades say the same"))
+    Ok(format!(
+        "{filled} were filled and {cancelled} cancelled, and their trades say the same"
+    ))
 }
 
 /// Places an order and asks for its cancel at once, as two lanes of the host may.

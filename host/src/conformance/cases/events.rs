@@ -51,7 +51,9 @@ impl Scene {
         if self.trades().next().is_some() {
             return Ok(());
         }
-        Err(Stop::Inconclusive("no event told of a trade; see QT-C170".to_owned()))
+        Err(Stop::Inconclusive(
+            "no event told of a trade; see QT-C170".to_owned(),
+        ))
     }
 }
 
@@ -107,7 +109,9 @@ pub(crate) fn all(bench: &mut Bench<'_>) -> Result<String, Stop> {
         count += 1;
     }
     if count == 0 {
-        return Err(Stop::Inconclusive("no order was filled; --price names a price that fills".to_owned()));
+        return Err(Stop::Inconclusive(
+            "no order was filled; --price names a price that fills".to_owned(),
+        ));
     }
     Ok(format!("events told of all {count} trades"))
 }

@@ -21,13 +21,18 @@ fn impossible(bench: &mut Bench<'_>, session: &Session) -> Result<OrderRequest, 
     } else {
         Vec::new()
     };
-    let is_free = |symbol: &&&str| held.iter().all(|row| row.symbol != **symbol) && bench.subject.symbol != **symbol;
+    let is_free =
+        |symbol: &&&str| held.iter().all(|row| row.symbol != **symbol) && bench.subject.symbol != **symbol;
     let symbol = SHARES.iter().find(is_free).copied();
-    let symbol = symbol.ok_or_else(|| Stop::Inconclusive("the account holds everything that could be refused".to_owned()))?;
+    let symbol = symbol
+        .ok_or_else(|| Stop::Inconclusive("the account holds everything that could be refused".to_owned()))?;
     let mut order = bench.buy(bench.subject.price);
     order.symbol = symbol.to_owned();
     order.side = Side::Sell;
-    bench.say(format!("placed {}: sell {} {symbol}, of which none is held", order.client_order_id, order.quantity));
+    bench.say(format!(
+        "placed {}: sell {} {symbol}, of which none is held",
+        order.client_order_id, order.quantity
+    ));
     Ok(order)
 }
 
@@ -42,7 +47,9 @@ pub(crate) fn refusal_in_words(bench: &mut Bench<'_>) -> Result<String, Stop> {
         PlaceResult::Accepted { .. } => Err(Stop::NotApplicable(
             "it takes even an order that every market refuses, and refuses none".to_owned(),
         )),
-        PlaceResult::Unknown { reason } => Err(Stop::Inconclusive(format!("the outcome is unknown ({reason})"))),
+        PlaceResult::Unknown { reason } => {
+            Err(Stop::Inconclusive(format!("the outcome is unknown ({reason})")))
+        }
     }
 }
 
@@ -53,10 +60,15 @@ pub(crate) fn comes_back_whole(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let sent = placed.request.client_order_id.clone();
     let same = |place: &str, found: Option<&String>| match found {
         Some(found) if *found == sent => Ok(()),
-        Some(found) => Err(Stop::Fail(format!("`{sent}` was sent, and {place} has `{found}`"))),
+        Some(found) => Err(Stop::Fail(format!(
+            "`{sent}` was sent, and {place} has `{found}`"
+        ))),
         None => Err(Stop::Fail(format!("`{sent}` was sent, and {place} has none"))),
     };
-    same("the order's row", bench.row(&lists, &placed)?.client_order_id.as_ref())?;
+    same(
+        "the order's row",
+        bench.row(&lists, &placed)?.client_order_id.as_ref(),
+    )?;
     let own = |id: &str| !placed.broker_order_id.is_empty() && id == placed.broker_order_id;
     for trade in lists.trades.iter().filter(|trade| own(&trade.broker_order_id)) {
         same("a trade's row", trade.client_order_id.as_ref())?;
@@ -91,7 +103,10 @@ pub(crate) fn refused_is_not_there(bench: &mut Bench<'_>) -> Result<String, Stop
             refused.push((order, reason));
         }
     }
-    bench.say(format!("{} of 3 were refused; read the lists {READINGS} times", refused.len()));
+    bench.say(format!(
+        "{} of 3 were refused; read the lists {READINGS} times",
+        refused.len()
+    ));
     for _ in 0..READINGS {
         let lists = bench.lists(&session)?;
         for (order, reason) in &refused {
@@ -110,7 +125,10 @@ pub(crate) fn refused_is_not_there(bench: &mut Bench<'_>) -> Result<String, Stop
 /// What the lists show of an order that should not be.
 fn trace(before: &Lists, now: &Lists, order: &OrderRequest) -> Option<String> {
     let named = |id: &Option<String>| id.as_deref() == Some(order.client_order_id.as_str());
-    let row = now.orders.iter().find(|row| named(&row.client_order_id) && row.status != OrderStatus::Rejected);
+    let row = now
+        .orders
+        .iter()
+        .find(|row| named(&row.client_order_id) && row.status != OrderStatus::Rejected);
     if let Some(row) = row {
         return Some(format!("the day's orders show it as {:?}", row.status));
     }
@@ -125,7 +143,9 @@ pub(crate) fn accepted_is_there(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     let placed = bench.place_buy(&session)?;
     if placed.broker_order_id.is_empty() {
-        return Err(Stop::Fail("the order was accepted without the broker's id of it".to_owned()));
+        return Err(Stop::Fail(
+            "the order was accepted without the broker's id of it".to_owned(),
+        ));
     }
     let lists = bench.lists_until(&session, |lists| lists.orders.iter().any(|row| placed.is_in(row)))?;
     let Some(row) = lists.orders.iter().find(|row| placed.is_in(row)) else {
@@ -147,7 +167,11 @@ pub(crate) fn accepted_is_there(bench: &mut Bench<'_>) -> Result<String, Stop> {
 
 pub(crate) fn idempotent(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
-    let before: Vec<String> = session.orders()??.into_iter().map(|row| row.broker_order_id).collect();
+    let before: Vec<String> = session
+        .orders()??
+        .into_iter()
+        .map(|row| row.broker_order_id)
+        .collect();
     let order = bench.buy(bench.subject.price);
     let placed = bench.place(&session, &order)?;
     bench.settled(&session, std::slice::from_ref(&placed))?;
@@ -160,9 +184,14 @@ pub(crate) fn idempotent(bench: &mut Bench<'_>) -> Result<String, Stop> {
     bench.say("placed the same again");
     let answer = session.place(&order)?;
     if let PlaceResult::Rejected { reason } = &answer
-        && session.orders()??.iter().any(|row| placed.is_in(row) && row.status != OrderStatus::Rejected)
+        && session
+            .orders()??
+            .iter()
+            .any(|row| placed.is_in(row) && row.status != OrderStatus::Rejected)
     {
-        return Err(Stop::Fail(format!("after a restart the order that exists is called refused ({reason})")));
+        return Err(Stop::Fail(format!(
+            "after a restart the order that exists is called refused ({reason})"
+        )));
     }
     one_order(bench, &session, &before, &order)?;
     Ok("placed three times, over a restart: one order".to_owned())
@@ -195,7 +224,9 @@ fn one_order(
     };
     let lists = bench.lists_until(session, |lists| lists.orders.iter().any(|row| is_new(&row)))?;
     match lists.orders.iter().filter(is_new).count() {
-        0 => Err(Stop::Inconclusive("the accepted order does not show; see QT-C120".to_owned())),
+        0 => Err(Stop::Inconclusive(
+            "the accepted order does not show; see QT-C120".to_owned(),
+        )),
         1 => Ok(()),
         count => Err(Stop::Fail(format!(
             "one decision under the id {} became {count} orders",
@@ -208,7 +239,10 @@ pub(crate) fn too_late(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     let mut order = bench.buy(bench.subject.price);
     order.not_after_ms = Some(Clock::system().now_ms() - MINUTE_MS);
-    bench.say(format!("placed {}, which was good until a minute ago", order.client_order_id));
+    bench.say(format!(
+        "placed {}, which was good until a minute ago",
+        order.client_order_id
+    ));
     match session.place(&order)? {
         PlaceResult::Rejected { .. } => Ok("it was refused".to_owned()),
         PlaceResult::Accepted { broker_order_id } => Err(Stop::Fail(format!(

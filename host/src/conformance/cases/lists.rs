@@ -24,7 +24,11 @@ pub(crate) fn whole(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     let placed = place_some(bench, &session)?;
     // Once alone where orders were placed: a list that changes from reading to reading is another case's.
-    let before = if placed.is_empty() { session.orders()?? } else { Vec::new() };
+    let before = if placed.is_empty() {
+        session.orders()??
+    } else {
+        Vec::new()
+    };
     let lists = bench.settled(&session, &placed)?;
     bench.say("read the day's orders and trades");
     for row in &lists.orders {
@@ -32,7 +36,9 @@ pub(crate) fn whole(bench: &mut Bench<'_>) -> Result<String, Stop> {
     }
     let shown = |order: &Placed| lists.orders.iter().any(|row| order.is_in(row));
     if !placed.is_empty() && !placed.iter().any(shown) {
-        return Err(Stop::Inconclusive("no accepted order shows in the day's orders; see QT-C120".to_owned()));
+        return Err(Stop::Inconclusive(
+            "no accepted order shows in the day's orders; see QT-C120".to_owned(),
+        ));
     }
     if let Some(missing) = placed.iter().find(|order| !shown(order)) {
         return Err(Stop::Fail(format!(
@@ -43,28 +49,51 @@ pub(crate) fn whole(bench: &mut Bench<'_>) -> Result<String, Stop> {
     }
     // On a market that moves, a fill may come between two lists.
     let moved = |row: &&OrderRow| !row.status.is_final() && !placed.iter().any(|order| order.is_in(row));
-    let mut moving: Vec<String> = lists.orders.iter().filter(moved).map(|row| row.broker_order_id.clone()).collect();
+    let mut moving: Vec<String> = lists
+        .orders
+        .iter()
+        .filter(moved)
+        .map(|row| row.broker_order_id.clone())
+        .collect();
     if placed.is_empty() {
         let changed = lists.orders.iter().filter(|row| !before.contains(row));
         moving.extend(changed.map(|row| row.broker_order_id.clone()));
     }
     judge::lists(&lists.orders, Some(&lists.trades), &moving).map_err(Stop::Fail)?;
-    Ok(format!("{} orders and {} trades fit together", lists.orders.len(), lists.trades.len()))
+    Ok(format!(
+        "{} orders and {} trades fit together",
+        lists.orders.len(),
+        lists.trades.len()
+    ))
 }
 
 pub(crate) fn trade_ids(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     let placed = place_some(bench, &session)?;
     let lists = bench.lists_until(&session, |lists| {
-        placed.iter().filter(|order| lists.trades.iter().any(|trade| order.is_of(trade))).count() == placed.len()
+        placed
+            .iter()
+            .filter(|order| lists.trades.iter().any(|trade| order.is_of(trade)))
+            .count()
+            == placed.len()
     })?;
     bench.say("read the day's trades");
     judge::trade_ids(&lists.trades).map_err(Stop::Fail)?;
     if lists.trades.len() < 2 {
-        let why = format!("there are {} trades today, and two are needed to tell their ids apart", lists.trades.len());
-        return Err(if placed.is_empty() { Stop::NotApplicable(why) } else { Stop::Inconclusive(why) });
+        let why = format!(
+            "there are {} trades today, and two are needed to tell their ids apart",
+            lists.trades.len()
+        );
+        return Err(if placed.is_empty() {
+            Stop::NotApplicable(why)
+        } else {
+            Stop::Inconclusive(why)
+        });
     }
-    Ok(format!("{} trades, each with an id of its own", lists.trades.len()))
+    Ok(format!(
+        "{} trades, each with an id of its own",
+        lists.trades.len()
+    ))
 }
 
 pub(crate) fn monotone(bench: &mut Bench<'_>) -> Result<String, Stop> {
@@ -74,7 +103,10 @@ pub(crate) fn monotone(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let mut last: BTreeMap<String, OrderRow> = BTreeMap::new();
     let mut filled = 0;
     let readings = bench.lists_until(&session, |lists| {
-        lists.orders.iter().any(|row| placed.is_in(row) && row.filled_quantity > 0)
+        lists
+            .orders
+            .iter()
+            .any(|row| placed.is_in(row) && row.filled_quantity > 0)
     })?;
     let mut rows = readings.orders;
     for _ in 0..READINGS {

@@ -13,9 +13,14 @@ pub(crate) fn account(bench: &mut Bench<'_>) -> Result<String, Stop> {
         judge::account(row).map_err(Stop::Fail)?;
     }
     if first.account_id != second.account_id {
-        return Err(Stop::Fail("the account's number changes from one answer to the next".to_owned()));
+        return Err(Stop::Fail(
+            "the account's number changes from one answer to the next".to_owned(),
+        ));
     }
-    Ok(format!("{} yuan in cash, {} of them may be used", first.cash, first.available_cash))
+    Ok(format!(
+        "{} yuan in cash, {} of them may be used",
+        first.cash, first.available_cash
+    ))
 }
 
 pub(crate) fn positions(bench: &mut Bench<'_>) -> Result<String, Stop> {
@@ -43,15 +48,23 @@ pub(crate) fn bought_today(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let lists = bench.settled(&session, std::slice::from_ref(&placed))?;
     let filled = bench.row(&lists, &placed)?.filled_quantity;
     if filled == 0 {
-        return Err(Stop::Inconclusive(format!("nothing was bought at {}; --price names a price that fills", bench.subject.price)));
+        return Err(Stop::Inconclusive(format!(
+            "nothing was bought at {}; --price names a price that fills",
+            bench.subject.price
+        )));
     }
     bench.say(format!("{filled} shares were bought; asked for the holdings"));
     let after = held(session.positions()??);
     if after.1 > after.0 {
-        return Err(Stop::Inconclusive("more may be sold than is held; see QT-C040".to_owned()));
+        return Err(Stop::Inconclusive(
+            "more may be sold than is held; see QT-C040".to_owned(),
+        ));
     }
     if after.0 < before.0 + filled {
-        return Err(Stop::Fail(format!("{} were held, {filled} were bought, and {} are shown", before.0, after.0)));
+        return Err(Stop::Fail(format!(
+            "{} were held, {filled} were bought, and {} are shown",
+            before.0, after.0
+        )));
     }
     if after.1 > before.1 {
         return Err(Stop::Fail(format!(
@@ -59,13 +72,20 @@ pub(crate) fn bought_today(bench: &mut Bench<'_>) -> Result<String, Stop> {
             before.1, after.1
         )));
     }
-    Ok(format!("{} may be sold, as before; {} are held", after.1, after.0))
+    Ok(format!(
+        "{} may be sold, as before; {} are held",
+        after.1, after.0
+    ))
 }
 
 pub(crate) fn exact(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     let has_account = bench.subject.can("account");
-    let cash_before = if has_account { Some(session.account()??.cash) } else { None };
+    let cash_before = if has_account {
+        Some(session.account()??.cash)
+    } else {
+        None
+    };
     let trades_before = bench.lists(&session)?.trades;
     let placed = bench.place_buy(&session)?;
     let lists = bench.settled(&session, std::slice::from_ref(&placed))?;
@@ -74,7 +94,8 @@ pub(crate) fn exact(bench: &mut Bench<'_>) -> Result<String, Stop> {
         return Err(Stop::Fail(format!(
             "the order was placed at {} and shows {}",
             bench.subject.price,
-            row.limit_price.map_or_else(|| "no price".to_owned(), |price| price.to_string())
+            row.limit_price
+                .map_or_else(|| "no price".to_owned(), |price| price.to_string())
         )));
     }
     for trade in lists.trades.iter().filter(|trade| placed.is_of(trade)) {
@@ -90,14 +111,21 @@ pub(crate) fn exact(bench: &mut Bench<'_>) -> Result<String, Stop> {
         return Ok("the price came back as it went".to_owned());
     };
     let row = session.account()??;
-    for (name, value) in [("cash", row.cash), ("available_cash", row.available_cash), ("total_asset", row.total_asset)] {
+    for (name, value) in [
+        ("cash", row.cash),
+        ("available_cash", row.available_cash),
+        ("total_asset", row.total_asset),
+    ] {
         judge::exact(name, value).map_err(Stop::Fail)?;
     }
     // Somebody else may trade on an account that is real.
     if bench.subject.is_paper() && bench.subject.can("trades") {
         let is_new = |trade: &&qt_plugin_api::TradeRow| !trades_before.contains(trade);
         let cost: Decimal = lists.trades.iter().filter(is_new).map(cost).sum();
-        bench.say(format!("cash was {before} and is {}; the trades cost {cost}", row.cash));
+        bench.say(format!(
+            "cash was {before} and is {}; the trades cost {cost}",
+            row.cash
+        ));
         if before - row.cash != cost {
             return Err(Stop::Fail(format!(
                 "cash went from {before} to {}, by {}, and the trades with their fees cost {cost}",

@@ -30,7 +30,11 @@ pub(crate) fn mistakes(bench: &mut Bench<'_>) -> Result<String, Stop> {
     keys.extend(described.into_iter().flat_map(|keys| keys.keys().cloned()));
     keys.sort();
     keys.dedup();
-    let mut mistakes = vec![(format!("the unknown key `{UNKNOWN_KEY}`"), UNKNOWN_KEY.to_owned(), json!(true))];
+    let mut mistakes = vec![(
+        format!("the unknown key `{UNKNOWN_KEY}`"),
+        UNKNOWN_KEY.to_owned(),
+        json!(true),
+    )];
     for key in keys.into_iter().take(MOST_KEYS) {
         // A list of a list of nothing fits no option that anybody has.
         mistakes.push((format!("the wrong type `{key}` = [[null]]"), key, json!([[null]])));
@@ -41,7 +45,11 @@ pub(crate) fn mistakes(bench: &mut Bench<'_>) -> Result<String, Stop> {
         let mut wrong = block.clone();
         wrong.insert(key, value);
         match bench.start(&Value::Object(wrong), None) {
-            Ok(_) => return Err(Stop::Fail(format!("it opens with {what} as if nothing were wrong"))),
+            Ok(_) => {
+                return Err(Stop::Fail(format!(
+                    "it opens with {what} as if nothing were wrong"
+                )));
+            }
             Err(NotOpen::Refused(reason)) if reason.trim().is_empty() => {
                 return Err(Stop::Fail(format!("it refuses {what} without a word")));
             }

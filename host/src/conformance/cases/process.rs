@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use qt_plugin_api::{CancelResult, ConnectionState, OrderRequest, PlaceResult};
 use rust_decimal::Decimal;
 
+use super::super::Stop;
 use super::super::bench::{Bench, Placed};
 use super::super::probe::Ask;
 use super::super::session::{Broken, LOOK, Session};
-use super::super::Stop;
 
 /// How long a plugin is left alone to see whether it ends its process by itself.
 const LEFT_ALONE: Duration = Duration::from_secs(2);
@@ -35,7 +35,13 @@ fn every_call(bench: &mut Bench<'_>, session: &Session) -> Result<(), Broken> {
             }))?;
         }
     }
-    for ask in [Ask::Connection, Ask::Orders, Ask::Trades, Ask::Positions, Ask::Account] {
+    for ask in [
+        Ask::Connection,
+        Ask::Orders,
+        Ask::Trades,
+        Ask::Positions,
+        Ask::Account,
+    ] {
         session.call(&ask)?;
     }
     Ok(())
@@ -44,13 +50,19 @@ fn every_call(bench: &mut Bench<'_>, session: &Session) -> Result<(), Broken> {
 pub(crate) fn closes(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     bench.say("closed it twice, then dropped it");
+    let before = session.stderr().text.len();
     for ask in [Ask::Close, Ask::Close, Ask::Free] {
-        session.call(&ask).map_err(|broken| Stop::Fail(broken.text().to_owned()))?;
+        session
+            .call(&ask)
+            .map_err(|broken| Stop::Fail(broken.text().to_owned()))?;
     }
     // What it wrote before the last answer is there: a panic in `close` or `drop` has no other trace.
     std::thread::sleep(LOOK);
-    if session.stderr().text.windows(PANICKED.len()).any(|bytes| bytes == PANICKED) {
-        return Err(Stop::Fail("it panicked while it was closed or dropped, as standard error shows".to_owned()));
+    let said = session.stderr().text.split_off(before);
+    if said.windows(PANICKED.len()).any(|bytes| bytes == PANICKED) {
+        return Err(Stop::Fail(
+            "it panicked while it was closed or dropped, as standard error shows".to_owned(),
+        ));
     }
     Ok("closed twice and dropped".to_owned())
 }
@@ -79,8 +91,13 @@ pub(crate) fn after_close(bench: &mut Bench<'_>) -> Result<String, Stop> {
         ("positions", session.positions()?.is_ok()),
         ("account", session.account()?.is_ok()),
     ];
-    if let Some((what, _)) = lists.iter().find(|(what, answered)| *answered && bench.subject.can(what)) {
-        return fail(&format!("the query for {what} is answered as if the session lasted"));
+    if let Some((what, _)) = lists
+        .iter()
+        .find(|(what, answered)| *answered && bench.subject.can(what))
+    {
+        return fail(&format!(
+            "the query for {what} is answered as if the session lasted"
+        ));
     }
     if session.connection()? == ConnectionState::Connected {
         return fail("it calls itself connected");
@@ -125,7 +142,13 @@ pub(crate) fn panics(bench: &mut Bench<'_>) -> Result<String, Stop> {
             session.place(&order).map_err(contained)?;
             calls += 1;
         }
-        for ask in [Ask::Orders, Ask::Trades, Ask::Positions, Ask::Account, Ask::Connection] {
+        for ask in [
+            Ask::Orders,
+            Ask::Trades,
+            Ask::Positions,
+            Ask::Account,
+            Ask::Connection,
+        ] {
             session.call(&ask).map_err(contained)?;
         }
     }
@@ -153,7 +176,10 @@ pub(crate) fn survives(bench: &mut Bench<'_>) -> Result<String, Stop> {
 pub(crate) fn deadline(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     match every_call(bench, &session) {
-        Ok(()) => Ok(format!("every call came back within {} s", bench.subject.deadline.as_secs_f32())),
+        Ok(()) => Ok(format!(
+            "every call came back within {} s",
+            bench.subject.deadline.as_secs_f32()
+        )),
         Err(Broken::Late(text)) => Err(Stop::Fail(text)),
         Err(other) => Err(other.into()),
     }
@@ -171,7 +197,10 @@ pub(crate) fn own_folder(bench: &mut Bench<'_>) -> Result<String, Stop> {
         return Ok("nothing was written elsewhere".to_owned());
     }
     found.sort();
-    Err(Stop::Fail(format!("it wrote outside its folder: {}", found.join(", "))))
+    Err(Stop::Fail(format!(
+        "it wrote outside its folder: {}",
+        found.join(", ")
+    )))
 }
 
 fn collect(root: &Path, folder: &Path, found: &mut Vec<String>) {
@@ -203,14 +232,24 @@ pub(crate) fn quiet(bench: &mut Bench<'_>) -> Result<String, Stop> {
 }
 
 pub(crate) fn secret(bench: &mut Bench<'_>) -> Result<String, Stop> {
-    let account = bench.subject.account_id.clone().filter(|id| id.len() >= SHORTEST_SECRET);
+    let account = bench
+        .subject
+        .account_id
+        .clone()
+        .filter(|id| id.len() >= SHORTEST_SECRET);
     let Some(account) = account else {
-        return Err(Stop::NotApplicable("no account number is configured that could be told".to_owned()));
+        return Err(Stop::NotApplicable(
+            "no account number is configured that could be told".to_owned(),
+        ));
     };
     let session = bench.open()?;
     every_call(bench, &session)?;
     bench.quiet(&session);
-    let tells = |bytes: &[u8]| bytes.windows(account.len()).any(|part| part == account.as_bytes());
+    let tells = |bytes: &[u8]| {
+        bytes
+            .windows(account.len())
+            .any(|part| part == account.as_bytes())
+    };
     let place = if session.heard().log.iter().any(|line| tells(line.as_bytes())) {
         Some("a line of the log")
     } else if tells(&session.stdout().text) {

@@ -20,7 +20,9 @@ const READ_EVERY: u32 = 500;
 pub(crate) fn growth(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     let Some(first) = session.usage()? else {
-        return Err(Stop::NotApplicable("this system does not say what a process holds".to_owned()));
+        return Err(Stop::NotApplicable(
+            "this system does not say what a process holds".to_owned(),
+        ));
     };
     let orders = bench.subject.orders;
     bench.say(format!("placed {orders} orders"));
@@ -32,7 +34,9 @@ pub(crate) fn growth(bench: &mut Bench<'_>) -> Result<String, Stop> {
             // Cash runs out: a refusal must leave nothing behind either.
             PlaceResult::Rejected { .. } => {}
             PlaceResult::Unknown { reason } => {
-                return Err(Stop::Inconclusive(format!("the outcome of order {count} is unknown ({reason})")));
+                return Err(Stop::Inconclusive(format!(
+                    "the outcome of order {count} is unknown ({reason})"
+                )));
             }
         }
         if count.is_multiple_of(READ_EVERY) {
@@ -61,9 +65,14 @@ fn within(first: Usage, now: Usage, count: u32) -> Result<(), String> {
             allowed >> 20
         ));
     }
-    for (what, before, now) in [("handles", first.handles, now.handles), ("threads", first.threads, now.threads)] {
+    for (what, before, now) in [
+        ("handles", first.handles, now.handles),
+        ("threads", first.threads, now.threads),
+    ] {
         if now > before + HANDLES {
-            return Err(format!("after {count} orders its process has {now} {what}, and had {before} before"));
+            return Err(format!(
+                "after {count} orders its process has {now} {what}, and had {before} before"
+            ));
         }
     }
     Ok(())
@@ -88,7 +97,15 @@ mod tests {
         assert_eq!(within(first, held(50, 26, 21), 25), Ok(()));
         assert!(within(first, held(60, 10, 5), 25).is_err());
         assert_eq!(within(first, held(200, 10, 5), 10_000), Ok(()));
-        assert!(within(first, held(10, 27, 5), 25).unwrap_err().contains("handles"));
-        assert!(within(first, held(10, 10, 22), 25).unwrap_err().contains("threads"));
+        assert!(
+            within(first, held(10, 27, 5), 25)
+                .unwrap_err()
+                .contains("handles")
+        );
+        assert!(
+            within(first, held(10, 10, 22), 25)
+                .unwrap_err()
+                .contains("threads")
+        );
     }
 }
