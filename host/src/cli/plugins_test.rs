@@ -14,8 +14,12 @@ use super::{Failure, Options};
 use crate::clock::Clock;
 use crate::config::{Config, Purpose};
 use crate::conformance::{self, CASES, Case, Finding, PAPER, Report, Subject, Verdict};
+use crate::lease::Lease;
 use crate::plugin::{self, KeptPlugin, SearchPlan};
 use crate::system;
+
+/// A plugin with this capability takes the option of the same name: it then only looks.
+const READ_ONLY: &str = "read_only";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,8 +31,8 @@ Examples:
 
 Each case runs in a process and a data folder of its own. A plugin whose manifest names the capability `paper` gets
 every case. Any other is taken for one that moves money: only the cases that read are run, unless --place-orders says
-otherwise, and then real orders are placed, one after the other, in the account of the configuration. End the host on
-that account first.
+otherwise, and then real orders are placed, one after the other, in the account of the configuration, with no host
+running beside it. A resting order is cancelled at the end of its case; what was bought stays bought.
 
 Exit codes: 0 every case that applies passed, 1 one failed or could not be judged, 2 usage or configuration, 3 plugin
 missing or refused.";
@@ -109,6 +113,13 @@ pub(super) fn run(args: &TestArgs, options: &Options) -> Result<(), Failure> {
     let plugin = keep(args.plugin.as_deref().unwrap_or_default(), &config, &data_dir)?;
     let (folder, temporary) = folder(args.keep.as_deref())?;
     let subject = subject(args, &config, &plugin, folder)?;
+    // A second session at the broker could throw out the one that trades: no host runs beside this, or starts.
+    let lease = if subject.is_paper() {
+        None
+    } else {
+        let taken = Lease::take(&data_dir, Clock::system().now_ms());
+        Some(taken.map_err(|e| Failure::failed(e.to_string()))?)
+    };
     if !subject.is_paper() && subject.place_orders {
         super::warn(&format!(
             "orders of {} {} at {} yuan and below are placed now, in the account of the configuration",
@@ -126,7 +137,7 @@ pub(super) fn run(args: &TestArgs, options: &Options) -> Result<(), Failure> {
     if let Err(e) = kept {
         super::warn(&format!("the verdict could not be kept: {e}"));
     }
-    drop(temporary);
+    drop((temporary, lease));
     let text = if args.json {
         format!("{:#}\n", json!(report))
     } else {
@@ -220,63 +231,63 @@ fn subject(
     folder: PathBuf,
 ) -> Result<Subject, Failure> {
     let name = plugin.name();
-    let block = config
-        .plugin_blocks
-        .get(name)
-        .cloned()
-        .unwrap_or_else(|| json!({}));
+    let (price, resting_price) = prices(args)?;
     let symbol: Symbol = args
         .symbol
         .parse()
         .map_err(|e| Failure::usage(format!("--symbol {}: {e}; an example is 600000.SH", args.symbol)))?;
-    let price = args.price.unwrap_or_else(|| Decimal::from(10));
-    let resting = args
-        .resting_price
-        .unwrap_or_else(|| (price * Decimal::new(94, 2)).round_dp(2));
-    for (flag, price) in [("--price", price), ("--resting-price", resting)] {
-        if price <= Decimal::ZERO {
-            return Err(Failure::usage(format!("{flag} {price}: a price is above 0")));
-        }
-    }
     if args.quantity == 0 || args.orders == 0 {
         return Err(Failure::usage("--quantity and --orders are at least 1"));
     }
-    let is_paper = plugin.manifest().capabilities.iter().any(|word| word == PAPER);
-    let account_id = block
-        .get("account_id")
-        .and_then(serde_json::Value::as_str)
-        .map(str::to_owned);
+    let can = |capability: &str| {
+        let capabilities = &plugin.manifest().capabilities;
+        capabilities.iter().any(|word| word == capability)
+    };
+    let block = config.plugin_blocks.get(name).cloned();
+    let mut block = block.unwrap_or_else(|| json!({}));
+    if can(READ_ONLY) && !can(PAPER) && !args.place_orders {
+        // Nothing is sent, whatever the plugin does wrong.
+        block[READ_ONLY] = json!(true);
+    }
+    let account_id = block.get("account_id").and_then(serde_json::Value::as_str);
+    // A simulation has a number too, so that telling it can be seen.
+    let account_id = account_id.or_else(|| can(PAPER).then_some("QT-CONFORMANCE-88310277"));
+    let hosting = config.plugin_options.get(name).cloned().unwrap_or_default();
+    let deadline = args.deadline.map(|seconds| duration("--deadline", seconds));
     Ok(Subject {
         manifest: plugin.manifest().clone(),
         copy: plugin.copy().to_owned(),
         sha256: plugin.sha256().to_owned(),
-        // A simulation has a number too, so that telling it can be seen.
-        account_id: account_id.or_else(|| is_paper.then(|| "QT-CONFORMANCE-88310277".to_owned())),
+        account_id: account_id.map(str::to_owned),
         config: block,
-        deadline: args
-            .deadline
-            .map_or(Ok(config.execution.call_deadline), |seconds| {
-                duration("--deadline", seconds)
-            })?,
-        open_within: config
-            .plugin_options
-            .get(name)
-            .map_or_else(
-                || crate::config::Hosting::default().open_within,
-                |options| options.open_within,
-            )
-            .min(args.deadline.map_or(Duration::MAX, |seconds| {
-                Duration::from_secs_f64(seconds.max(2.0) * 2.0)
-            })),
+        deadline: deadline.unwrap_or(Ok(config.execution.call_deadline))?,
+        open_within: hosting.open_within,
         patience: duration("--patience", args.patience)?,
         symbol: symbol.to_string(),
         price,
-        resting_price: resting,
+        resting_price,
         quantity: args.quantity,
         orders: args.orders,
         place_orders: args.place_orders,
         folder,
     })
+}
+
+/// The price at which a buy fills, and the one at which it rests.
+fn prices(args: &TestArgs) -> Result<(Decimal, Decimal), Failure> {
+    let price = args.price.unwrap_or(Decimal::TEN);
+    let below = || {
+        price
+            .checked_mul(Decimal::new(94, 2))
+            .map(|below| below.round_dp(2))
+    };
+    let resting = args.resting_price.or_else(below).unwrap_or(price);
+    for (flag, price) in [("--price", price), ("--resting-price", resting)] {
+        if price <= Decimal::ZERO {
+            return Err(Failure::usage(format!("{flag} {price}: a price is above 0")));
+        }
+    }
+    Ok((price, resting))
 }
 
 fn duration(flag: &str, seconds: f64) -> Result<Duration, Failure> {

@@ -165,7 +165,7 @@ fn open(setup: &Setup, mut events: LineWriter) -> Result<LoadedBroker, String> {
         account_id: setup.account_id.as_deref(),
         callbacks,
     };
-    plugin.module().open(args).map_err(|e| e.reason)
+    plugin.open(args).map_err(|e| e.reason)
 }
 
 fn serve(mut reader: LineReader, mut writer: LineWriter, slot: &Slot) {

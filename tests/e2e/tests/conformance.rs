@@ -65,7 +65,9 @@ fn with_verdict<'r>(report: &'r Value, verdict: &str) -> Vec<&'r str> {
 fn fault(name: &str, expected: &[&str], seen: &str) -> Option<String> {
     let block =
         json!({ "misbehaviour": name, "cash": 100_000_000, "ms": if name == "slow" { 6000 } else { 1500 } });
-    let room = Room::new(&json!({ "hostile": block }));
+    let room = Room::new(&json!({
+        "hostile": block, "plugin_options": { "hostile": { "open_within_seconds": 4 } },
+    }));
     // What hangs is waited for in every case that calls it.
     let deadline = if hangs(name) { "1" } else { "2" };
     let options = [

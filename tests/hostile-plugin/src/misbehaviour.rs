@@ -246,8 +246,9 @@ pub(crate) fn garbage() {
 
 /// A price that went through a binary fraction.
 pub(crate) fn through_a_float(price: Decimal) -> Decimal {
-    let float = price.to_f32().unwrap_or_default();
-    Decimal::from_f64_retain(f64::from(float) + 1e-9).unwrap_or(price)
+    // The neighbour, since some prices come through whole.
+    let float = price.to_f32().unwrap_or_default().next_up();
+    Decimal::from_f64_retain(f64::from(float)).unwrap_or(price)
 }
 
 /// A file where the plugin has no business: in the current folder and in the one for temporary files.
