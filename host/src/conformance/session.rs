@@ -25,6 +25,8 @@ const MOST_KEPT: usize = 64 << 10;
 const MEMORY: u64 = 2 << 30;
 /// How often a state that something else brings about is looked at.
 pub(super) const LOOK: Duration = Duration::from_millis(15);
+/// How long what an ended process wrote may take to be read.
+const DRAINS_WITHIN: Duration = Duration::from_secs(5);
 /// What a plugin has no business with, and would inherit.
 const SECRET_VARIABLES: [&str; 2] = ["TRADER_API_TOKEN", "TRADER_MINIQMT_ACCOUNT_ID"];
 
@@ -70,6 +72,8 @@ impl NotOpen {
 pub(super) struct Captured {
     pub(super) text: Vec<u8>,
     pub(super) bytes: u64,
+    /// Nothing more can come.
+    ended: bool,
 }
 
 struct Lane {
@@ -270,6 +274,15 @@ impl Session {
         lock(&self.err)
     }
 
+    /// Ends the process and waits until all that it wrote is here, unless something else keeps its streams open.
+    pub(super) fn drain(&self) {
+        self.kill();
+        let until = Instant::now() + DRAINS_WITHIN;
+        while !(self.stdout().ended && self.stderr().ended) && Instant::now() < until {
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// How the process ended, if it did.
     pub(super) fn status(&self) -> Option<String> {
         let status = lock(&self.child).try_wait().ok().flatten()?;
@@ -353,6 +366,7 @@ fn capture(stream: Option<impl Read + Send + 'static>) -> Arc<Mutex<Captured>> {
                 let room = MOST_KEPT.saturating_sub(captured.text.len()).min(count);
                 captured.text.extend_from_slice(&bytes[..room]);
             }
+            lock(&own).ended = true;
         });
     }
     captured

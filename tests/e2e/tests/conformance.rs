@@ -276,16 +276,20 @@ fn the_simulated_broker_passes_every_case_with_ten_thousand_orders() {
     assert_eq!(serde_json::from_str::<Value>(&kept).unwrap()["verdict"], "pass");
 }
 
-/// The hostile plugin, well-behaved, with a manifest that does not say that its orders cost nothing.
-fn with_money(room: &Room) -> std::path::PathBuf {
+/// The hostile plugin, well-behaved, with words of its manifest changed for others of the same length: without `paper`
+/// it does not say that its orders cost nothing.
+fn with_words(room: &Room, changes: &[(&str, &str)]) -> std::path::PathBuf {
     let mut bytes = std::fs::read(plugin("hostile_plugin")).unwrap();
-    let (paper, money) = (b"\"events\",\"paper\"", b"\"events\",\"money\"");
-    let places: Vec<usize> = (0..bytes.len() - paper.len())
-        .filter(|at| bytes[*at..].starts_with(paper))
-        .collect();
-    assert!(!places.is_empty(), "the manifest is not found");
-    for at in places {
-        bytes[at..at + money.len()].copy_from_slice(money);
+    for (old, new) in changes {
+        let (old, new) = (format!("\"{old}\""), format!("\"{new}\""));
+        assert_eq!(old.len(), new.len());
+        let places: Vec<usize> = (0..bytes.len() - old.len())
+            .filter(|at| bytes[*at..].starts_with(old.as_bytes()))
+            .collect();
+        assert!(!places.is_empty(), "{old} is not found");
+        for at in places {
+            bytes[at..at + new.len()].copy_from_slice(new.as_bytes());
+        }
     }
     let path = room.path("libmoney.so");
     std::fs::write(&path, bytes).unwrap();
@@ -304,7 +308,7 @@ fn ledger_lines(folder: &Path) -> usize {
 #[test]
 fn a_broker_that_may_move_money_gets_no_order_unless_it_is_said() {
     let room = Room::new(&json!({ "hostile": { "cash": 1_000_000 } }));
-    let file = with_money(&room);
+    let file = with_words(&room, &[("paper", "money")]);
     let output = room.test(&file, &["--json", "--keep", "read"]);
     let read = report(&output);
     assert_eq!(output.status.code(), Some(0), "{:?}", said(&read, "fail"));
@@ -328,6 +332,27 @@ fn a_broker_that_may_move_money_gets_no_order_unless_it_is_said() {
     // Nobody has ten thousand orders placed with money.
     assert!(with_verdict(&placed, "not-applicable").contains(&"QT-C270"));
     assert!(String::from_utf8_lossy(&output.stderr).contains("are placed now"));
+}
+
+#[test]
+fn nothing_is_offered_for_sale_where_the_holdings_are_not_known() {
+    let room = Room::new(&json!({ "hostile": { "cash": 1_000_000 } }));
+    let file = with_words(&room, &[("paper", "money"), ("positions", "positionz")]);
+    let options = ["--json", "--keep", "kept", "--place-orders", "--price", "10"];
+    let cases = ["--case", "QT-C090", "--case", "QT-C110"];
+    let output = room.test(&file, &[&options[..], &cases[..]].concat());
+    let report = report(&output);
+    assert_eq!(with_verdict(&report, "not-applicable"), ["QT-C090"]);
+    assert_eq!(with_verdict(&report, "pass"), ["QT-C110"]);
+    for case in ["QT-C090", "QT-C110"] {
+        let path = room.path(&format!("kept/{case}/data/simulated-ledger.jsonl"));
+        assert!(
+            !std::fs::read_to_string(path)
+                .unwrap_or_default()
+                .contains("\"sell\""),
+            "{case}"
+        );
+    }
 }
 
 #[test]

@@ -56,8 +56,8 @@ pub(crate) fn closes(bench: &mut Bench<'_>) -> Result<String, Stop> {
             .call(&ask)
             .map_err(|broken| Stop::Fail(broken.text().to_owned()))?;
     }
-    // What it wrote before the last answer is there: a panic in `close` or `drop` has no other trace.
-    std::thread::sleep(LOOK);
+    // A panic in `close` or `drop` has no other trace.
+    session.drain();
     let said = session.stderr().text.split_off(before);
     if said.windows(PANICKED.len()).any(|bytes| bytes == PANICKED) {
         return Err(Stop::Fail(
@@ -218,7 +218,7 @@ pub(crate) fn quiet(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     every_call(bench, &session)?;
     session.call(&Ask::Close)?;
-    std::thread::sleep(LOOK);
+    session.drain();
     let captured = session.stdout();
     if captured.bytes == 0 {
         return Ok("nothing came".to_owned());
@@ -245,6 +245,7 @@ pub(crate) fn secret(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     every_call(bench, &session)?;
     bench.quiet(&session);
+    session.drain();
     let tells = |bytes: &[u8]| {
         bytes
             .windows(account.len())
