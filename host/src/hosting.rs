@@ -8,12 +8,12 @@ use qt_plugin_api::host::PluginModule;
 use qt_plugin_api::manifest::Manifest;
 
 use crate::app::AppError;
-use crate::broker::{Listener, LiveConfig};
 use crate::broker::in_process::InProcess;
 use crate::broker::link::Opener;
 use crate::broker::seat::Seat;
 use crate::broker::supervisor::Waits;
 use crate::broker::worker::{Limits, Worker};
+use crate::broker::{Listener, LiveConfig};
 use crate::config::{Config, Lane};
 use crate::plugin::{DEFAULT_BROKER, KeptPlugin};
 use crate::system;

@@ -9,6 +9,7 @@ mod broker;
 mod cli;
 mod clock;
 mod config;
+mod conformance;
 mod control;
 mod engine;
 mod equity;

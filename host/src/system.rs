@@ -251,6 +251,39 @@ fn set_limit(resource: rustix::process::Resource, bytes: u64) -> io::Result<bool
     Ok(true)
 }
 
+/// What a process holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Usage {
+    /// Memory in bytes that lies in the machine.
+    pub memory: u64,
+    /// Open files, sockets and the like.
+    pub handles: u64,
+    /// Threads.
+    pub threads: u64,
+}
+
+/// What this process holds; nothing where the system does not say.
+#[cfg(target_os = "linux")]
+pub fn own_usage() -> Option<Usage> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some(Usage {
+        memory: field("VmRSS:")? * 1024,
+        // One of them is the folder that is being read.
+        handles: std::fs::read_dir("/proc/self/fd").ok()?.count() as u64,
+        threads: field("Threads:")?,
+    })
+}
+
+/// What this process holds; nothing where the system does not say.
+#[cfg(not(target_os = "linux"))]
+pub fn own_usage() -> Option<Usage> {
+    None
+}
+
 /// Ends the process as `kill -9` does: nothing is flushed, nothing is unwound.
 #[cfg(feature = "failpoints")]
 pub fn die_now() -> ! {

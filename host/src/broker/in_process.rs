@@ -13,9 +13,9 @@ use qt_plugin_api::{
 };
 use serde_json::Value;
 
-use super::{Listener, LiveConfig};
 use super::link::{BrokerLink, OpenFailure, Opener, Placed, Wake};
 use super::seat::{self, Seat};
+use super::{Listener, LiveConfig};
 
 /// Opens brokers of a plugin that was loaded into this process.
 pub(crate) struct InProcess {

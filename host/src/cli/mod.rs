@@ -139,6 +139,9 @@ enum Command {
     /// Runs a broker plugin for a host that started this; nothing for people.
     #[command(hide = true)]
     Worker,
+    /// Runs a broker plugin for the conformance kit; nothing for people.
+    #[command(hide = true)]
+    Probe,
     /// Verify, read, export or archive the journal.
     Journal {
         #[command(subcommand)]
@@ -287,6 +290,7 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
         Command::Halt(args) => halt::halt(args, options),
         Command::Resume(args) => halt::resume(&args, options),
         Command::Reports { command } => reports::run(command, options),
+        Command::Probe => crate::conformance::probe::run().map_err(Failure::usage),
         Command::Worker => {
             crate::broker::worker::child::run().map_err(|error| Failure::usage(error.to_string()))
         }

@@ -55,7 +55,7 @@ qt_plugin_api::export_broker! {
     name: "simulated",
     version: env!("CARGO_PKG_VERSION"),
     description: "A simulated broker with a ledger of its own",
-    capabilities: ["place", "cancel", "orders", "trades", "positions", "account", "events", "read_only"],
+    capabilities: ["place", "cancel", "orders", "trades", "positions", "account", "events", "read_only", "paper"],
     licence: "MIT OR Apache-2.0",
     config_schema: include_str!("../config-schema.json"),
 }

@@ -90,6 +90,7 @@ impl Placed {
             side: Side::Buy,
             quantity: self.shares,
             limit_price: Some(self.limit()),
+            price_kind: qt_plugin_api::PriceKind::Limit,
             not_after_ms: None,
             strategy: String::new(),
             extras: String::new(),

@@ -42,7 +42,7 @@
 //! | `garbage-on-stdout` | every call writes bytes without a meaning to standard output, and a flood of lines |
 //! | `reject-accepted` | an order that the broker accepted is answered as rejected |
 //! | `reject-unknown` | a lost answer is called a rejection; the order is at the broker |
-//! | `accept-nothing` | the answer is an acceptance of an order that the broker never had |
+//! | `accept-nothing` | the answer is an acceptance of an order that the broker never had; only one without a last time |
 //! | `nameless-acceptance` | an acceptance without the broker's id |
 //! | `places-twice` | the broker gets the order a second time under another client order id |
 //! | `drops-events` | no event is told |
@@ -54,6 +54,19 @@
 //! | `wrong-client-order-id` | rows bear a client order id with its last letter changed, and no event is told |
 //! | `cut-client-order-id` | rows bear the first eight letters of the client order id, and no event is told |
 //! | `answers-after-close` | once closed, it still takes orders: the answer is an acceptance |
+//! | `ignores-mistakes` | a block with a mistake is taken for an empty one |
+//! | `overstates-cash` | more cash may be used than there is |
+//! | `overstates-holdings` | more shares may be sold than are held |
+//! | `sells-today` | shares bought today are shown as ones that may be sold |
+//! | `float-money` | the orders' prices went through a binary fraction |
+//! | `silent-rejection` | a rejection has no reason |
+//! | `repeats-orders` | a client order id that comes again becomes another order |
+//! | `cancels-nothing` | a cancel is called sent, and nothing happens |
+//! | `hides-raced-fills` | an order whose cancel was asked for is shown as cancelled, filled or not |
+//! | `ignores-not-after` | an order is taken after the time that it is good for |
+//! | `writes-elsewhere` | `open` writes a file into the current folder and the one for temporary files |
+//! | `tells-account` | `open` logs the account number |
+//! | `leaks-handles` | each place keeps a file open for ever |
 
 mod misbehaviour;
 
@@ -81,7 +94,7 @@ use broker::Simulated;
 use misbehaviour::{Kind, Misbehaviour};
 use qt_plugin_api::{
     AccountRow, Broker, CallError, CancelRequest, CancelResult, ConnectionState, OpenContext, OpenError,
-    OrderRequest, OrderRow, PlaceResult, PositionRow, TradeRow,
+    OrderRequest, OrderRow, OrderStatus, PlaceResult, PositionRow, TradeRow,
 };
 
 /// The broker, and what it does wrong.
@@ -90,6 +103,10 @@ pub struct Hostile {
     misbehaviour: Misbehaviour,
     /// Orders whose fill was shown.
     shown: Mutex<BTreeSet<String>>,
+    /// Client order ids that were placed.
+    placed: Mutex<BTreeSet<String>>,
+    /// Client order ids whose cancel was asked for.
+    cancelled: Mutex<BTreeSet<String>>,
     closed: std::sync::atomic::AtomicBool,
 }
 
@@ -105,6 +122,25 @@ impl Hostile {
         if self.strikes(Kind::Leak) {
             misbehaviour::leak();
         }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The order as the broker gets it.
+    fn bent(&self, order: &OrderRequest) -> OrderRequest {
+        let mut order = order.clone();
+        if self.strikes(Kind::IgnoresNotAfter) {
+            order.not_after_ms = None;
+        }
+        if self.misbehaviour.is(Kind::RepeatsOrders)
+            && !lock(&self.placed).insert(order.client_order_id.clone())
+            && self.strikes(Kind::RepeatsOrders)
+        {
+            order.client_order_id = turned(&order.client_order_id);
+        }
+        order
     }
 
     /// What happens before the broker has the order.
@@ -131,10 +167,20 @@ impl Hostile {
         if self.strikes(Kind::SpinInPlace) {
             misbehaviour::spin();
         }
+        if self.strikes(Kind::LeaksHandles) {
+            misbehaviour::leak_handle();
+        }
     }
 
     /// What happens once the broker has the order.
     fn after(&self, order: &OrderRequest, answer: PlaceResult) -> PlaceResult {
+        if let PlaceResult::Rejected { .. } = answer
+            && self.strikes(Kind::SilentRejection)
+        {
+            return PlaceResult::Rejected {
+                reason: String::new(),
+            };
+        }
         let accepted = matches!(answer, PlaceResult::Accepted { .. });
         if !accepted {
             return answer;
@@ -206,6 +252,10 @@ impl Hostile {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// An id of the same form that is not the same.
 fn turned(id: &str) -> String {
     let mut letters: Vec<char> = id.chars().collect();
@@ -227,6 +277,15 @@ impl Broker for Hostile {
         if misbehaviour.strikes(Kind::HangInOpen) {
             misbehaviour::hang();
         }
+        if misbehaviour.strikes(Kind::WritesElsewhere) {
+            misbehaviour::write_elsewhere();
+        }
+        if misbehaviour.strikes(Kind::TellsAccount) {
+            cx.log.info(format!(
+                "logging in as {}",
+                cx.account_id.as_deref().unwrap_or_default()
+            ));
+        }
         if misbehaviour.strikes(Kind::DieFromAThread) {
             let wait = misbehaviour.time();
             std::thread::spawn(move || {
@@ -238,24 +297,33 @@ impl Broker for Hostile {
             broker: Simulated::open(cx)?,
             misbehaviour,
             shown: Mutex::default(),
+            placed: Mutex::default(),
+            cancelled: Mutex::default(),
             closed: std::sync::atomic::AtomicBool::new(false),
         })
     }
 
     fn place_order(&self, order: &OrderRequest) -> PlaceResult {
         self.before();
-        let is_closed = self.closed.load(std::sync::atomic::Ordering::Relaxed);
-        if self.strikes(Kind::AcceptNothing) || (is_closed && self.strikes(Kind::AnswersAfterClose)) {
+        // Only of an order that the broker would have taken: it does one thing wrong at a time.
+        let is_good = !self.is_closed() && order.not_after_ms.is_none();
+        if (is_good && self.strikes(Kind::AcceptNothing))
+            || (self.is_closed() && self.strikes(Kind::AnswersAfterClose))
+        {
             return PlaceResult::Accepted {
                 broker_order_id: "NOTHING".into(),
             };
         }
-        let answer = self.broker.place_order(order);
+        let answer = self.broker.place_order(&self.bent(order));
         self.after(order, answer)
     }
 
     fn cancel_order(&self, cancel: &CancelRequest) -> CancelResult {
         self.noise();
+        if !self.is_closed() && self.strikes(Kind::CancelsNothing) {
+            return CancelResult::Sent;
+        }
+        lock(&self.cancelled).insert(cancel.client_order_id.clone());
         self.broker.cancel_order(cancel)
     }
 
@@ -272,6 +340,15 @@ impl Broker for Hostile {
         }
         let rows = self.halved(self.broker.orders_today()?);
         let bent = rows.into_iter().map(|mut row| {
+            if let Some(price) = row.limit_price
+                && self.strikes(Kind::FloatMoney)
+            {
+                row.limit_price = Some(misbehaviour::through_a_float(price));
+            }
+            let id = row.client_order_id.clone().unwrap_or_default();
+            if lock(&self.cancelled).contains(&id) && self.strikes(Kind::HidesRacedFills) {
+                (row.status, row.filled_quantity) = (OrderStatus::Cancelled, 0);
+            }
             row.client_order_id = self.client_order_id(row.client_order_id.take());
             self.shrunk(row)
         });
@@ -291,11 +368,24 @@ impl Broker for Hostile {
     }
 
     fn positions(&self) -> Result<Vec<PositionRow>, CallError> {
-        Ok(self.halved(self.broker.positions()?))
+        let mut rows = self.halved(self.broker.positions()?);
+        for row in &mut rows {
+            if self.strikes(Kind::SellsToday) {
+                row.available_qty = row.quantity - row.frozen_qty;
+            }
+            if self.strikes(Kind::OverstatesHoldings) {
+                row.available_qty = row.quantity + 100;
+            }
+        }
+        Ok(rows)
     }
 
     fn account(&self) -> Result<AccountRow, CallError> {
-        self.broker.account()
+        let mut row = self.broker.account()?;
+        if self.strikes(Kind::OverstatesCash) {
+            row.available_cash = row.cash + rust_decimal::Decimal::ONE;
+        }
+        Ok(row)
     }
 
     fn connection(&self) -> ConnectionState {
@@ -327,5 +417,5 @@ qt_plugin_api::export_broker! {
     name: "hostile",
     version: env!("CARGO_PKG_VERSION"),
     description: "Misbehaves on request; for tests alone",
-    capabilities: ["place", "cancel", "orders", "trades", "positions", "account", "events"],
+    capabilities: ["place", "cancel", "orders", "trades", "positions", "account", "events", "paper"],
 }

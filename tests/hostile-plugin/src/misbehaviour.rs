@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use qt_plugin_api::OpenError;
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
 use serde_json::Value;
 
 macro_rules! kinds {
@@ -59,6 +61,19 @@ kinds! {
     WrongClientOrderId = "wrong-client-order-id",
     CutClientOrderId = "cut-client-order-id",
     AnswersAfterClose = "answers-after-close",
+    IgnoresMistakes = "ignores-mistakes",
+    OverstatesCash = "overstates-cash",
+    OverstatesHoldings = "overstates-holdings",
+    SellsToday = "sells-today",
+    FloatMoney = "float-money",
+    SilentRejection = "silent-rejection",
+    RepeatsOrders = "repeats-orders",
+    CancelsNothing = "cancels-nothing",
+    HidesRacedFills = "hides-raced-fills",
+    IgnoresNotAfter = "ignores-not-after",
+    WritesElsewhere = "writes-elsewhere",
+    TellsAccount = "tells-account",
+    LeaksHandles = "leaks-handles",
 }
 
 /// A test that wants another version of this plugin changes the last character in the file.
@@ -96,15 +111,32 @@ impl Misbehaviour {
             },
         };
         let (after, at_most, ms) = (number("after")?, number("at_most")?, number("ms")?);
-        let configured = block.remove("misbehaviour");
+        let configured = match block.remove("misbehaviour") {
+            None => None,
+            Some(Value::String(name)) => Some(name),
+            Some(other) => return Err(OpenError::new(format!("`misbehaviour` is {other} and no name"))),
+        };
         let named = std::env::var(VARIABLE)
             .ok()
             .filter(|name| !name.is_empty())
-            .or_else(|| configured.and_then(|name| name.as_str().map(str::to_owned)));
+            .or(configured);
         let mut kind = named.map(|name| known(&name)).transpose()?;
-        let changed_only = block.remove("changed_file_only") == Some(Value::Bool(true));
+        let changed_only = match block.remove("changed_file_only") {
+            None => false,
+            Some(Value::Bool(only)) => only,
+            Some(other) => {
+                return Err(OpenError::new(format!(
+                    "`changed_file_only` is {other}, not true or false"
+                )));
+            }
+        };
         if changed_only && !is_changed_file() {
             kind = None;
+        }
+        if kind == Some(Kind::IgnoresMistakes)
+            && serde_json::from_value::<crate::options::Options>(Value::Object(block.clone())).is_err()
+        {
+            block.clear();
         }
         let fault = match kind {
             Some(
@@ -210,4 +242,25 @@ pub(crate) fn garbage() {
         let _ = out.write_all(b"noise\n");
     }
     let _ = out.flush();
+}
+
+/// A price that went through a binary fraction.
+pub(crate) fn through_a_float(price: Decimal) -> Decimal {
+    // The neighbour, since some prices come through whole.
+    let float = price.to_f32().unwrap_or_default().next_up();
+    Decimal::from_f64_retain(f64::from(float)).unwrap_or(price)
+}
+
+/// A file where the plugin has no business: in the current folder and in the one for temporary files.
+pub(crate) fn write_elsewhere() {
+    for folder in [PathBuf::from("."), std::env::temp_dir()] {
+        let _ = std::fs::write(folder.join("hostile-was-here"), "x");
+    }
+}
+
+/// Keeps a file open for ever.
+pub(crate) fn leak_handle() {
+    if let Ok(file) = std::env::current_exe().and_then(std::fs::File::open) {
+        std::mem::forget(file);
+    }
 }

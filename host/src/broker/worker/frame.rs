@@ -27,7 +27,7 @@ const LENGTH_BYTES: usize = 4;
 
 /// What a stream is for. Each has a thread of its own on either side, so that nothing waits behind anything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Role {
+pub(crate) enum Role {
     /// New orders.
     Orders,
     /// All other calls.

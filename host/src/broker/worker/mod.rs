@@ -7,6 +7,7 @@
 pub(crate) mod child;
 mod frame;
 mod host;
+pub(crate) mod line;
 mod output;
 mod stream;
 

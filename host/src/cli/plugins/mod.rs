@@ -1,5 +1,5 @@
 //! `qt-host plugins`: what there is, what is wrong with it, what is installed, and what is trusted. None of these
-//! commands runs any plugin's code.
+//! commands runs any plugin's code but `test`, which runs it in processes of its own.
 
 mod doctor;
 mod explain;
@@ -8,6 +8,7 @@ mod install;
 mod list;
 mod new;
 mod options;
+mod test;
 mod trust;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ Examples:
   qt-host plugins doctor                    what is wrong with any of them, and its mend
   qt-host plugins inspect simulated         everything that one says of itself, and its options
   qt-host plugins new my-broker             a crate to begin a plugin of your own with
+  qt-host plugins test mybroker             put it to the conformance kit
   qt-host plugins install ./libmybroker.so  into the data folder; `upgrade` replaces it, `rollback` goes back
   qt-host plugins trust mybroker            from now on load only what is pinned, and this is
   qt-host plugins --explain QT-P021         what a code means
@@ -72,6 +74,17 @@ enum PluginsCommand {
         plugin: Option<String>,
     },
     New(new::NewArgs),
+    Test(test::TestArgs),
+    /// Exchange the plugin of the host that runs for another version of it, with orders in flight: nothing new is
+    /// sent, calls under way are waited for, the other version is opened, the broker's books are compared, and it goes
+    /// on. Where that fails, the version before is back. The next start takes what the configuration names.
+    #[command(
+        after_help = "Example:\n  qt-host plugins swap --config config.json target/release/libmybroker.so"
+    )]
+    Swap {
+        /// The other version's file.
+        file: PathBuf,
+    },
     /// Put a plugin into the data folder, where every start finds it.
     #[command(after_help = "Example:\n  qt-host plugins install ./target/release/libmybroker.so")]
     Install {
@@ -170,6 +183,13 @@ pub(super) fn run(args: PluginsArgs, options: &Options) -> Result<(), Failure> {
     };
     match command {
         PluginsCommand::New(what) => new::run(&what, desk.json),
+        PluginsCommand::Test(what) => test::run(&what, desk.json, options),
+        PluginsCommand::Swap { file } => {
+            // The host may run in another folder.
+            let file = std::path::absolute(&file).unwrap_or(file);
+            let swap = crate::engine::Command::SwapPlugin { file, sha256: None };
+            super::live::carry_out(options, &swap, desk.json)
+        }
         PluginsCommand::List => super::print(&list::list(&desk, desk.json)),
         PluginsCommand::Inspect { plugin } => inspect::run(&desk, &plugin),
         PluginsCommand::Doctor { plugin } => doctor::run(&desk, plugin.as_deref()),

@@ -1,0 +1,427 @@
+//! The judge's side of a probe: starts it, calls it with a deadline, and keeps all that it says.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use qt_plugin_api::host::{Event, is_panic};
+use qt_plugin_api::{
+    AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OrderRequest, OrderRow, PlaceResult,
+    PositionRow, TradeRow,
+};
+
+use super::probe::{Ask, News, Setup, Told};
+use super::{CALLS_WITHIN, Subject};
+use crate::broker::worker::line::{Exchange, Line, LineWriter};
+use crate::system;
+
+/// What a plugin writes to one of its streams is kept up to here, and counted beyond.
+const MOST_KEPT: usize = 64 << 10;
+/// More than a plugin needs for ten thousand orders; a leak ends here and not at the machine's end.
+const MEMORY: u64 = 2 << 30;
+/// How often a state that something else brings about is looked at.
+pub(super) const LOOK: Duration = Duration::from_millis(15);
+/// How long what an ended process wrote may take to be read.
+const DRAINS_WITHIN: Duration = Duration::from_secs(5);
+/// What a plugin has no business with, and would inherit.
+const SECRET_VARIABLES: [&str; 2] = ["TRADER_API_TOKEN", "TRADER_MINIQMT_ACCOUNT_ID"];
+
+/// Why a call has no answer that can be judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// The process is gone.
+    Died(String),
+    /// It did not come back in time.
+    Late(String),
+    /// It came back as a panic.
+    Panicked(String),
+}
+
+impl Broken {
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Died(text) | Self::Late(text) | Self::Panicked(text) => text,
+        }
+    }
+}
+
+/// Why a plugin is not open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NotOpen {
+    /// It says so.
+    Refused(String),
+    /// It broke.
+    Broken(Broken),
+}
+
+impl NotOpen {
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Refused(text) => text,
+            Self::Broken(broken) => broken.text(),
+        }
+    }
+}
+
+/// What a plugin wrote to one of its streams.
+#[derive(Debug, Default)]
+pub(super) struct Captured {
+    pub(super) text: Vec<u8>,
+    pub(super) bytes: u64,
+    /// Nothing more can come.
+    ended: bool,
+}
+
+struct Lane {
+    writer: LineWriter,
+    answers: Receiver<Result<Told, String>>,
+}
+
+/// What the plugin told by itself, with the numbers of its events.
+#[derive(Default)]
+pub(super) struct Heard {
+    pub(super) events: Vec<(u64, Event)>,
+    pub(super) log: Vec<String>,
+}
+
+/// A plugin that is open in a probe.
+pub(super) struct Session {
+    child: Mutex<Child>,
+    stdin: Mutex<Option<ChildStdin>>,
+    orders: Mutex<Lane>,
+    control: Mutex<Lane>,
+    heard: Arc<Mutex<Heard>>,
+    out: Arc<Mutex<Captured>>,
+    err: Arc<Mutex<Captured>>,
+    gone: Arc<AtomicBool>,
+    deadline: Duration,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a probe works.
+pub(super) struct Place<'a> {
+    /// The plugin's folder.
+    pub(super) data_dir: &'a Path,
+    /// Current folder, home and folder for temporary files, where they are to be watched.
+    pub(super) elsewhere: Option<&'a Path>,
+    /// The configuration block.
+    pub(super) config: &'a serde_json::Value,
+}
+
+impl Session {
+    /// Starts a probe and opens the plugin in it.
+    pub(super) fn start(subject: &Subject, place: &Place<'_>) -> Result<Self, NotOpen> {
+        let broken = |text: String| NotOpen::Broken(Broken::Died(text));
+        let exchange = Exchange::new().map_err(|e| broken(format!("no socket for its process: {e}")))?;
+        let mut child = spawn(place).map_err(|e| broken(format!("its process cannot be started: {e}")))?;
+        let (mut stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (out, err) = (capture(stdout), capture(stderr));
+        let setup = Setup {
+            socket: exchange.socket().to_owned(),
+            secret: exchange.secret().to_owned(),
+            plugin: subject.copy.clone(),
+            sha256: subject.sha256.clone(),
+            config: place.config.clone(),
+            data_dir: place.data_dir.to_owned(),
+            account_id: subject.account_id.clone(),
+            memory: MEMORY,
+        };
+        if let (Ok(mut line), Some(stdin)) = (serde_json::to_vec(&setup), stdin.as_mut()) {
+            line.push(b'\n');
+            // A process that does not take it does not call either.
+            stdin.write_all(&line).and_then(|()| stdin.flush()).ok();
+        }
+        let called = exchange.lines(Instant::now() + CALLS_WITHIN, || {
+            matches!(child.try_wait(), Ok(None))
+        });
+        let Ok(Some([orders, control, events])) = called else {
+            let status = child.try_wait().ok().flatten();
+            system::kill_group(&mut child);
+            child.wait().ok();
+            return Err(broken(format!("its process does not call back ({status:?})")));
+        };
+        let gone = Arc::new(AtomicBool::new(false));
+        let (reader, writer) = control.split(&gone);
+        let (opened, is_open) = std::sync::mpsc::channel();
+        let control = control_lane(reader, writer, opened);
+        let session = Self {
+            child: Mutex::new(child),
+            stdin: Mutex::new(stdin),
+            orders: Mutex::new(lane(orders, &gone)),
+            control: Mutex::new(control),
+            heard: listen(events, &gone),
+            out,
+            err,
+            gone,
+            deadline: subject.deadline,
+        };
+        match is_open.recv_timeout(subject.open_within) {
+            Ok(Ok(Ok(()))) => Ok(session),
+            Ok(Ok(Err(reason))) if is_panic(&reason) => Err(NotOpen::Broken(Broken::Panicked(reason))),
+            Ok(Ok(Err(reason))) => Err(NotOpen::Refused(reason)),
+            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => Err(broken(format!(
+                "`open` took its process down: {}",
+                session.fate()
+            ))),
+            Err(RecvTimeoutError::Timeout) => Err(NotOpen::Broken(Broken::Late(format!(
+                "`open` has not come back within {} s",
+                subject.open_within.as_secs_f32()
+            )))),
+        }
+    }
+
+    /// A call on the lane for orders, or on the one for all else.
+    pub(super) fn call(&self, ask: &Ask) -> Result<Told, Broken> {
+        let lane = if matches!(ask, Ask::Place(_)) {
+            &self.orders
+        } else {
+            &self.control
+        };
+        let mut lane = lock(lane);
+        let name = ask.name();
+        let died = || Broken::Died(format!("`{name}` took its process down: {}", self.fate()));
+        if self.gone.load(Ordering::Acquire) || lane.writer.write(ask).is_err() {
+            return Err(died());
+        }
+        match lane.answers.recv_timeout(self.deadline) {
+            Ok(Ok(told)) => panic_of(name, &told).map_or(Ok(told), |panic| Err(Broken::Panicked(panic))),
+            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => Err(died()),
+            Err(RecvTimeoutError::Timeout) => {
+                self.kill();
+                Err(Broken::Late(format!(
+                    "`{name}` has not come back within {} s",
+                    self.deadline.as_secs_f32()
+                )))
+            }
+        }
+    }
+
+    pub(super) fn place(&self, order: &OrderRequest) -> Result<PlaceResult, Broken> {
+        match self.call(&Ask::Place(order.clone()))? {
+            Told::Place(answer) => Ok(answer),
+            other => Err(mixed_up("place_order", &other)),
+        }
+    }
+
+    pub(super) fn cancel(&self, cancel: &CancelRequest) -> Result<CancelResult, Broken> {
+        match self.call(&Ask::Cancel(cancel.clone()))? {
+            Told::Cancel(answer) => Ok(answer),
+            other => Err(mixed_up("cancel_order", &other)),
+        }
+    }
+
+    pub(super) fn orders(&self) -> Result<Result<Vec<OrderRow>, CallError>, Broken> {
+        match self.call(&Ask::Orders)? {
+            Told::Orders(answer) => Ok(answer),
+            other => Err(mixed_up("orders_today", &other)),
+        }
+    }
+
+    pub(super) fn trades(&self) -> Result<Result<Vec<TradeRow>, CallError>, Broken> {
+        match self.call(&Ask::Trades)? {
+            Told::Trades(answer) => Ok(answer),
+            other => Err(mixed_up("trades_today", &other)),
+        }
+    }
+
+    pub(super) fn positions(&self) -> Result<Result<Vec<PositionRow>, CallError>, Broken> {
+        match self.call(&Ask::Positions)? {
+            Told::Positions(answer) => Ok(answer),
+            other => Err(mixed_up("positions", &other)),
+        }
+    }
+
+    pub(super) fn account(&self) -> Result<Result<AccountRow, CallError>, Broken> {
+        match self.call(&Ask::Account)? {
+            Told::Account(answer) => Ok(answer),
+            other => Err(mixed_up("account", &other)),
+        }
+    }
+
+    pub(super) fn connection(&self) -> Result<ConnectionState, Broken> {
+        match self.call(&Ask::Connection)? {
+            Told::Connection(answer) => Ok(answer),
+            other => Err(mixed_up("connection", &other)),
+        }
+    }
+
+    pub(super) fn usage(&self) -> Result<Option<system::Usage>, Broken> {
+        match self.call(&Ask::Usage)? {
+            Told::Usage(answer) => Ok(answer),
+            other => Err(mixed_up("usage", &other)),
+        }
+    }
+
+    /// What the plugin told so far.
+    pub(super) fn heard(&self) -> MutexGuard<'_, Heard> {
+        lock(&self.heard)
+    }
+
+    /// What it wrote to standard output.
+    pub(super) fn stdout(&self) -> MutexGuard<'_, Captured> {
+        lock(&self.out)
+    }
+
+    /// What it wrote to standard error.
+    pub(super) fn stderr(&self) -> MutexGuard<'_, Captured> {
+        lock(&self.err)
+    }
+
+    /// Ends the process and waits until all that it wrote is here, unless something else keeps its streams open.
+    pub(super) fn drain(&self) {
+        self.kill();
+        let until = Instant::now() + DRAINS_WITHIN;
+        while !(self.stdout().ended && self.stderr().ended) && Instant::now() < until {
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// How the process ended, if it did.
+    pub(super) fn status(&self) -> Option<String> {
+        let status = lock(&self.child).try_wait().ok().flatten()?;
+        Some(status.to_string())
+    }
+
+    fn fate(&self) -> String {
+        let until = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < until {
+            if let Some(status) = self.status() {
+                return status;
+            }
+            std::thread::sleep(LOOK);
+        }
+        "it does not answer any more".to_owned()
+    }
+
+    /// Ends the process as a loss of power would.
+    pub(super) fn kill(&self) {
+        self.gone.store(true, Ordering::Release);
+        lock(&self.stdin).take();
+        let mut child = lock(&self.child);
+        system::kill_group(&mut child);
+        child.wait().ok();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn mixed_up(name: &str, told: &Told) -> Broken {
+    Broken::Died(format!("`{name}` was answered by {told:?}"))
+}
+
+/// The panic that an answer tells of.
+fn panic_of(name: &str, told: &Told) -> Option<String> {
+    let reason = match told {
+        Told::Place(PlaceResult::Unknown { reason })
+        | Told::Cancel(CancelResult::Unknown { reason })
+        | Told::Connection(ConnectionState::Disconnected { reason }) => reason,
+        Told::Orders(Err(e)) | Told::Trades(Err(e)) | Told::Positions(Err(e)) | Told::Account(Err(e)) => {
+            &e.reason
+        }
+        _ => return None,
+    };
+    is_panic(reason).then(|| format!("`{name}` panicked ({reason})"))
+}
+
+fn spawn(place: &Place<'_>) -> std::io::Result<Child> {
+    let mut command = Command::new(system::own_executable()?);
+    command
+        .arg("probe")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for secret in SECRET_VARIABLES {
+        command.env_remove(secret);
+    }
+    if let Some(elsewhere) = place.elsewhere {
+        command.current_dir(elsewhere);
+        for name in ["HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP"] {
+            command.env(name, elsewhere);
+        }
+    }
+    system::in_own_group(&mut command);
+    command.spawn()
+}
+
+fn capture(stream: Option<impl Read + Send + 'static>) -> Arc<Mutex<Captured>> {
+    let captured = Arc::<Mutex<Captured>>::default();
+    let own = Arc::clone(&captured);
+    if let Some(mut stream) = stream {
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = stream.read(&mut bytes) {
+                let mut captured = lock(&own);
+                captured.bytes += count as u64;
+                let room = MOST_KEPT.saturating_sub(captured.text.len()).min(count);
+                captured.text.extend_from_slice(&bytes[..room]);
+            }
+            lock(&own).ended = true;
+        });
+    }
+    captured
+}
+
+fn lane(line: Line, gone: &Arc<AtomicBool>) -> Lane {
+    let (mut reader, writer) = line.split(gone);
+    let (to_caller, answers) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        loop {
+            let told = reader.read::<Told>();
+            let last = told.is_err();
+            if to_caller.send(told).is_err() || last {
+                return;
+            }
+        }
+    });
+    Lane { writer, answers }
+}
+
+type Opened = Result<Result<(), String>, String>;
+
+fn control_lane(
+    mut reader: crate::broker::worker::line::LineReader,
+    writer: LineWriter,
+    opened: std::sync::mpsc::Sender<Opened>,
+) -> Lane {
+    let (to_caller, answers) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        if opened.send(reader.read()).is_err() {
+            return;
+        }
+        loop {
+            let told = reader.read::<Told>();
+            let last = told.is_err();
+            if to_caller.send(told).is_err() || last {
+                return;
+            }
+        }
+    });
+    Lane { writer, answers }
+}
+
+fn listen(line: Line, gone: &Arc<AtomicBool>) -> Arc<Mutex<Heard>> {
+    let heard = Arc::<Mutex<Heard>>::default();
+    let own = Arc::clone(&heard);
+    let (mut reader, _) = line.split(gone);
+    std::thread::spawn(move || {
+        while let Ok(news) = reader.read::<News>() {
+            let mut heard = lock(&own);
+            match news {
+                News::Event(number, event) => heard.events.push((number, event)),
+                News::Log(line) => heard.log.push(line),
+            }
+        }
+    });
+    heard
+}
