@@ -29,11 +29,19 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 #[must_use]
 pub fn built(name: &str) -> PathBuf {
     let exe = std::env::current_exe().unwrap();
-    // Tests lie in `deps`, a folder below what they start.
-    let mut folders = exe.ancestors().skip(1).take(2);
-    folders
-        .find_map(|folder| Some(folder.join(name)).filter(|path| path.exists()))
-        .unwrap_or_else(|| panic!("{name} is missing: run the tests by `cargo all-tests`, which builds it"))
+    // Tests lie in `deps`, a folder below what they start; what lies beside them there may be of another build.
+    let folder = exe.parent().unwrap();
+    let folder = if folder.ends_with("deps") {
+        folder.parent().unwrap()
+    } else {
+        folder
+    };
+    let path = folder.join(name);
+    assert!(
+        path.exists(),
+        "{name} is missing: run the tests by `cargo all-tests`, which builds it"
+    );
+    path
 }
 
 /// The host's binary.
