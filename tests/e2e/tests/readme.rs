@@ -296,7 +296,7 @@ fn every_command_of_the_tables_runs_beside_a_host_and_takes_json() {
             backend.base_url, backend.token
         );
         // An export replaces no file unasked.
-        let again = line.replace("book.", "again.");
+        let again = line.replace("book.", "again.").replace("my-broker", "my-other");
         for line in [line, format!("{again} --json")] {
             let out = shell.run(&format!("{environment} {line}"));
             let said = String::from_utf8_lossy(&out.stderr).into_owned();

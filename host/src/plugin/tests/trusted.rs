@@ -283,8 +283,7 @@ fn a_file_swapped_between_check_and_load_is_not_loaded() {
         }
         // And the file that lies there now is refused at the next start.
         assert_eq!(
-            refused_with(&room, &plan, "simulated").map(|e| e.code()),
-            // It is another plugin, and the only one that was named.
+            refused_with(&room, &plan, "miniqmt").map(|e| e.code()),
             Some(UNPINNED)
         );
     }
