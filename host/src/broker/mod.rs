@@ -210,10 +210,10 @@ async fn watchdog(
 pub(crate) fn callbacks(engine: Sender, sender: BrokerSender, clock: Clock) -> plugin::Callbacks {
     let on_event = move |_number: u64, event: plugin::Event| {
         let (row, ask) = match event {
-            plugin::Event::Order(row) => (convert::order(&row).map(|row| row.map(Event::OrderSeen)), false),
+            plugin::Event::Order(row) => (convert::order(row).map(|row| row.map(Event::OrderSeen)), false),
             plugin::Event::Trade(row) => {
                 crate::failpoint::die_at("fill-seen");
-                (convert::fill(&row).map(|row| row.map(Event::FillSeen)), false)
+                (convert::fill(row).map(|row| row.map(Event::FillSeen)), false)
             }
             // Its order's row says the same; the books decide.
             plugin::Event::OrderError { .. } | plugin::Event::Unreadable { .. } => (Ok(None), true),

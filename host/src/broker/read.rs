@@ -58,9 +58,7 @@ pub(crate) fn account(broker: &LoadedBroker) -> Result<Account, String> {
 /// Every trade of the account today, those that are not ours too.
 pub(crate) fn trades_today(broker: &LoadedBroker) -> Result<Vec<BrokerFill>, String> {
     let rows = broker.trades_today().map_err(|e| e.to_string())?;
-    rows.iter()
-        .filter_map(|row| convert::fill(row).map_err(|e| e.to_string()).transpose())
-        .collect()
+    convert::all(rows, convert::fill).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
