@@ -21,4 +21,4 @@ pub use order::{Fill, IllegalTransition, Order, OrderState, Step};
 pub use report::{Execution, ExecutionStatus, Fees, Report, ReportBody, ReportKind};
 pub use signal::{InvalidSignal, Signal};
 pub use time::{TradingDate, UtcMillis};
-pub use trader::{Frame, HandleError, Settings, Settled, Trader};
+pub use trader::{Frame, HandleError, NotPacked, PackedKeys, PackedOrder, Settings, Settled, Trader, unpack};

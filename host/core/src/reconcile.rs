@@ -7,6 +7,7 @@ use qt_market::{Shares, Side, Symbol};
 use crate::event::{BrokerOrder, BrokerOrderStatus, Event, Snapshot};
 use crate::ids::{BrokerOrderId, ClientOrderId, FillId};
 use crate::order::{Order, OrderState};
+use crate::time::{TradingDate, UtcMillis};
 use crate::trader::{Glimpse, Trader};
 
 /// The events that `snapshot` calls for, trades before the end they lead to; empty when it shows
@@ -85,6 +86,17 @@ impl Glimpse<'_> {
         match self {
             Self::Whole(order) => order.id,
             Self::Packed(head) => head.id,
+        }
+    }
+
+    /// The day on which it ended, if it has.
+    pub(crate) fn ended_day(&self) -> Option<TradingDate> {
+        match self {
+            Self::Whole(order) => order
+                .ended_at
+                .filter(|_| order.state.is_ended())
+                .map(UtcMillis::trading_date),
+            Self::Packed(head) => head.ended_day(),
         }
     }
 

@@ -11,6 +11,8 @@ use crate::time::UtcMillis;
 pub struct Signal {
     /// The backend's name for it.
     pub id: SignalId,
+    /// How often it was tried before, as the backend counts; the number of the attempt.
+    pub retry_count: u32,
     /// What to trade.
     pub symbol: Symbol,
     /// Buy or sell.
@@ -20,8 +22,6 @@ pub struct Signal {
     /// Limit in yuan; `None` is a market order.
     #[serde(default, with = "crate::decimal::option")]
     pub price: Option<Price>,
-    /// How often it was tried before, as the backend counts; the number of the attempt.
-    pub retry_count: u32,
     /// The strategy's key.
     pub strategy: Option<String>,
     /// The strategy's name for people.

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 use qt_core::{
     BrokerOrderStatus, ClientOrderId, Effect, Event, ExecutionStatus, Frame, Order, OrderState, Report,
-    ReportBody, Settled, SignalId, Trader, UtcMillis,
+    ReportBody, SignalId, Trader, UtcMillis,
 };
 
 use support::moves::{self, Move, Stage};
@@ -49,7 +49,7 @@ struct Watch {
     restored: Trader,
     journal: Vec<(UtcMillis, Event)>,
     /// The last copy of every order there ever was, as a store would keep it.
-    store: HashMap<ClientOrderId, Order>,
+    store: HashMap<ClientOrderId, Vec<u8>>,
     keys: HashSet<String>,
     told: HashMap<ClientOrderId, Vec<Report>>,
     submitted: HashSet<(SignalId, u32)>,
@@ -157,7 +157,10 @@ impl Watch {
                         .order(order.id)
                         .map_or(order.state, |order| order.state)
                 };
-                let stored = self.store.values().map(Cow::Borrowed);
+                let stored = self
+                    .store
+                    .values()
+                    .map(|bytes| Cow::Owned(qt_core::unpack(bytes).unwrap()));
                 let others = stored.chain(self.trader.orders());
                 for other in others.filter(|other| other.signal.id == signal.id && other.id != new.id) {
                     assert!(last(&other).allows_next_attempt(), "sent beside {other:?}");
@@ -214,26 +217,16 @@ impl Watch {
     /// Keeps changed orders as a store does, and brings up a second core from the store.
     fn restore(&mut self) {
         for order in self.trader.changed() {
-            let text = serde_json::to_string(&*order).unwrap();
-            self.store.insert(order.id, serde_json::from_str(&text).unwrap());
+            self.store
+                .insert(order.keys().unwrap().id, order.bytes().to_vec());
         }
         self.trader.changed_are_kept();
         let frame: Frame =
             serde_json::from_str(&serde_json::to_string(&self.trader.frame()).unwrap()).unwrap();
-        let today = frame.now().trading_date();
-        let over = |order: &Order| order.ended_at.is_some_and(|at| at.trading_date() < today);
-        let settled = self.store.values().filter(|order| over(order)).map(|order| {
-            let retry_count = order.signal.retry_count;
-            (
-                order.signal.id.clone(),
-                Settled {
-                    retry_count,
-                    reopens: order.allows_next_attempt(),
-                },
-            )
-        });
-        let orders = self.store.values().filter(|order| !over(order)).cloned();
-        self.restored = Trader::restore(frame, orders, settled);
+        self.restored = Trader::restore(frame);
+        for bytes in self.store.values() {
+            self.restored.put_back(bytes).unwrap();
+        }
         assert_eq!(
             self.trader.digest(),
             self.restored.digest(),

@@ -164,10 +164,17 @@ impl ControlLane {
         let orders = self
             .watch("today's orders", None, || self.broker.orders_today())
             .map_err(|e| e.to_string())?;
+        // One list after the other, so that only one of them is ever there in two forms.
+        let orders = convert::all(orders, convert::order).map_err(|e| e.to_string())?;
         let trades = self
             .watch("today's trades", None, || self.broker.trades_today())
             .map_err(|e| e.to_string())?;
-        convert::snapshot(asked_at, &orders, &trades).map_err(|e| e.to_string())
+        let fills = convert::all(trades, convert::fill).map_err(|e| e.to_string())?;
+        Ok(Snapshot {
+            asked_at,
+            orders,
+            fills,
+        })
     }
 
     fn book(&self, with_trades: bool) -> Result<Book, String> {

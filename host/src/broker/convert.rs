@@ -2,7 +2,7 @@
 
 use qt_core::portfolio::{Account, Position};
 use qt_core::{
-    BrokerFill, BrokerOrder, BrokerOrderStatus, ClientOrderId, FillId, NewOrder, Snapshot, UtcMillis,
+    BrokerFill, BrokerOrder, BrokerOrderId, BrokerOrderStatus, ClientOrderId, FillId, NewOrder, UtcMillis,
 };
 use qt_market::{Shares, Side, Symbol};
 use qt_plugin_api as api;
@@ -47,8 +47,8 @@ const fn side(side: api::Side) -> Side {
     }
 }
 
-fn shares(count: u64, row: &str) -> Result<Shares, Unreadable> {
-    Shares::try_from(count).map_err(|_| unreadable(row.to_owned(), format!("{count} shares")))
+fn shares(count: u64, row: impl FnOnce() -> String) -> Result<Shares, Unreadable> {
+    Shares::try_from(count).map_err(|_| unreadable(row(), format!("{count} shares")))
 }
 
 /// Ours, if it is one of ours by its form.
@@ -57,7 +57,7 @@ fn our_id(text: Option<&String>) -> Option<ClientOrderId> {
 }
 
 /// The row of an order, or nothing for one that is neither ours nor of this market.
-pub(super) fn order(row: &api::OrderRow) -> Result<Option<BrokerOrder>, Unreadable> {
+pub(super) fn order(row: api::OrderRow) -> Result<Option<BrokerOrder>, Unreadable> {
     let id = our_id(row.client_order_id.as_ref());
     let name = || format!("order {}", row.broker_order_id);
     let symbol: Symbol = match row.symbol.parse() {
@@ -68,12 +68,13 @@ pub(super) fn order(row: &api::OrderRow) -> Result<Option<BrokerOrder>, Unreadab
     if row.broker_order_id.is_empty() {
         return Err(unreadable(format!("order in {symbol}"), "no id of its own"));
     }
+    let (size, filled) = (shares(row.quantity, name)?, shares(row.filled_quantity, name)?);
     Ok(Some(BrokerOrder {
         id,
-        broker_order_id: row.broker_order_id.as_str().into(),
+        broker_order_id: BrokerOrderId(row.broker_order_id),
         symbol,
         side: side(row.side),
-        size: shares(row.quantity, &name())?,
+        size,
         status: match row.status {
             api::OrderStatus::Filled => BrokerOrderStatus::Filled,
             api::OrderStatus::PartiallyCancelled | api::OrderStatus::Cancelled => {
@@ -86,13 +87,13 @@ pub(super) fn order(row: &api::OrderRow) -> Result<Option<BrokerOrder>, Unreadab
             | api::OrderStatus::PartiallyFilled
             | api::OrderStatus::CancelPending => BrokerOrderStatus::Open,
         },
-        filled: shares(row.filled_quantity, &name())?,
-        reason: (!row.reason.is_empty()).then(|| row.reason.clone()),
+        filled,
+        reason: Some(row.reason).filter(|text| !text.is_empty()),
     }))
 }
 
 /// The row of a trade, or nothing for one that is neither ours nor of this market.
-pub(super) fn fill(row: &api::TradeRow) -> Result<Option<BrokerFill>, Unreadable> {
+pub(super) fn fill(row: api::TradeRow) -> Result<Option<BrokerFill>, Unreadable> {
     let id = our_id(row.client_order_id.as_ref());
     let name = || format!("trade {}", row.trade_id);
     let symbol: Symbol = match row.symbol.parse() {
@@ -100,15 +101,15 @@ pub(super) fn fill(row: &api::TradeRow) -> Result<Option<BrokerFill>, Unreadable
         Err(_) if id.is_none() => return Ok(None),
         Err(e) => return Err(unreadable(name(), e.to_string())),
     };
-    let size = shares(row.quantity, &name())?;
+    let size = shares(row.quantity, name)?;
     if row.trade_id.is_empty() || size == 0 || row.price.is_sign_negative() {
         let what = format!("id `{}`, {} shares at {}", row.trade_id, row.quantity, row.price);
         return Err(unreadable(name(), what));
     }
     Ok(Some(BrokerFill {
-        fill_id: FillId(row.trade_id.clone()),
+        fill_id: FillId(row.trade_id),
         id,
-        broker_order_id: row.broker_order_id.as_str().into(),
+        broker_order_id: BrokerOrderId(row.broker_order_id),
         symbol,
         side: side(row.side),
         size,
@@ -120,23 +121,12 @@ pub(super) fn fill(row: &api::TradeRow) -> Result<Option<BrokerFill>, Unreadable
     }))
 }
 
-/// Both lists, complete, or an error.
-pub(super) fn snapshot(
-    asked_at: UtcMillis,
-    orders: &[api::OrderRow],
-    trades: &[api::TradeRow],
-) -> Result<Snapshot, Unreadable> {
-    let mut snapshot = Snapshot {
-        asked_at,
-        ..Snapshot::default()
-    };
-    for row in orders {
-        snapshot.orders.extend(order(row)?);
-    }
-    for row in trades {
-        snapshot.fills.extend(fill(row)?);
-    }
-    Ok(snapshot)
+/// A list, complete, or an error. What is neither ours nor of this market is left out.
+pub(super) fn all<R, T>(
+    rows: Vec<R>,
+    read: impl Fn(R) -> Result<Option<T>, Unreadable>,
+) -> Result<Vec<T>, Unreadable> {
+    rows.into_iter().filter_map(|row| read(row).transpose()).collect()
 }
 
 /// A holding.
@@ -149,9 +139,9 @@ pub(super) fn position(row: &api::PositionRow) -> Result<Position, Unreadable> {
     Ok(Position {
         symbol,
         name: row.name.clone().filter(|text| !text.is_empty()),
-        total: shares(row.quantity, &name)?,
-        sellable: shares(row.available_qty, &name)?,
-        frozen: shares(row.frozen_qty, &name)?,
+        total: shares(row.quantity, || name.clone())?,
+        sellable: shares(row.available_qty, || name.clone())?,
+        frozen: shares(row.frozen_qty, || name.clone())?,
         avg_cost: row.avg_cost,
         last_price: row.last_price.filter(|price| !price.is_zero()),
         previous_close: row.previous_close.filter(|price| !price.is_zero()),

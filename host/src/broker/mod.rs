@@ -277,10 +277,10 @@ impl Listener {
     /// Takes an event. It blocks while the engine's queue is full, which keeps the order and drops none.
     pub(crate) fn event(&self, event: plugin::Event) {
         let (row, ask) = match event {
-            plugin::Event::Order(row) => (convert::order(&row).map(|row| row.map(Event::OrderSeen)), false),
+            plugin::Event::Order(row) => (convert::order(row).map(|row| row.map(Event::OrderSeen)), false),
             plugin::Event::Trade(row) => {
                 crate::failpoint::die_at("fill-seen");
-                (convert::fill(&row).map(|row| row.map(Event::FillSeen)), false)
+                (convert::fill(row).map(|row| row.map(Event::FillSeen)), false)
             }
             // Its order's row says the same; the books decide.
             plugin::Event::OrderError { .. } | plugin::Event::Unreadable { .. } => (Ok(None), true),

@@ -57,10 +57,7 @@ pub(crate) fn account(row: Result<AccountRow, CallError>) -> Result<Account, Str
 
 /// Every trade of the account today, those that are not ours too.
 pub(crate) fn trades_today(rows: Result<Vec<TradeRow>, CallError>) -> Result<Vec<BrokerFill>, String> {
-    let rows = rows.map_err(|e| e.to_string())?;
-    rows.iter()
-        .filter_map(|row| convert::fill(row).map_err(|e| e.to_string()).transpose())
-        .collect()
+    convert::all(rows.map_err(|e| e.to_string())?, convert::fill).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

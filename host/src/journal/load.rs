@@ -3,10 +3,13 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use qt_core::{Frame, Order, Settled, SignalId, Trader, TradingDate, UtcMillis};
+use qt_core::{Frame, Order, Settled, Trader, TradingDate, UtcMillis};
 use rusqlite::Connection;
 
 use super::{Fact, JournalError, check_of, link, schema};
+
+/// Commits from which on two threads read a journal.
+const MANY_COMMITS: i64 = 500;
 
 /// The state that a journal holds.
 #[derive(Debug, Default)]
@@ -59,7 +62,7 @@ fn read_mark(conn: &Connection, path: &Path) -> Result<Option<Mark>, JournalErro
         other => other.map_err(|source| JournalError::sql(path, source))?,
     };
     let (check, mark) = text.split_at_checked(16).ok_or_else(|| damaged("is cut"))?;
-    if check != format!("{:016x}", check_of(mark)) {
+    if check != format!("{:016x}", check_of(mark.as_bytes())) {
         return Err(damaged("does not fit its check sum"));
     }
     let value: serde_json::Value = serde_json::from_str(mark).map_err(|_| damaged("is not JSON"))?;
@@ -80,41 +83,24 @@ fn read_mark(conn: &Connection, path: &Path) -> Result<Option<Mark>, JournalErro
 
 fn read_checkpoint(conn: &Connection, path: &Path, mark: &Mark) -> Result<Trader, JournalError> {
     let at = |source| JournalError::sql(path, source);
-    let today = mark.frame.now().trading_date().0;
+    let mut trader = Trader::restore(mark.frame.clone());
+    let mut query = conn.prepare("SELECT id, body, hash FROM orders").map_err(at)?;
+    let mut rows = query.query([]).map_err(at)?;
+    while let Some(row) = rows.next().map_err(at)? {
+        let put = held_to_sum(row).and_then(|body| Ok(trader.put_back(body)?));
+        put.map_err(|e| damaged_order(row, path, &e))?;
+    }
     let mut query = conn
-        .prepare("SELECT signal, retry_count, reopens FROM orders WHERE ended_day < ?1 UNION ALL SELECT * FROM settled")
+        .prepare("SELECT signal, retry_count, reopens FROM settled")
         .map_err(at)?;
-    let settled: Vec<(SignalId, Settled)> = query
-        .query_map([today], |row| {
-            Ok((
-                SignalId(row.get(0)?),
-                Settled {
-                    retry_count: row.get(1)?,
-                    reopens: row.get(2)?,
-                },
-            ))
-        })
-        .and_then(Iterator::collect)
-        .map_err(at)?;
-    let mut query = conn
-        .prepare("SELECT id, body, hash FROM orders WHERE ended_day IS NULL OR ended_day >= ?1")
-        .map_err(at)?;
-    let mut rows = query.query([today]).map_err(at)?;
-    let mut failed = None;
-    // One at a time: a day may have ended many.
-    let orders = std::iter::from_fn(|| {
-        let order = rows
-            .next()
-            .map_err(at)
-            .and_then(|row| row.map(|row| read_order(row, path)).transpose());
-        order.unwrap_or_else(|e| {
-            failed = Some(e);
-            None
-        })
-    });
-    let mut trader = Trader::restore(mark.frame.clone(), orders, settled);
-    if let Some(e) = failed {
-        return Err(e);
+    let mut rows = query.query([]).map_err(at)?;
+    while let Some(row) = rows.next().map_err(at)? {
+        let signal: String = row.get(0).map_err(at)?;
+        let entry = Settled {
+            retry_count: row.get(1).map_err(at)?,
+            reopens: row.get(2).map_err(at)?,
+        };
+        trader.put_back_settled(&signal, entry);
     }
     if trader.digest() != mark.digest {
         return Err(JournalError::damaged(
@@ -125,14 +111,72 @@ fn read_checkpoint(conn: &Connection, path: &Path, mark: &Mark) -> Result<Trader
     Ok(trader)
 }
 
-/// Holds what a start does not read to its links and check sums: commits up to the checkpoint, and orders that ended
-/// on earlier days. Nothing of it is parsed, so that this costs no more than reading the file.
-pub(super) fn hold_to_sums(conn: &Connection, path: &Path, loaded: &Loaded) -> Result<(), JournalError> {
+/// The order of a row of `id, body, hash`.
+pub(super) fn read_order(row: &rusqlite::Row<'_>) -> Result<Order, Unfit> {
+    Ok(qt_core::unpack(held_to_sum(row)?).ok_or(qt_core::NotPacked)?)
+}
+
+/// Why an order's row cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unfit {
+    #[error("cannot be read: {0}")]
+    Column(#[from] rusqlite::types::FromSqlError),
+    #[error("cannot be read: {0}")]
+    Row(#[from] rusqlite::Error),
+    #[error("does not fit its check sum")]
+    Sum,
+    #[error("cannot be read: {0}")]
+    Bytes(#[from] qt_core::NotPacked),
+}
+
+/// The body of a row of `id, body, hash`.
+pub(super) fn held_to_sum<'a>(row: &'a rusqlite::Row<'_>) -> Result<&'a [u8], Unfit> {
+    let body = row.get_ref(1)?.as_blob()?;
+    let hash: i64 = row.get(2)?;
+    if check_of(body) == hash {
+        Ok(body)
+    } else {
+        Err(Unfit::Sum)
+    }
+}
+
+/// What is wrong with a row whose first column is the order's id.
+pub(super) fn damaged_order(row: &rusqlite::Row<'_>, path: &Path, what: &Unfit) -> JournalError {
+    let id: String = row.get(0).unwrap_or_default();
+    JournalError::damaged(path, format!("order {id} {what}"))
+}
+
+/// Reads the state, and holds every commit to its link, those before the checkpoint too, that a start does not read
+/// otherwise. Where that is much, both are done at once.
+pub(super) fn load_and_check(conn: &Connection, path: &Path) -> Result<Loaded, JournalError> {
+    let last: Option<i64> = conn
+        .query_row("SELECT max(seq) FROM commits", [], |row| row.get(0))
+        .map_err(|source| JournalError::sql(path, source))?;
+    if last.unwrap_or(0) < MANY_COMMITS {
+        let loaded = load_from(conn, path)?;
+        hold_to_links(conn, path)?;
+        return Ok(loaded);
+    }
+    std::thread::scope(|scope| {
+        let links = scope.spawn(|| hold_to_links(&open_read_only(path)?, path));
+        let loaded = load_from(conn, path);
+        // A panic over there is a fault of the program, and nothing may be traded after it either.
+        let links = links
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let loaded = loaded?;
+        links?;
+        Ok(loaded)
+    })
+}
+
+/// Nothing of the commits is parsed, so that this costs no more than reading the file.
+fn hold_to_links(conn: &Connection, path: &Path) -> Result<(), JournalError> {
     let at = |source| JournalError::sql(path, source);
     let mut query = conn
-        .prepare("SELECT seq, facts, digest, link FROM commits WHERE seq <= ?1 ORDER BY seq")
+        .prepare("SELECT seq, facts, digest, link FROM commits ORDER BY seq")
         .map_err(at)?;
-    let mut rows = query.query([loaded.checkpoint_seq]).map_err(at)?;
+    let mut rows = query.query([]).map_err(at)?;
     let mut before: Option<(i64, i64)> = None;
     while let Some(row) = rows.next().map_err(at)? {
         let seq: i64 = row.get(0).map_err(at)?;
@@ -140,7 +184,7 @@ pub(super) fn hold_to_sums(conn: &Connection, path: &Path, loaded: &Loaded) -> R
         let facts = row
             .get_ref(1)
             .ok()
-            .and_then(|value| value.as_str().ok())
+            .and_then(|value| value.as_bytes().ok())
             .ok_or_else(|| damaged("cannot be read"))?;
         let digest: i64 = row.get(2).map_err(|_| damaged("has no digest"))?;
         let found: i64 = row.get(3).map_err(|_| damaged("has no link"))?;
@@ -156,38 +200,7 @@ pub(super) fn hold_to_sums(conn: &Connection, path: &Path, loaded: &Loaded) -> R
         }
         before = Some((seq, found));
     }
-    let today = loaded.trader.now().trading_date().0;
-    let mut query = conn
-        .prepare("SELECT id, body, hash FROM orders WHERE ended_day < ?1")
-        .map_err(at)?;
-    let mut rows = query.query([today]).map_err(at)?;
-    while let Some(row) = rows.next().map_err(at)? {
-        let body = row.get_ref(1).ok().and_then(|value| value.as_str().ok());
-        let hash: Option<i64> = row.get(2).ok();
-        if body.map(check_of) != hash || body.is_none() {
-            let id: String = row.get(0).unwrap_or_default();
-            return Err(JournalError::damaged(
-                path,
-                format!("order {id} does not fit its check sum"),
-            ));
-        }
-    }
     Ok(())
-}
-
-fn read_order(row: &rusqlite::Row<'_>, path: &Path) -> Result<Order, JournalError> {
-    let at = |source| JournalError::sql(path, source);
-    let id: String = row.get(0).map_err(at)?;
-    let damaged = |what: &str| JournalError::damaged(path, format!("order {id} {what}"));
-    let body = row
-        .get_ref(1)
-        .map_err(at)?
-        .as_str()
-        .map_err(|_| damaged("cannot be read"))?;
-    if check_of(body) != row.get::<_, i64>(2).map_err(at)? {
-        return Err(damaged("does not fit its check sum"));
-    }
-    serde_json::from_str(body).map_err(|e| damaged(&format!("cannot be read: {e}")))
 }
 
 /// Applies every commit after `from`, holding each to its link and the last to its digest.
@@ -266,7 +279,7 @@ impl Commit {
             let what = format!("commit {} follows commit {seq}: those between are gone", self.seq);
             return Err(JournalError::damaged(path, what));
         }
-        if link(before, self.seq, &self.text, self.digest) != self.link {
+        if link(before, self.seq, self.text.as_bytes(), self.digest) != self.link {
             return Err(JournalError::damaged(
                 path,
                 format!("commit {} does not fit its link", self.seq),
@@ -313,13 +326,11 @@ fn orders_of(conn: &Connection, path: &Path, since: TradingDate) -> Result<Vec<O
     let trader = load_from(conn, path)?.trader;
     let mut found: Vec<Order> = trader.orders().map(Cow::into_owned).collect();
     let mut query = conn
-        .prepare("SELECT id, body FROM orders WHERE day >= ?1 AND ended_day IS NOT NULL")
+        .prepare("SELECT id, body, hash FROM orders WHERE day >= ?1 AND ended_day IS NOT NULL")
         .map_err(at)?;
     let mut rows = query.query([since.0]).map_err(at)?;
     while let Some(row) = rows.next().map_err(at)? {
-        let (id, body): (String, String) = (row.get(0).map_err(at)?, row.get(1).map_err(at)?);
-        let order: Order = serde_json::from_str(&body)
-            .map_err(|e| JournalError::damaged(path, format!("order {id}: {e}")))?;
+        let order = read_order(row).map_err(|e| damaged_order(row, path, &e))?;
         // What is in memory is newer than the checkpoint.
         if trader.order(order.id).is_none() {
             found.push(order);

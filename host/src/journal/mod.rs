@@ -116,17 +116,17 @@ impl JournalError {
 }
 
 /// The link of a commit to the one before it: a flipped byte anywhere breaks the chain.
-fn link(before: i64, seq: i64, facts: &str, digest: i64) -> i64 {
+fn link(before: i64, seq: i64, facts: &[u8], digest: i64) -> i64 {
     use xxhash_rust::xxh3::Xxh3;
     let mut hash = Xxh3::new();
     hash.update(&before.to_le_bytes());
     hash.update(&seq.to_le_bytes());
-    hash.update(facts.as_bytes());
+    hash.update(facts);
     hash.update(&digest.to_le_bytes());
     hash.digest().cast_signed()
 }
 
 /// The check of a row that stands alone.
-fn check_of(text: &str) -> i64 {
-    xxhash_rust::xxh3::xxh3_64(text.as_bytes()).cast_signed()
+fn check_of(bytes: &[u8]) -> i64 {
+    xxhash_rust::xxh3::xxh3_64(bytes).cast_signed()
 }

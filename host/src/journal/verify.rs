@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::path::Path;
 
-use qt_core::{Event, Order, Trader};
+use qt_core::{Event, Trader};
+use rusqlite::types::ValueRef;
 use serde::Serialize;
 
-use super::load::{Commit, load_from};
-use super::{Fact, JournalError, check_of, open_read_only};
+use super::load::{Commit, damaged_order, load_from, read_order};
+use super::{Fact, JournalError, open_read_only};
 
 /// What a full reading found.
 #[derive(Debug, Clone, Serialize)]
@@ -46,15 +47,7 @@ pub(crate) fn verify(path: &Path) -> Result<Verification, JournalError> {
     let mut query = conn.prepare("SELECT id, body, hash FROM orders").map_err(at)?;
     let mut rows = query.query([]).map_err(at)?;
     while let Some(row) = rows.next().map_err(at)? {
-        let (id, body): (String, String) = (row.get(0).map_err(at)?, row.get(1).map_err(at)?);
-        if check_of(&body) != row.get::<_, i64>(2).map_err(at)?
-            || serde_json::from_str::<Order>(&body).is_err()
-        {
-            return Err(JournalError::damaged(
-                path,
-                format!("order {id} does not fit its check sum"),
-            ));
-        }
+        read_order(row).map_err(|e| damaged_order(row, path, &e))?;
         found.orders += 1;
     }
     let mut query = conn.prepare("SELECT id, body FROM outbox").map_err(at)?;
@@ -183,9 +176,7 @@ pub(crate) fn export(path: &Path, out: &mut dyn Write) -> Result<(u64, Vec<Strin
     let written = (|| -> std::io::Result<()> {
         put(head)?;
         for (kind, sql) in tables {
-            if let Err(e) = each_row(&conn, sql, &mut |key, body| {
-                let value = serde_json::from_str::<serde_json::Value>(&body)
-                    .unwrap_or(serde_json::Value::String(body));
+            if let Err(e) = each_row(&conn, sql, &mut |key, value| {
                 put(serde_json::json!({ "kind": kind, "id": key, "body": value }))
             }) {
                 lost.push(format!("{kind}s: {e}"));
@@ -202,19 +193,30 @@ pub(crate) fn export(path: &Path, out: &mut dyn Write) -> Result<(u64, Vec<Strin
 fn each_row(
     conn: &rusqlite::Connection,
     sql: &str,
-    put: &mut dyn FnMut(String, String) -> std::io::Result<()>,
+    put: &mut dyn FnMut(String, serde_json::Value) -> std::io::Result<()>,
 ) -> Result<(), String> {
     let mut query = conn.prepare(sql).map_err(|e| e.to_string())?;
     let mut rows = query.query([]).map_err(|e| e.to_string())?;
     while let Some(row) = rows.next().map_err(|e| e.to_string())? {
-        let text = |index| match row.get_ref(index) {
-            Ok(rusqlite::types::ValueRef::Integer(number)) => number.to_string(),
-            Ok(rusqlite::types::ValueRef::Text(bytes) | rusqlite::types::ValueRef::Blob(bytes)) => {
-                String::from_utf8_lossy(bytes).into_owned()
-            }
+        let key = match row.get_ref(0) {
+            Ok(ValueRef::Integer(number)) => number.to_string(),
+            Ok(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
             _ => String::new(),
         };
-        put(text(0), text(1)).map_err(|e| e.to_string())?;
+        let body = match row.get_ref(1) {
+            Ok(ValueRef::Text(bytes)) => shown(serde_json::from_slice(bytes).ok(), bytes),
+            Ok(ValueRef::Blob(bytes)) => {
+                let order = qt_core::unpack(bytes);
+                shown(order.and_then(|order| serde_json::to_value(order).ok()), bytes)
+            }
+            _ => serde_json::Value::Null,
+        };
+        put(key, body).map_err(|e| e.to_string())?;
     }
     Ok(())
+}
+
+/// What a body says, or what is left of one that is damaged, as text.
+fn shown(value: Option<serde_json::Value>, bytes: &[u8]) -> serde_json::Value {
+    value.unwrap_or_else(|| serde_json::Value::String(String::from_utf8_lossy(bytes).into_owned()))
 }

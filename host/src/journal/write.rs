@@ -5,11 +5,17 @@ use std::path::{Path, PathBuf};
 use qt_core::{Report, Trader, UtcMillis};
 use rusqlite::{Connection, params};
 
-use super::load::{Loaded, hold_to_sums, load_from};
+use super::load::{Loaded, load_and_check};
 use super::{Fact, JournalError, check_of, link, schema};
 
 /// Orders that may have changed since the checkpoint before a new one is written.
 const CHECKPOINT_AT: usize = 5_000;
+
+const PUT_ORDER: &str = "
+INSERT INTO orders (id, signal, retry_count, reopens, state, day, ended_day, body, hash)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+ON CONFLICT (id) DO UPDATE SET retry_count = excluded.retry_count, reopens = excluded.reopens, state = excluded.state,
+    day = excluded.day, ended_day = excluded.ended_day, body = excluded.body, hash = excluded.hash";
 
 /// What one transaction holds.
 #[derive(Debug, Default)]
@@ -77,8 +83,7 @@ impl Journal {
                 });
             }
         }
-        let loaded = load_from(&conn, path)?;
-        hold_to_sums(&conn, path, &loaded)?;
+        let loaded = load_and_check(&conn, path)?;
         let journal = Self {
             conn,
             path: path.to_owned(),
@@ -103,7 +108,7 @@ impl Journal {
         let facts = serde_json::to_string(&batch.facts)
             .map_err(|e| JournalError::damaged(&self.path, e.to_string()))?;
         let digest = digest.cast_signed();
-        let next = link(self.link, seq, &facts, digest);
+        let next = link(self.link, seq, facts.as_bytes(), digest);
         let has_facts = !batch.facts.is_empty();
         self.write(
             now,
@@ -202,40 +207,31 @@ impl Journal {
     }
 
     fn write_checkpoint(&mut self, trader: &Trader, digest: u64) -> rusqlite::Result<()> {
-        let json = |value: &dyn erased::Json| {
-            value
-                .json()
-                .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
-        };
+        let unfit = |e: Box<dyn std::error::Error + Send + Sync>| rusqlite::Error::ToSqlConversionFailure(e);
         let seq = self.seq;
         let tx = self
             .conn
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         {
-            let mut put = tx.prepare_cached(
-                "INSERT OR REPLACE INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            )?;
+            let mut put = tx.prepare_cached(PUT_ORDER)?;
             for order in trader.changed() {
-                let body = json(&*order)?;
+                let keys = order.keys().map_err(|e| unfit(e.into()))?;
                 put.execute(params![
-                    order.id.as_str(),
-                    order.signal.id.0,
-                    order.signal.retry_count,
-                    order.allows_next_attempt(),
-                    order.state.as_str(),
-                    order.day().0,
-                    order
-                        .ended_at
-                        .filter(|_| order.state.is_ended())
-                        .map(|at| at.trading_date().0),
-                    body,
-                    check_of(&body),
+                    keys.id.as_str(),
+                    keys.signal,
+                    keys.settled.retry_count,
+                    keys.settled.reopens,
+                    keys.state.as_str(),
+                    keys.day.0,
+                    keys.ended_day.map(|day| day.0),
+                    order.bytes(),
+                    check_of(order.bytes()),
                 ])?;
             }
         }
-        let text = json(&trader.frame())?;
+        let text = serde_json::to_string(&trader.frame()).map_err(|e| unfit(e.into()))?;
         let mark = serde_json::json!({ "seq": seq, "digest": digest.to_string(), "frame": text }).to_string();
-        let guarded = format!("{:016x}{mark}", check_of(&mark));
+        let guarded = format!("{:016x}{mark}", check_of(mark.as_bytes()));
         tx.execute("INSERT OR REPLACE INTO meta VALUES ('checkpoint', ?1)", [guarded])?;
         tx.commit()
     }
@@ -255,17 +251,5 @@ impl Journal {
             })
             .map(|count| usize::try_from(count).unwrap_or(0))
             .map_err(|source| JournalError::sql(&self.path, source))
-    }
-}
-
-mod erased {
-    //! Both shapes that a checkpoint holds, as JSON text.
-    pub(super) trait Json {
-        fn json(&self) -> Result<String, serde_json::Error>;
-    }
-    impl<T: serde::Serialize> Json for T {
-        fn json(&self) -> Result<String, serde_json::Error> {
-            serde_json::to_string(self)
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -19,7 +19,8 @@ use crate::clock::Clock;
 pub struct LineLayer {
     least: LogLevel,
     queue: Arc<Queue>,
-    zone: TimeZone,
+    /// Looked up with the first line: where the system names its zone, a whole tree of folders is read for it.
+    zone: LazyLock<TimeZone>,
 }
 
 impl LineLayer {
@@ -28,7 +29,7 @@ impl LineLayer {
         Self {
             least,
             queue,
-            zone: TimeZone::system(),
+            zone: LazyLock::new(TimeZone::system),
         }
     }
 }
@@ -172,7 +173,7 @@ mod tests {
         let (console, file) = (Memory::default(), Memory::default());
         let queue = Queue::start(console.clone(), file.clone()).unwrap();
         let mut layer = LineLayer::new(least, Arc::clone(&queue));
-        layer.zone = TimeZone::fixed(jiff::tz::offset(8));
+        layer.zone = LazyLock::new(|| TimeZone::fixed(jiff::tz::offset(8)));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
         assert!(queue.flush(std::time::Duration::from_secs(10)));
         assert_eq!(console.text(), file.text());

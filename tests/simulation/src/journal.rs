@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use qt_core::{ClientOrderId, Event, Frame, Order, Report, Settled, Trader, UtcMillis};
+use qt_core::{ClientOrderId, Event, Frame, Report, Trader, UtcMillis};
 
 /// One transaction's facts, and the digest of the state after them.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ pub struct Journal {
     /// Reports not acknowledged yet.
     pub waiting: BTreeMap<usize, ClientOrderId>,
     keys: HashSet<String>,
-    orders: HashMap<ClientOrderId, Order>,
+    orders: HashMap<ClientOrderId, Vec<u8>>,
     mark: Option<Mark>,
 }
 
@@ -142,7 +142,8 @@ impl Journal {
     pub fn checkpoint(&mut self, trader: &mut Trader) {
         let digest = trader.digest();
         for order in trader.changed() {
-            self.orders.insert(order.id, order.into_owned());
+            let id = order.keys().expect("an order that is kept").id;
+            self.orders.insert(id, order.bytes().to_vec());
         }
         trader.changed_are_kept();
         self.mark = Some(Mark {
@@ -167,19 +168,10 @@ impl Journal {
     }
 
     fn restore(&self, mark: &Mark) -> Result<Trader, String> {
-        let today = mark.frame.now().trading_date();
-        let over = |order: &Order| {
-            order.state.is_ended() && order.ended_at.is_some_and(|at| at.trading_date() < today)
-        };
-        let settled = self.orders.values().filter(|order| over(order)).map(|order| {
-            let entry = Settled {
-                retry_count: order.signal.retry_count,
-                reopens: order.allows_next_attempt(),
-            };
-            (order.signal.id.clone(), entry)
-        });
-        let orders = self.orders.values().filter(|order| !over(order)).cloned();
-        let mut trader = Trader::restore(mark.frame.clone(), orders, settled);
+        let mut trader = Trader::restore(mark.frame.clone());
+        for bytes in self.orders.values() {
+            trader.put_back(bytes).map_err(|e| e.to_string())?;
+        }
         if trader.digest() != mark.digest {
             return Err("the checkpoint's orders do not give the checkpoint's digest".into());
         }

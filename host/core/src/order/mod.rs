@@ -24,6 +24,17 @@ pub struct Order {
     pub id: ClientOrderId,
     /// Where it stands.
     pub state: OrderState,
+    /// It was taken for never at the broker, and the broker had it after all: a next attempt may
+    /// have been made, so that no further one is ever made by itself.
+    pub revived: bool,
+    /// When the signal was taken.
+    pub received_at: UtcMillis,
+    /// When it was handed to the broker.
+    pub sent_at: Option<UtcMillis>,
+    /// When it ended.
+    pub ended_at: Option<UtcMillis>,
+    /// The broker's name for it, once known.
+    pub broker_order_id: Option<BrokerOrderId>,
     /// Its trades, each once.
     pub fills: Vec<Fill>,
     /// What was wished.
@@ -35,16 +46,8 @@ pub struct Order {
     pub code: Option<String>,
     /// Why it stands where it stands, for a person.
     pub reason: Option<String>,
-    /// The broker's name for it, once known.
-    pub broker_order_id: Option<BrokerOrderId>,
-    /// When the signal was taken.
-    pub received_at: UtcMillis,
-    /// When it was handed to the broker.
-    pub sent_at: Option<UtcMillis>,
     /// When the broker was first known to have it.
     pub accepted_at: Option<UtcMillis>,
-    /// When it ended.
-    pub ended_at: Option<UtcMillis>,
     /// When the last complete snapshot that showed it was asked for.
     pub last_seen_at: Option<UtcMillis>,
     /// Shares filled as the broker's row says; its trades may show later.
@@ -55,9 +58,6 @@ pub struct Order {
     pub cancel: Option<Cancel>,
     /// Set while it cannot be told whether the broker has it.
     pub doubt: Option<Doubt>,
-    /// It was taken for never at the broker, and the broker had it after all: a next attempt may
-    /// have been made, so that no further one is ever made by itself.
-    pub revived: bool,
     /// What the backend has been told.
     pub told: Told,
 }

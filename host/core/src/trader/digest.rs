@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use super::slot::Slot;
+use super::slot::{Head, Slot};
 use super::{Settled, Trader};
 use crate::ids::{ClientOrderId, SignalId};
 use crate::order::Order;
-use crate::time::UtcMillis;
+use crate::time::{TradingDate, UtcMillis};
 
 /// The sum over all orders, and the orders whose share is out of date.
 #[derive(Debug, Clone, Default)]
@@ -66,9 +66,10 @@ impl Trader {
     }
 
     /// The orders that changed since [`Self::changed_are_kept`], for whoever keeps copies of them.
-    pub fn changed(&self) -> impl Iterator<Item = Cow<'_, Order>> {
-        let retired = self.digest.retired.iter().filter_map(Slot::order);
-        retired.chain(self.digest.unsaved.iter().filter_map(|id| self.order(*id)))
+    pub fn changed(&self) -> impl Iterator<Item = PackedOrder<'_>> {
+        let unsaved = self.digest.unsaved.iter().filter_map(|id| self.orders.get(id));
+        let slots = self.digest.retired.iter().chain(unsaved);
+        slots.map(|slot| PackedOrder(slot.packed()))
     }
 
     /// Copies of all that changed are kept now.
@@ -97,15 +98,11 @@ impl Trader {
         }
     }
 
-    /// The state that a checkpoint holds: its frame, the orders that were in memory, and the
-    /// signals of earlier days.
+    /// The state that a checkpoint holds begins with its frame. To it come the orders that were in memory
+    /// ([`Self::put_back`]) and the signals of earlier days ([`Self::put_back_settled`]).
     #[must_use]
-    pub fn restore(
-        frame: Frame,
-        orders: impl IntoIterator<Item = Order>,
-        settled: impl IntoIterator<Item = (SignalId, Settled)>,
-    ) -> Self {
-        let mut trader = Self {
+    pub fn restore(frame: Frame) -> Self {
+        Self {
             day: frame.now.trading_date(),
             now: frame.now,
             settings: frame.settings,
@@ -115,54 +112,57 @@ impl Trader {
             reconciled: frame.reconciled,
             foreign: frame.foreign,
             ..Self::default()
-        };
-        for (signal, entry) in settled {
-            trader.settle(&signal, entry);
         }
-        for order in orders {
-            trader.insert_restored(order);
-        }
-        trader.changed_are_kept();
-        trader
     }
 
-    fn insert_restored(&mut self, order: Order) {
+    /// Puts an order back that [`Self::changed`] gave. One that has ended is looked at and copied, and no more; of one
+    /// that ended before the frame's day only that stays.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are damaged, and nothing was changed.
+    pub fn put_back(&mut self, bytes: &[u8]) -> Result<(), NotPacked> {
         use crate::order::OrderState::{Intended, Submitting, Unknown};
-        let id = order.id;
-        if !order.state.is_ended() {
+        let head = Head::of(bytes).ok_or(NotPacked)?;
+        if head.ended_day().is_some_and(|day| day < self.day) {
+            self.settle(Key::of(head.signal.id), head.settled());
+            return Ok(());
+        }
+        let slot = Slot::from_packed(bytes, head.state).ok_or(NotPacked)?;
+        let (id, state) = (head.id, head.state);
+        if !state.is_ended() {
             self.live.insert(id);
         }
-        self.index_restored(&order);
-        if order.state == Intended {
+        self.index_restored(&head);
+        if let (Intended, Some(order)) = (state, slot.whole()) {
             self.ready.insert((super::intake::Rank::of(&order.signal), id));
         }
-        if order.state == Submitting {
-            self.submitting += 1;
-        }
-        if order.state == Unknown {
-            self.unknown += 1;
-        }
-        // Packed at once: a day's ended orders are never all in memory as they are.
-        let mut slot = Slot::new(order);
-        self.digest.sum = self.digest.sum.wrapping_add(slot.refresh());
+        self.submitting += u32::from(state == Submitting);
+        self.unknown += usize::from(state == Unknown);
+        self.digest.sum = self.digest.sum.wrapping_add(slot.hash());
         self.orders.insert(id, slot);
+        Ok(())
     }
 
-    fn index_restored(&mut self, order: &Order) {
-        let newest = self
-            .order_of_signal(&order.signal.id)
-            .is_none_or(|other| other.signal.retry_count <= order.signal.retry_count);
-        if newest {
-            self.by_signal.insert(Key::of(&order.signal.id.0), order.id);
-        }
-        if order.revived {
-            self.revived.insert(order.signal.id.clone());
-        }
-        self.index_broker(order.id, (order.day(), order.broker_order_id.clone()));
+    /// Puts back that a signal was dealt with whose order is kept elsewhere.
+    pub fn put_back_settled(&mut self, signal: &str, entry: Settled) {
+        self.settle(Key::of(signal), entry);
     }
 
-    pub(super) fn settle(&mut self, signal: &SignalId, entry: Settled) {
-        let kept = self.settled.entry(Key::of(&signal.0)).or_insert(entry);
+    fn index_restored(&mut self, head: &Head<'_>) {
+        let signal = Key::of(head.signal.id);
+        let other = self.by_signal.get(&signal).and_then(|id| self.order(*id));
+        if other.is_none_or(|other| other.signal.retry_count <= head.signal.retry_count) {
+            self.by_signal.insert(signal, head.id);
+        }
+        if head.revived {
+            self.revived.insert(head.signal.id.into());
+        }
+        self.index_broker(head.id, head.day(), head.broker_order_id);
+    }
+
+    pub(super) fn settle(&mut self, signal: Key, entry: Settled) {
+        let kept = self.settled.entry(signal).or_insert(entry);
         // One attempt that allows no other is enough, in whatever order they come.
         *kept = Settled {
             retry_count: entry.retry_count.max(kept.retry_count),
@@ -203,6 +203,57 @@ impl Key {
         Self(xxh3_128(name.as_bytes()).to_le_bytes())
     }
 }
+
+/// An order as bytes, for a checkpoint.
+#[derive(Debug)]
+pub struct PackedOrder<'a>(Cow<'a, [u8]>);
+
+/// What a checkpoint finds orders by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedKeys<'a> {
+    /// Ours.
+    pub id: ClientOrderId,
+    /// The backend's name for the signal.
+    pub signal: &'a str,
+    /// What is kept of it once its day is over.
+    pub settled: Settled,
+    /// Where it stands.
+    pub state: crate::order::OrderState,
+    /// As [`Order::day`](crate::Order::day).
+    pub day: TradingDate,
+    /// The day on which it ended, if it has.
+    pub ended_day: Option<TradingDate>,
+}
+
+impl PackedOrder<'_> {
+    /// What [`Trader::put_back`] and [`unpack`](super::unpack) read.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What it is found by.
+    ///
+    /// # Errors
+    ///
+    /// It could not be packed, and must not be kept so.
+    pub fn keys(&self) -> Result<PackedKeys<'_>, NotPacked> {
+        let head = Head::of(&self.0).ok_or(NotPacked)?;
+        Ok(PackedKeys {
+            id: head.id,
+            signal: head.signal.id,
+            settled: head.settled(),
+            state: head.state,
+            day: head.day(),
+            ended_day: head.ended_day(),
+        })
+    }
+}
+
+/// Bytes that are no packed order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("these bytes are no packed order")]
+pub struct NotPacked;
 
 /// What a checkpoint keeps besides the orders.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -11,11 +11,12 @@ mod timers;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-pub use digest::Frame;
 use digest::Key;
+pub use digest::{Frame, NotPacked, PackedKeys, PackedOrder};
 pub use settings::Settings;
 pub(crate) use slot::Glimpse;
 use slot::Slot;
+pub use slot::unpack;
 
 use crate::event::{Alarm, Effect, Event};
 use crate::ids::{BrokerOrderId, ClientOrderId, SignalId};
@@ -306,24 +307,24 @@ impl Trader {
             self.revived.insert(order.signal.id.clone());
         }
         let rank = intake::Rank::of(&order.signal);
-        let names = (order.day(), order.broker_order_id.clone());
+        let (day, name) = (order.day(), order.broker_order_id.clone());
         self.digest.touch(id);
-        self.index_broker(id, names);
+        self.index_broker(id, day, name.as_ref().map(|name| name.0.as_str()));
         self.reindex(id, rank, before, after);
     }
 
     /// Makes an order known by the broker's name for it. Where two share a name, as they may on two
     /// days, the later one has it.
-    fn index_broker(&mut self, id: ClientOrderId, (day, name): (TradingDate, Option<BrokerOrderId>)) {
-        let Some(name) = name else { return };
+    fn index_broker(&mut self, id: ClientOrderId, day: TradingDate, name: Option<&str>) {
+        let Some(name) = name.map(Key::of) else { return };
         let other = self
             .by_broker
-            .get(&Key::of(&name.0))
+            .get(&name)
             .filter(|other| **other != id)
             .and_then(|other| self.order(*other))
             .map(|other| (other.day(), other.id));
         if other.is_none_or(|other| (day, id) > other) {
-            self.by_broker.insert(Key::of(&name.0), id);
+            self.by_broker.insert(name, id);
         }
     }
 

@@ -8,8 +8,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::Settled;
 use crate::ids::ClientOrderId;
 use crate::order::{Order, OrderState};
+use crate::time::{TradingDate, UtcMillis};
 
 /// An order and its share of the digest.
 #[derive(Debug, Clone)]
@@ -20,20 +22,53 @@ pub(super) enum Slot {
     Packed(Box<[u8]>),
 }
 
-/// The first fields of a packed order, read without unpacking the rest.
+/// The first fields of a packed order, read in place without unpacking the rest: those of [`Order`] in their order.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Head<'a> {
     pub(crate) id: ClientOrderId,
     pub(crate) state: OrderState,
+    pub(super) revived: bool,
+    received_at: UtcMillis,
+    sent_at: Option<UtcMillis>,
+    ended_at: Option<UtcMillis>,
+    pub(super) broker_order_id: Option<&'a str>,
     #[serde(borrow)]
     pub(crate) fills: Vec<FillHead<'a>>,
     pub(crate) signal: SignalHead<'a>,
 }
 
+impl<'a> Head<'a> {
+    pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
+        postcard::take_from_bytes(bytes).ok().map(|(head, _)| head)
+    }
+
+    /// As [`Order::day`].
+    pub(super) fn day(&self) -> TradingDate {
+        self.sent_at.unwrap_or(self.received_at).trading_date()
+    }
+
+    /// The day on which it ended.
+    pub(crate) fn ended_day(&self) -> Option<TradingDate> {
+        self.ended_at
+            .filter(|_| self.state.is_ended())
+            .map(UtcMillis::trading_date)
+    }
+
+    /// What is kept of it once its day is over.
+    pub(super) const fn settled(&self) -> Settled {
+        Settled {
+            retry_count: self.signal.retry_count,
+            // As `Order::allows_next_attempt`.
+            reopens: self.state.allows_next_attempt() && !self.revived,
+        }
+    }
+}
+
 /// A signal, read in place: the first fields of [`crate::signal::Signal`] in their order.
 #[derive(Debug, Deserialize)]
 pub(crate) struct SignalHead<'a> {
-    _id: &'a str,
+    pub(super) id: &'a str,
+    pub(super) retry_count: u32,
     pub(crate) symbol: qt_market::Symbol,
     pub(crate) side: qt_market::Side,
     pub(crate) size: qt_market::Shares,
@@ -46,7 +81,7 @@ pub(crate) struct FillHead<'a> {
     pub(crate) size: qt_market::Shares,
     _price: (i128, u32),
     _fees: [Option<(i128, u32)>; 3],
-    _at: crate::time::UtcMillis,
+    _at: UtcMillis,
 }
 
 /// An order as a comparison with the broker's books needs it.
@@ -56,19 +91,37 @@ pub(crate) enum Glimpse<'a> {
     Packed(Head<'a>),
 }
 
+/// An order as bytes, which [`unpack`] reads.
 fn pack(order: &Order) -> Vec<u8> {
     // These types always serialise; were one not to, the digest would differ and tell.
     postcard::to_stdvec(order).unwrap_or_default()
 }
 
-fn unpack(bytes: &[u8]) -> Option<Order> {
-    // What is packed was unpacked once to see that it is the same.
+/// The order that [`Trader::changed`](super::Trader::changed) gave as bytes; `None` where they are damaged.
+#[must_use]
+pub fn unpack(bytes: &[u8]) -> Option<Order> {
     postcard::from_bytes(bytes).ok()
 }
 
 impl Slot {
     pub(super) fn new(order: Order) -> Self {
         Self::Whole(Box::new((order, 0)))
+    }
+
+    /// One that was packed: an order that has ended stays so.
+    pub(super) fn from_packed(bytes: &[u8], state: OrderState) -> Option<Self> {
+        if state.is_ended() {
+            return Some(Self::Packed(bytes.into()));
+        }
+        Some(Self::Whole(Box::new((unpack(bytes)?, xxh3_64(bytes)))))
+    }
+
+    /// Its bytes.
+    pub(super) fn packed(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Whole(slot) => Cow::Owned(pack(&slot.0)),
+            Self::Packed(bytes) => Cow::Borrowed(bytes),
+        }
     }
 
     /// The order, unpacked where it has to be.
@@ -90,9 +143,7 @@ impl Slot {
     pub(super) fn glimpse(&self) -> Option<Glimpse<'_>> {
         match self {
             Self::Whole(slot) => Some(Glimpse::Whole(&slot.0)),
-            Self::Packed(bytes) => postcard::take_from_bytes(bytes)
-                .ok()
-                .map(|(head, _)| Glimpse::Packed(head)),
+            Self::Packed(bytes) => Head::of(bytes).map(Glimpse::Packed),
         }
     }
 
@@ -171,6 +222,8 @@ mod tests {
         let mut order = Order::new(id, Arc::new(signal), UtcMillis(1_795_485_600_123));
         order.state = OrderState::Filled;
         order.broker_order_id = Some(BrokerOrderId("SIM00000001".into()));
+        order.sent_at = Some(UtcMillis(1_795_485_600_200));
+        order.ended_at = Some(UtcMillis(1_795_485_600_789));
         for (name, price) in [
             ("T1", "43.2100"),
             ("T2", "-0.0"),
@@ -197,7 +250,7 @@ mod tests {
         let Slot::Packed(bytes) = &slot else {
             panic!("an ended order stays whole")
         };
-        assert!(bytes.len() < 256, "{} bytes", bytes.len());
+        assert!(bytes.len() < 272, "{} bytes", bytes.len());
         assert_eq!(slot.hash(), hash);
         assert_eq!(slot.order().unwrap().into_owned(), order);
         assert_eq!(*slot.unpack().unwrap(), order);
@@ -214,13 +267,49 @@ mod tests {
             panic!("an ended order stays whole")
         };
         assert_eq!((head.id, head.state), (order.id, order.state));
+        assert_eq!(head.day(), order.day());
+        assert_eq!(head.ended_day(), order.ended_at.map(|at| at.trading_date()));
+        assert_eq!(head.broker_order_id, Some("SIM00000001"));
+        let settled = head.settled();
+        assert_eq!(
+            (settled.retry_count, settled.reopens),
+            (order.signal.retry_count, order.allows_next_attempt())
+        );
         let signal = &head.signal;
+        assert_eq!(signal.id, order.signal.id.0);
         assert_eq!(
             (signal.symbol, signal.side, signal.size),
             (order.signal.symbol, order.signal.side, order.signal.size)
         );
         let read: Vec<_> = head.fills.iter().map(|fill| (fill.id, fill.size)).collect();
         assert_eq!(read, [("T1", 100), ("T2", 100), ("T3", 100)]);
+    }
+
+    /// Journals hold orders so. Whoever changes what `Order` or `Signal` hold gives journals another format, and
+    /// reads the old one for as long as there are journals of it.
+    #[test]
+    fn the_bytes_of_an_order_never_change() {
+        let hex: String = pack(&filled()).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, GOLDEN);
+    }
+
+    const GOLDEN: &str = "14374f4654574e584b4756585853553647514d5a510b00f6a5c0b4c1680190a7c0b4c16801aab0c0b4c168010b53494d\
+        303030303030303103025431c801c8df3404010a000001e0060490abc0b4c168025432c8010001010a000001e0060490\
+        abc0b4c168025433c801feffffffffffffffffffffffff3f00010a000001e0060490abc0b4c168243566306333663065\
+        2d366130662d346438652d396135322d30613866326130643763313100093030303835382e535a00d80401fc43020108\
+        6d6f6d656e74756d000180a4c0b4c1680000000000d00f00000000000000000000000000000000000000";
+
+    #[test]
+    fn damaged_bytes_are_no_order() {
+        let bytes = pack(&filled());
+        let mut trader = crate::Trader::new();
+        for cut in 0..bytes.len() {
+            assert!(unpack(&bytes[..cut]).is_none(), "cut at {cut}");
+        }
+        assert!(trader.put_back(&bytes[..20]).is_err());
+        assert_eq!(trader.orders().count(), 0);
+        trader.put_back(&bytes).unwrap();
+        assert_eq!(trader.orders().count(), 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use qt_market::Side;
 
 use super::digest::Key;
+use super::slot::Slot;
 use super::{Settled, Trader, alarm};
 use crate::event::Effect;
 use crate::ids::ClientOrderId;
@@ -203,13 +204,12 @@ impl Trader {
     /// Orders of earlier days leave the memory; only that they were there is kept.
     fn forget_ended(&mut self) {
         let today = self.day;
-        let over: Vec<_> = self
-            .orders()
-            .filter(|order| {
-                order.state.is_ended() && order.ended_at.is_some_and(|at| at.trading_date() < today)
-            })
-            .map(|order| order.id)
-            .collect();
+        let is_over = |slot: &Slot| {
+            let head = slot.glimpse();
+            head.is_some_and(|order| order.ended_day().is_some_and(|day| day < today))
+        };
+        let over = self.orders.iter().filter(|(_, slot)| is_over(slot));
+        let over: Vec<_> = over.map(|(id, _)| *id).collect();
         for id in over {
             let Some(slot) = self.orders.remove(&id) else {
                 continue;
@@ -222,8 +222,8 @@ impl Trader {
                 retry_count: order.signal.retry_count,
                 reopens: order.allows_next_attempt(),
             };
-            self.settle(&order.signal.id, entry);
             let signal = Key::of(&order.signal.id.0);
+            self.settle(signal, entry);
             if self.by_signal.get(&signal) == Some(&id) {
                 self.by_signal.remove(&signal);
             }
@@ -235,10 +235,10 @@ impl Trader {
         self.by_broker.clear();
         let names: Vec<_> = self
             .orders()
-            .map(|order| (order.id, (order.day(), order.broker_order_id.clone())))
+            .map(|order| (order.id, order.day(), order.broker_order_id.clone()))
             .collect();
-        for (id, names) in names {
-            self.index_broker(id, names);
+        for (id, day, name) in names {
+            self.index_broker(id, day, name.as_ref().map(|name| name.0.as_str()));
         }
     }
 }

@@ -96,8 +96,11 @@ fn a_restored_core_knows_what_was_revived_and_whom_the_broker_calls_what() {
         id: next,
         reason: "no cash".into(),
     });
-    let orders: Vec<_> = desk.trader.orders().map(std::borrow::Cow::into_owned).collect();
-    desk.trader = qt_core::Trader::restore(desk.trader.frame(), orders, []);
+    let mut restored = qt_core::Trader::restore(desk.trader.frame());
+    for order in desk.trader.changed() {
+        restored.put_back(order.bytes()).unwrap();
+    }
+    desk.trader = restored;
     let mut third = buy("S1", 100);
     third.retry_count = 2;
     assert!(desk.signals(vec![third]).is_empty());
