@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use qt_plugin_api::host::{Callbacks, Event, LoadedBroker, LogLine, OpenArgs};
+use qt_plugin_api::host::{Callbacks, Event, LoadedBroker, LogLine, OpenArgs, is_panic};
 use qt_plugin_api::{OrderRequest, PlaceResult};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -66,8 +66,8 @@ impl Ask {
 /// The answer to an [`Ask`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answer {
-    /// True once the plugin's code has panicked in this broker.
-    pub(super) is_poisoned: bool,
+    /// True where the plugin's code panicked in this call.
+    pub(super) is_panic: bool,
     pub(super) told: Told,
 }
 
@@ -190,7 +190,7 @@ fn serve(mut reader: LineReader, mut writer: LineWriter, slot: &Slot) {
 fn answer(ask: &Ask, slot: &Slot) -> Answer {
     let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
     let unspoilt = |told| Answer {
-        is_poisoned: false,
+        is_panic: false,
         told,
     };
     match ask {
@@ -207,13 +207,13 @@ fn answer(ask: &Ask, slot: &Slot) -> Answer {
         return unspoilt(Told::Gone);
     };
     drop(held);
+    let was_poisoned = broker.is_poisoned();
     let told = match ask {
         Ask::Place(order) => Told::Place(broker.place_order(order)),
         Ask::Call(call) => Told::Call(worker::carry_out(&broker, call)),
         Ask::Free | Ask::Usage => Told::Gone,
     };
-    Answer {
-        is_poisoned: broker.is_poisoned(),
-        told,
-    }
+    // The plugin says that it panicked at some time; where it had before, the words say whether it did again.
+    let is_panic = broker.is_poisoned() && (!was_poisoned || told.reason().is_some_and(is_panic));
+    Answer { is_panic, told }
 }

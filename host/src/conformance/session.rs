@@ -327,9 +327,9 @@ fn mixed_up(name: &str, told: &Told) -> Broken {
 /// The panic that an answer tells of.
 fn panic_of(name: &str, answer: &Answer) -> Option<String> {
     let reason = answer.told.reason();
-    answer.is_poisoned.then(|| match reason {
+    answer.is_panic.then(|| match reason {
         Some(reason) => format!("`{name}` panicked ({reason})"),
-        None => format!("`{name}`, or a call before it, panicked"),
+        None => format!("`{name}` panicked"),
     })
 }
 

@@ -51,8 +51,8 @@ impl std::fmt::Display for LoadFault {
 
 impl std::error::Error for LoadFault {}
 
-/// Whether the reason of an [`OpenError`] tells of a panic in the plugin. A broker that is open says so itself, by
-/// [`LoadedBroker::is_poisoned`]; one that never opened has nothing but its reason to tell it by.
+/// Whether a reason tells of a panic in the plugin. Only for words to people: whether a broker has panicked it says
+/// itself, by [`LoadedBroker::is_poisoned`]. One that never opened has nothing but its reason to tell it by.
 #[must_use]
 pub fn is_panic(reason: &str) -> bool {
     reason.starts_with(crate::glue::PANIC)
