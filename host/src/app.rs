@@ -227,7 +227,7 @@ impl Host<'_> {
         let lanes = Lanes::new();
         let to_broker = lanes.sender();
         let room = self.room(plugin.name(), &engine_in, &to_broker)?;
-        let broker = self.open(plugin, &room, &to_broker)?;
+        let broker = self.open(plugin, &room, &to_broker, !once)?;
         let outbox = OutboxSignal::default();
         let ask_every = AskEvery {
             normally_ms: millis(self.config.execution.reconcile_interval),
@@ -338,19 +338,22 @@ impl Host<'_> {
         plugin: &plugin::KeptPlugin,
         room: &Room,
         to_broker: &broker::BrokerSender,
+        patient: bool,
     ) -> Result<Arc<Supervisor>, AppError> {
         let name = plugin.name().to_owned();
         let opener = room.opener(plugin)?;
         let nudge = to_broker.clone();
-        Supervisor::open(opener, hosting::waits(self.config, &name), move || nudge.look()).map_err(
-            |failure| match failure {
-                OpenFailure {
-                    reason,
-                    refused: true,
-                } => AppError::Refused(reason),
-                OpenFailure { reason, .. } => AppError::Open { name, reason },
-            },
-        )
+        Supervisor::open(opener, hosting::waits(self.config, &name), patient, move || {
+            nudge.look()
+        })
+        .map_err(|failure| match failure {
+            OpenFailure {
+                reason,
+                refused: true,
+                ..
+            } => AppError::Refused(reason),
+            OpenFailure { reason, .. } => AppError::Open { name, reason },
+        })
     }
 
     fn settings(&self) -> Settings {

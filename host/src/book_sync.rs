@@ -65,11 +65,12 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
     let mut fills = 0;
     let mut failing = false;
     let mut next_snapshot = Instant::now();
-    if links.status.wait_for(|status| status.ready).await.is_err() {
-        return;
-    }
+    let mut opening = links.status.clone();
     loop {
         let now = Instant::now();
+        // Before the broker is open there is nothing to sync, and all the more a heartbeat that says so.
+        let ready = links.status.borrow().ready;
+        let every = if ready { every } else { Duration::ZERO };
         if !beat_every.is_zero() && now >= next_beat {
             next_beat = now + beat_every;
             let beat = heartbeat(&links);
@@ -107,6 +108,13 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
                 sleep(AFTER_FILL).await;
                 next_sync = Instant::now();
             }
+            seen = becomes_ready(&mut opening), if !ready => {
+                if !seen {
+                    return;
+                }
+                // What the last heartbeat said is no longer so.
+                next_beat = Instant::now();
+            }
         }
     }
 }
@@ -114,6 +122,11 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
 /// Waits for another number of fills; false when the engine is gone.
 async fn fills_other_than(status: &mut watch::Receiver<Status>, fills: u64) -> bool {
     status.wait_for(|status| status.fills != fills).await.is_ok()
+}
+
+/// Waits until the broker's books were compared; false when the engine is gone.
+async fn becomes_ready(status: &mut watch::Receiver<Status>) -> bool {
+    status.wait_for(|status| status.ready).await.is_ok()
 }
 
 fn heartbeat(links: &SyncLinks) -> Heartbeat {

@@ -112,7 +112,8 @@ impl Shared {
 }
 
 impl Supervisor {
-    /// Opens the broker for the first time and keeps it open from then on.
+    /// Opens the broker for the first time and keeps it open from then on. With `patient`, a first failure that may
+    /// pass is taken as a lost broker is: it is told, and tried again.
     ///
     /// # Errors
     ///
@@ -120,6 +121,7 @@ impl Supervisor {
     pub(crate) fn open(
         opener: Arc<dyn Opener>,
         waits: Waits,
+        patient: bool,
         opened: impl Fn() + Send + Sync + 'static,
     ) -> Result<Arc<Self>, OpenFailure> {
         let now = Instant::now();
@@ -150,7 +152,7 @@ impl Supervisor {
         // On a thread of its own: the plugin's code may block, and never in the runtime's threads.
         std::thread::Builder::new()
             .name("broker-keeper".into())
-            .spawn(move || own.run(&tell))
+            .spawn(move || own.run(&tell, patient))
             .map_err(|e| format!("the system gives no thread for it: {e}"))?;
         told.recv()
             .map_err(|_| OpenFailure::from("it panicked".to_owned()))??;
@@ -280,15 +282,17 @@ enum Next {
 }
 
 impl Shared {
-    fn run(self: Arc<Self>, tell: &Sender<Result<(), OpenFailure>>) {
+    fn run(self: Arc<Self>, tell: &Sender<Result<(), OpenFailure>>, patient: bool) {
         let opener = Arc::clone(&self.state().opener);
-        let first = self.open(&*opener);
-        let failed = first.is_err();
-        let first = first.map(|link| self.take_up(&opener, link));
-        tell.send(first).ok();
-        if failed {
-            return;
+        match self.open(&*opener) {
+            Ok(link) => self.take_up(&opener, link),
+            Err(failure) if failure.temporary && patient => self.open_failed(&*opener, &failure.reason),
+            Err(failure) => {
+                tell.send(Err(failure)).ok();
+                return;
+            }
         }
+        tell.send(Ok(())).ok();
         loop {
             match self.wait() {
                 Next::End => return,

@@ -69,6 +69,8 @@ impl BrokerLink for Numbered {
 struct Opens {
     count: AtomicU32,
     failures: AtomicU32,
+    /// Whether its failures may pass.
+    away: bool,
     all: Mutex<Vec<Arc<Numbered>>>,
     /// Held by a test for as long as nothing may be opened.
     gate: Mutex<()>,
@@ -82,7 +84,10 @@ impl Opener for Arc<Opens> {
             .try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
             .is_ok()
         {
-            return Err("the terminal is away".to_owned().into());
+            return Err(OpenFailure {
+                temporary: self.away,
+                ..OpenFailure::from("the terminal is away".to_owned())
+            });
         }
         let link = Arc::new(Numbered {
             number: self.count.fetch_add(1, Ordering::SeqCst) + 1,
@@ -140,7 +145,7 @@ fn wait_for(seen: &mut watch::Receiver<Seen>, what: impl FnMut(&Seen) -> bool) -
 #[test]
 fn a_spoilt_broker_is_ended_and_another_one_takes_its_place() {
     let opens = Arc::new(Opens::default());
-    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, || ()).unwrap();
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, true, || ()).unwrap();
     let mut seen = keeper.seen();
     keeper.look();
     assert_eq!(accepted_by(keeper.place(&order())), "1");
@@ -175,7 +180,7 @@ fn a_spoilt_broker_is_ended_and_another_one_takes_its_place() {
 #[test]
 fn opening_is_tried_again_and_its_failures_are_told() {
     let opens = Arc::new(Opens::default());
-    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, || ()).unwrap();
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, true, || ()).unwrap();
     let mut seen = keeper.seen();
     opens.failures.store(3, Ordering::SeqCst);
     opens.all.lock().unwrap()[0].spoil("lost");
@@ -193,14 +198,38 @@ fn opening_is_tried_again_and_its_failures_are_told() {
 fn a_first_failure_is_the_callers() {
     let opens = Arc::new(Opens::default());
     opens.failures.store(1, Ordering::SeqCst);
-    let failed = Supervisor::open(Arc::new(opens), WAITS, || ()).err();
+    let failed = Supervisor::open(Arc::new(opens), WAITS, true, || ()).err();
     assert_eq!(failed.unwrap().reason, "the terminal is away");
+}
+
+#[test]
+fn a_first_failure_that_may_pass_is_told_and_tried_again() {
+    let opens = Arc::new(Opens {
+        failures: AtomicU32::new(3),
+        away: true,
+        ..Opens::default()
+    });
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, true, || ()).unwrap();
+    wait_for(&mut keeper.seen(), |seen| seen.number == 1);
+    assert_eq!(accepted_by(keeper.place(&order())), "1");
+    keeper.close();
+
+    // One round, or a plugin that fails for good, is not waited for.
+    for (away, patient) in [(true, false), (false, true)] {
+        let opens = Arc::new(Opens {
+            failures: AtomicU32::new(1),
+            away,
+            ..Opens::default()
+        });
+        let failed = Supervisor::open(Arc::new(opens), WAITS, patient, || ()).err();
+        assert_eq!(failed.unwrap().reason, "the terminal is away", "{away} {patient}");
+    }
 }
 
 #[test]
 fn an_exchange_closes_the_old_broker_before_it_opens_the_new_one() {
     let (old, new) = (Arc::new(Opens::default()), Arc::new(Opens::default()));
-    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, || ()).unwrap();
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, true, || ()).unwrap();
     new.count.store(10, Ordering::SeqCst);
     let shut = new.gate.lock().unwrap();
     let first = Arc::clone(&old.all.lock().unwrap()[0]);
@@ -224,7 +253,7 @@ fn an_exchange_closes_the_old_broker_before_it_opens_the_new_one() {
 #[test]
 fn an_exchange_that_fails_brings_the_old_broker_back() {
     let (old, new) = (Arc::new(Opens::default()), Arc::new(Opens::default()));
-    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, || ()).unwrap();
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, true, || ()).unwrap();
     new.failures.store(1, Ordering::SeqCst);
     let failed = keeper.exchange(Arc::new(Arc::clone(&new))).unwrap_err();
     assert_eq!(failed, "the terminal is away; numbered is back");
