@@ -68,6 +68,7 @@ pub(crate) struct SummaryRow {
     held: i64,
     unpriced: i64,
     totals: Totals,
+    /// `None` where nothing of it is known, which is not a day that earned nothing.
     today: Option<TodayPnl>,
 }
 
@@ -172,7 +173,7 @@ impl<'a> Export<'a> {
             unpriced: count(totals.unpriced),
             totals,
             // The parts by symbol stand with the positions.
-            today: today.map(|today| TodayPnl {
+            today: today.filter(|today| !today.is_unknown()).map(|today| TodayPnl {
                 symbols: Vec::new(),
                 unknown: Vec::new(),
                 ..*today

@@ -147,6 +147,49 @@ fn json_says_everything_with_every_digit() {
 }
 
 #[test]
+fn a_day_of_which_nothing_is_known_is_null_in_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let dark = |symbol: &str| Position {
+        previous_close: None,
+        ..held(symbol, None, 100, "10", Some("11"))
+    };
+    let figures = ["today_pnl", "today_overnight", "today_trades", "today_fees"];
+    let known = |view: &BookView, name: &str| {
+        let path = written(view, &format!("{name}.json"), None, folder.path());
+        let value: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let csv = written(view, &format!("{name}.csv"), Some("summary"), folder.path());
+        let mut csv = ::csv::Reader::from_path(csv).unwrap();
+        let headers = csv.headers().unwrap().clone();
+        let fields = csv.records().next().unwrap().unwrap();
+        let parquet = written(view, &format!("{name}.parquet"), Some("summary"), folder.path());
+        let parquet = SerializedFileReader::new(std::fs::File::open(parquet).unwrap()).unwrap();
+        let row = parquet.get_row_iter(None).unwrap().next().unwrap().unwrap();
+        figures.map(|figure| {
+            let place = headers.iter().position(|header| header == figure).unwrap();
+            let cell = row
+                .get_column_iter()
+                .find(|(column, _)| *column == figure)
+                .unwrap()
+                .1;
+            let known = [
+                value["summary"].get(figure).is_some_and(|v| !v.is_null()),
+                !fields.get(place).unwrap().is_empty(),
+                *cell != Field::Null,
+            ];
+            assert_eq!(known, [known[0]; 3], "{figure}");
+            known[0]
+        })
+    };
+    let bright = held("600519.SH", None, 100, "10", Some("11"));
+    assert_eq!(
+        known(&view(vec![dark("000001.SZ"), dark("000002.SZ")]), "dark"),
+        [false; 4]
+    );
+    assert_eq!(known(&view(vec![dark("000001.SZ"), bright]), "half"), [true; 4]);
+    assert_eq!(known(&view(Vec::new()), "empty"), [true; 4]);
+}
+
+#[test]
 fn csv_is_a_folder_with_the_schema_beside() {
     let folder = tempfile::tempdir().unwrap();
     let path = written(&example(), "book.csv", None, folder.path());

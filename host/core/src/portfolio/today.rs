@@ -26,6 +26,15 @@ pub struct TodayPnl {
     pub unknown: Vec<TodayUnknown>,
 }
 
+impl TodayPnl {
+    /// True where nothing of the day can be told: there is something to tell, and all of it is unknown.
+    /// Its sums are those of nothing then, and are not to be shown as figures.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        self.symbols.is_empty() && !self.unknown.is_empty()
+    }
+}
+
 /// A symbol's part of the day, in yuan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SymbolToday {
@@ -255,6 +264,16 @@ mod tests {
         assert_eq!(unknown, ["000001.SZ", "000002.SZ", "300750.SZ", "600519.SH"]);
         // Fees are known even where the rest is not.
         assert_eq!((day.fees, day.total), (d("112"), d("-2")));
+    }
+
+    #[test]
+    fn a_day_of_which_nothing_can_be_told_is_no_day_that_earned_nothing() {
+        let dark = held("000001.SZ", 100, Some("10"), None);
+        let bright = held("000858.SZ", 100, Some("43"), Some("43"));
+        let unknown = |positions: &[Position]| today(positions, &[]).unwrap().is_unknown();
+        assert!(unknown(std::slice::from_ref(&dark)));
+        assert!(!unknown(&[dark, bright]));
+        assert!(!unknown(&[]), "an empty book earned nothing, and that is known");
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn open_orders(view: &BookView) -> usize {
 
 fn today_lines(today: &TodayPnl, style: &Style) -> String {
     let mut text = String::new();
-    if today.symbols.is_empty() && !today.unknown.is_empty() {
+    if today.is_unknown() {
         text.push_str("Today's P&L:      n/a\n");
     } else {
         let total = style.paint(&signed_money(today.total), today.total);
@@ -95,7 +95,7 @@ pub(crate) fn json(account: &Account, view: &BookView) -> Value {
     })
 }
 
-/// Today's P&L for programs.
+/// Today's P&L for programs; its sums are null where nothing of the day is known.
 pub(crate) fn today_json(today: &TodayPnl) -> Value {
     let symbols: Value = today
         .symbols
@@ -115,11 +115,18 @@ pub(crate) fn today_json(today: &TodayPnl) -> Value {
         .iter()
         .map(|one| json!({ "symbol": one.symbol.to_string(), "reason": one.reason }))
         .collect();
+    let sum = |figure| {
+        if today.is_unknown() {
+            Value::Null
+        } else {
+            number(figure)
+        }
+    };
     json!({
-        "pnl": number(today.total),
-        "overnight": number(today.overnight),
-        "trades": number(today.trades),
-        "fees": number(today.fees),
+        "pnl": sum(today.total),
+        "overnight": sum(today.overnight),
+        "trades": sum(today.trades),
+        "fees": sum(today.fees),
         "symbols": symbols,
         "unknown": unknown,
     })
@@ -127,7 +134,35 @@ pub(crate) fn today_json(today: &TodayPnl) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::masked;
+    use qt_core::portfolio::{Position, today};
+
+    use super::*;
+
+    #[test]
+    fn a_day_of_which_nothing_is_known_is_null_and_not_0() {
+        let held = |symbol: &str, previous_close: Option<i64>| Position {
+            symbol: symbol.parse().unwrap(),
+            name: None,
+            total: 100,
+            sellable: 100,
+            frozen: 0,
+            avg_cost: 10.into(),
+            last_price: Some(11.into()),
+            previous_close: previous_close.map(Into::into),
+        };
+        let (dark, bright) = (held("000001.SZ", None), held("000858.SZ", Some(11)));
+        let day = today(std::slice::from_ref(&dark), &[]).unwrap();
+        let json = today_json(&day);
+        for figure in ["pnl", "overnight", "trades", "fees"] {
+            assert_eq!(json.get(figure), Some(&Value::Null), "{figure}");
+        }
+        assert_eq!(json["unknown"][0]["symbol"], "000001.SZ");
+        assert!(today_lines(&day, &Style::default()).starts_with("Today's P&L:      n/a\n"));
+        // What is known to have earned nothing is 0.
+        let day = today(&[dark, bright], &[]).unwrap();
+        assert_eq!(today_json(&day)["pnl"].to_string(), "0");
+        assert!(today_lines(&day, &Style::default()).starts_with("Today's P&L:      ¥+0.00\n"));
+    }
 
     #[test]
     fn an_account_number_shows_its_end_at_most() {
