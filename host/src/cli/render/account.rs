@@ -7,8 +7,8 @@ use super::cells::{Style, decimal_number as number, money, rule, signed_money};
 use super::{NARROW, shanghai};
 use crate::book::{BookSource, BookView};
 
-/// The balances of a book, its account number masked.
-pub(crate) fn text(account: &Account, view: &BookView, style: &Style) -> String {
+/// The balances of a book, its account number masked unless it is wanted.
+pub(crate) fn text(account: &Account, view: &BookView, style: &Style, with_number: bool) -> String {
     let double = rule('=', NARROW);
     let mut text = format!(
         "\n{double}ACCOUNT {}\n{double}\
@@ -17,7 +17,7 @@ pub(crate) fn text(account: &Account, view: &BookView, style: &Style) -> String 
          Available Cash:   {}\n\
          Frozen Cash:      {}\n\
          Market Value:     {}\n",
-        masked(&account.account_id),
+        shown_number(&account.account_id, with_number),
         money(account.total_asset),
         money(account.cash),
         money(account.available_cash),
@@ -62,6 +62,16 @@ fn today_lines(today: &TodayPnl, style: &Style) -> String {
     text
 }
 
+/// An account's number as it is to be shown.
+fn shown_number(number: &str, whole: bool) -> String {
+    if whole {
+        // What a terminal would act on is left out all the same.
+        number.chars().filter(|c| !c.is_control()).collect()
+    } else {
+        masked(number)
+    }
+}
+
 /// An account's number with all but its end hidden.
 pub(crate) fn masked(number: &str) -> String {
     let shown = if number.chars().count() >= 8 { 4 } else { 0 };
@@ -74,14 +84,14 @@ pub(crate) fn masked(number: &str) -> String {
 }
 
 /// The same for programs, with the contract's names.
-pub(crate) fn json(account: &Account, view: &BookView) -> Value {
+pub(crate) fn json(account: &Account, view: &BookView, with_number: bool) -> Value {
     let source = match &view.source {
         BookSource::Broker { adapter } => adapter.clone(),
         BookSource::Journal { .. } => "journal".to_owned(),
         BookSource::File { path } => crate::system::shown(path),
     };
     json!({
-        "account_id": account.account_id,
+        "account_id": shown_number(&account.account_id, with_number),
         "total_asset": number(account.total_asset),
         "cash": number(account.cash),
         "available_cash": number(account.available_cash),
