@@ -147,6 +147,7 @@ async fn keep_snapshot(links: &mut SyncLinks, deadline: Duration, book: Book) {
         .iter()
         .filter(|position| position.total != 0)
         .count();
+    let day = crate::book::whole_day(&book);
     let snapshot = Snapshot {
         day: book.asked_at.trading_date(),
         at: book.asked_at,
@@ -155,7 +156,8 @@ async fn keep_snapshot(links: &mut SyncLinks, deadline: Duration, book: Book) {
         market_value: figures.value,
         unrealized_pnl: figures.pnl,
         positions: i64::try_from(held).unwrap_or(i64::MAX),
-        day_pnl: crate::book::day_pnl(&book),
+        day_pnl: day.as_ref().map(|day| day.total),
+        opening_value: day.as_ref().map(|day| day.opening_value),
     };
     links.equity.keep(snapshot).await;
 }

@@ -274,6 +274,7 @@ fn equity_rows(snapshots: &[Snapshot]) -> Result<Vec<EquityRow>, EquityError> {
             total_asset: snapshot.total_asset,
             market_value: snapshot.market_value,
             day_pnl: snapshot.day_pnl,
+            opening_value: snapshot.opening_value,
         })
         .collect();
     let curve = portfolio::equity_curve(&points)?;

@@ -90,6 +90,7 @@ fn snapshots() -> Vec<Snapshot> {
             unrealized_pnl: Decimal::ZERO,
             positions: 3,
             day_pnl: None,
+            opening_value: None,
         })
         .to_vec()
 }

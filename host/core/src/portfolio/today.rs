@@ -20,6 +20,8 @@ pub struct TodayPnl {
     pub fees: Decimal,
     /// All together.
     pub total: Decimal,
+    /// What the shares held overnight were worth at the previous close, of the symbols that can be told.
+    pub opening_value: Decimal,
     /// One for each symbol that is held or was traded today and can be told, by symbol.
     pub symbols: Vec<SymbolToday>,
     /// What cannot be told and is left out of the sums, fees apart.
@@ -102,7 +104,8 @@ pub fn today(positions: &[Position], trades_today: &[Trade]) -> Result<TodayPnl,
         let at = At(symbol, "today's P&L");
         all.fees = at.add(all.fees, day.fees)?;
         match of_symbol(symbol, &day)? {
-            Ok(one) => {
+            Ok((one, opening)) => {
+                all.opening_value = at.add(all.opening_value, opening)?;
                 all.overnight = at.add(all.overnight, one.overnight)?;
                 all.trades = at.add(all.trades, one.trades)?;
                 all.symbols.push(one);
@@ -114,8 +117,11 @@ pub fn today(positions: &[Position], trades_today: &[Trade]) -> Result<TodayPnl,
     Ok(all)
 }
 
+/// A symbol's part of the day, and what its shares held overnight were worth at the previous close.
+type Told = (SymbolToday, Decimal);
+
 /// A symbol's part of the day, or why it cannot be told.
-fn of_symbol(symbol: Symbol, day: &Day<'_>) -> Result<Result<SymbolToday, &'static str>, PortfolioError> {
+fn of_symbol(symbol: Symbol, day: &Day<'_>) -> Result<Result<Told, &'static str>, PortfolioError> {
     let at = At(symbol, "today's P&L");
     let held = day.position.map_or(0, |position| position.total);
     if held < 0 {
@@ -152,18 +158,21 @@ fn of_symbol(symbol: Symbol, day: &Day<'_>) -> Result<Result<SymbolToday, &'stat
         (Some(_), None) => return Ok(Err("its previous close is not known")),
         (None, _) => return Ok(Err("neither its price nor its previous close is known")),
     };
-    let overnight = at.mul(at.sub(price, close)?, Decimal::from(overnight_shares))?;
+    let overnight_shares = Decimal::from(overnight_shares);
+    let overnight = at.mul(at.sub(price, close)?, overnight_shares)?;
+    let opening = at.mul(close, overnight_shares)?;
     // Bought shares are worth the price now, sold ones would be: the difference to what was paid.
     let net = Decimal::from(day.bought) - Decimal::from(day.sold);
     let trades = at.add(day.cash, at.mul(net, price)?)?;
     let total = at.sub(at.add(overnight, trades)?, day.fees)?;
-    Ok(Ok(SymbolToday {
+    let one = SymbolToday {
         symbol,
         overnight,
         trades,
         fees: day.fees,
         total,
-    }))
+    };
+    Ok(Ok((one, opening)))
 }
 
 #[cfg(test)]
@@ -223,6 +232,8 @@ mod tests {
             (d("2100"), d("-950"), d("150.20"))
         );
         assert_eq!(day.total, d("999.80"));
+        // 1000 at 43.00, 200 at 38.00 and 100 at 1900.
+        assert_eq!(day.opening_value, d("240600"));
         assert!(day.unknown.is_empty());
     }
 
