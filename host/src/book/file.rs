@@ -65,19 +65,20 @@ fn written_at(path: &Path) -> Result<UtcMillis, String> {
 }
 
 fn content(path: &Path) -> Result<Content, String> {
+    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+    // Before it is read as text, which it is not.
+    if ending == "parquet" && path.exists() {
+        return Err("a Parquet file is not read back; give the same export as .json or .csv".to_owned());
+    }
     if path.is_dir() {
         return csv_folder(path);
     }
     let text = text_of(path)?;
-    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
     match ending.to_str() {
         Some("csv") => Ok(Content {
             positions: csv_positions(&text)?,
             ..Content::default()
         }),
-        Some("parquet") => {
-            Err("a Parquet file is not read back; give the same export as .json or .csv".to_owned())
-        }
         _ => json(&text),
     }
 }

@@ -59,7 +59,7 @@ pub struct Totals {
     pub pnl: Decimal,
     /// P&L in percent of the cost; `None` where that is not above zero.
     pub pnl_pct: Option<Decimal>,
-    /// How many of them have no price and are taken at their cost.
+    /// How many of them have shares and no price, and are taken at their cost.
     pub unpriced: usize,
 }
 
@@ -116,7 +116,7 @@ pub fn value(positions: &[Position]) -> Result<Valuation<'_>, PortfolioError> {
         totals.value = At(symbol, "the total value").add(totals.value, figures.value)?;
         totals.cost = At(symbol, "the total cost").add(totals.cost, figures.cost)?;
         totals.pnl = At(symbol, "the total P&L").add(totals.pnl, figures.pnl)?;
-        totals.unpriced += usize::from(figures.unpriced());
+        totals.unpriced += usize::from(figures.unpriced() && position.total != 0);
         all.push(figures);
     }
     if let Some(last) = positions.last() {
