@@ -57,7 +57,7 @@ pub(super) fn run(args: &SummaryArgs, options: &Options) -> Result<(), Failure> 
                 json["chart"] = target.path.to_string_lossy().into();
                 text.push_str(&format!("\n{} is written\n", crate::system::shown(&target.path)));
             }
-            None => text.push_str(&render::chart::chart(&export, &style)),
+            None => text.push_str(&render::chart::chart(&export, &style)?),
         }
     }
     print(&if args.book.json { format!("{json}\n") } else { text })

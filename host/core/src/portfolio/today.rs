@@ -1,7 +1,5 @@
 //! What a day earned, from prices and trades, so that deposits and withdrawals do not count.
 
-use std::collections::BTreeMap;
-
 use qt_market::{Price, Shares, Side, Symbol};
 use rust_decimal::Decimal;
 
@@ -61,14 +59,20 @@ pub struct TodayUnknown {
     pub reason: &'static str,
 }
 
-#[derive(Default)]
-struct Day<'a> {
-    position: Option<&'a Position>,
+/// What was traded of a symbol today.
+#[derive(Clone, Copy, Default)]
+struct Traded {
     bought: Shares,
     sold: Shares,
     /// Sold amount − bought amount.
     cash: Decimal,
     fees: Decimal,
+}
+
+/// A symbol with its holding, where there is one, and what was traded of it.
+struct Day<'a> {
+    position: Option<&'a Position>,
+    traded: Traded,
 }
 
 /// The P&L of the day whose trades `trades_today` are, all of them, with `positions` after them.
@@ -79,30 +83,16 @@ struct Day<'a> {
 /// # Errors
 /// A trade without shares, a negative holding, or a figure that no decimal holds.
 pub fn today(positions: &[Position], trades_today: &[Trade]) -> Result<TodayPnl, PortfolioError> {
-    let mut days: BTreeMap<Symbol, Day<'_>> = BTreeMap::new();
-    for position in positions {
-        days.entry(position.symbol).or_default().position = Some(position);
-    }
-    for trade in trades_today {
-        let at = At(trade.symbol, "the sum of today's trades");
-        let too_large = PortfolioError::TooLarge {
-            symbol: trade.symbol,
-            what: at.1,
-        };
-        let day = days.entry(trade.symbol).or_default();
-        let amount = trade.amount()?;
-        let (count, cash) = match trade.side {
-            Side::Buy => (&mut day.bought, -amount),
-            Side::Sell => (&mut day.sold, amount),
-        };
-        *count = count.checked_add(trade.size).ok_or(too_large)?;
-        day.cash = at.add(day.cash, cash)?;
-        day.fees = at.add(day.fees, trade.fees)?;
-    }
-    let mut all = TodayPnl::default();
-    for (symbol, day) in days {
+    let held = by_symbol(positions);
+    let traded = traded(trades_today)?;
+    let mut all = TodayPnl {
+        symbols: Vec::with_capacity(held.len()),
+        ..TodayPnl::default()
+    };
+    let mut last = None;
+    for (symbol, day) in merged(&held, &traded) {
         let at = At(symbol, "today's P&L");
-        all.fees = at.add(all.fees, day.fees)?;
+        all.fees = at.add(all.fees, day.traded.fees)?;
         match of_symbol(symbol, &day)? {
             Ok((one, opening)) => {
                 all.opening_value = at.add(all.opening_value, opening)?;
@@ -112,9 +102,84 @@ pub fn today(positions: &[Position], trades_today: &[Trade]) -> Result<TodayPnl,
             }
             Err(reason) => all.unknown.push(TodayUnknown { symbol, reason }),
         }
+        last = Some(at);
+    }
+    if let Some(at) = last {
         all.total = at.sub(at.add(all.overnight, all.trades)?, all.fees)?;
     }
     Ok(all)
+}
+
+/// The positions by symbol; of two of one symbol the later counts. Sorted once and only where they are not: a tree of a
+/// large book costs more with every position.
+fn by_symbol(positions: &[Position]) -> Vec<&Position> {
+    let mut held: Vec<&Position> = positions.iter().collect();
+    if !positions.is_sorted_by(|a, b| a.symbol < b.symbol) {
+        held.sort_by_cached_key(|position| position.symbol);
+        // Equal ones stand in the book's order, and the first of a row of them is kept: turned round, that is the last.
+        held.reverse();
+        held.dedup_by_key(|position| position.symbol);
+        held.reverse();
+    }
+    held
+}
+
+/// What was traded of each symbol, by symbol.
+fn traded(trades: &[Trade]) -> Result<Vec<(Symbol, Traded)>, PortfolioError> {
+    let mut sorted: Vec<&Trade> = trades.iter().collect();
+    sorted.sort_by_key(|trade| trade.symbol);
+    let mut all: Vec<(Symbol, Traded)> = Vec::new();
+    for trade in sorted {
+        let at = At(trade.symbol, "the sum of today's trades");
+        let too_large = PortfolioError::TooLarge {
+            symbol: trade.symbol,
+            what: at.1,
+        };
+        let mut sum = match all.last() {
+            Some((symbol, sum)) if *symbol == trade.symbol => *sum,
+            _ => {
+                all.push((trade.symbol, Traded::default()));
+                Traded::default()
+            }
+        };
+        let amount = trade.amount()?;
+        let (count, cash) = match trade.side {
+            Side::Buy => (&mut sum.bought, -amount),
+            Side::Sell => (&mut sum.sold, amount),
+        };
+        *count = count.checked_add(trade.size).ok_or(too_large)?;
+        sum.cash = at.add(sum.cash, cash)?;
+        sum.fees = at.add(sum.fees, trade.fees)?;
+        if let Some((_, last)) = all.last_mut() {
+            *last = sum;
+        }
+    }
+    Ok(all)
+}
+
+/// Each symbol of either list once, in order; both lists are in order already.
+fn merged<'a>(
+    held: &'a [&'a Position],
+    traded: &'a [(Symbol, Traded)],
+) -> impl Iterator<Item = (Symbol, Day<'a>)> {
+    let mut held = held.iter().copied().peekable();
+    let mut traded = traded.iter().peekable();
+    std::iter::from_fn(move || {
+        let of_position = held.peek().map(|position| position.symbol);
+        let of_trade = traded.peek().map(|(symbol, _)| *symbol);
+        let symbol = match (of_position, of_trade) {
+            (Some(position), Some(trade)) => position.min(trade),
+            (position, trade) => position.or(trade)?,
+        };
+        let day = Day {
+            position: held.next_if(|position| position.symbol == symbol),
+            traded: traded
+                .next_if(|(of, _)| *of == symbol)
+                .map(|(_, sum)| *sum)
+                .unwrap_or_default(),
+        };
+        Some((symbol, day))
+    })
 }
 
 /// A symbol's part of the day, and what its shares held overnight were worth at the previous close.
@@ -123,6 +188,7 @@ type Told = (SymbolToday, Decimal);
 /// A symbol's part of the day, or why it cannot be told.
 fn of_symbol(symbol: Symbol, day: &Day<'_>) -> Result<Result<Told, &'static str>, PortfolioError> {
     let at = At(symbol, "today's P&L");
+    let traded = &day.traded;
     let held = day.position.map_or(0, |position| position.total);
     if held < 0 {
         return Err(PortfolioError::Negative {
@@ -133,8 +199,8 @@ fn of_symbol(symbol: Symbol, day: &Day<'_>) -> Result<Result<Told, &'static str>
     }
     let too_large = PortfolioError::TooLarge { symbol, what: at.1 };
     let overnight_shares = held
-        .checked_add(day.sold)
-        .and_then(|shares| shares.checked_sub(day.bought))
+        .checked_add(traded.sold)
+        .and_then(|shares| shares.checked_sub(traded.bought))
         .ok_or(too_large)?;
     if overnight_shares < 0 {
         return Ok(Err(
@@ -162,14 +228,14 @@ fn of_symbol(symbol: Symbol, day: &Day<'_>) -> Result<Result<Told, &'static str>
     let overnight = at.mul(at.sub(price, close)?, overnight_shares)?;
     let opening = at.mul(close, overnight_shares)?;
     // Bought shares are worth the price now, sold ones would be: the difference to what was paid.
-    let net = Decimal::from(day.bought) - Decimal::from(day.sold);
-    let trades = at.add(day.cash, at.mul(net, price)?)?;
-    let total = at.sub(at.add(overnight, trades)?, day.fees)?;
+    let net = Decimal::from(traded.bought) - Decimal::from(traded.sold);
+    let trades = at.add(traded.cash, at.mul(net, price)?)?;
+    let total = at.sub(at.add(overnight, trades)?, traded.fees)?;
     let one = SymbolToday {
         symbol,
         overnight,
         trades,
-        fees: day.fees,
+        fees: traded.fees,
         total,
     };
     Ok(Ok((one, opening)))
@@ -285,6 +351,28 @@ mod tests {
         assert!(unknown(std::slice::from_ref(&dark)));
         assert!(!unknown(&[dark, bright]));
         assert!(!unknown(&[]), "an empty book earned nothing, and that is known");
+    }
+
+    #[test]
+    fn a_book_in_any_order_has_the_same_day_and_of_two_rows_the_later_counts() {
+        let sorted = [
+            held("000001.SZ", 100, Some("11"), Some("10")),
+            held("000858.SZ", 100, Some("44"), Some("43")),
+            held("600519.SH", 100, Some("1910"), Some("1900")),
+        ];
+        let trades = [
+            trade("600519.SH", Side::Buy, 100, "1900", "5"),
+            trade("300750.SZ", Side::Buy, 100, "200", "5"),
+            trade("000001.SZ", Side::Sell, 100, "11", "6"),
+        ];
+        let day = today(&sorted, &trades).unwrap();
+        let symbols: Vec<_> = day.symbols.iter().map(|one| one.symbol.to_string()).collect();
+        assert_eq!(symbols, ["000001.SZ", "000858.SZ", "600519.SH"]);
+        assert_eq!(day.unknown[0].symbol.to_string(), "300750.SZ");
+        let [a, b, c] = sorted;
+        let stale = held("000858.SZ", 7, Some("1"), None);
+        let mixed = [c, stale, b, a];
+        assert_eq!(today(&mixed, &trades).unwrap(), day);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use qt_core::portfolio::PortfolioError;
 use rust_decimal::Decimal;
 use unicode_width::UnicodeWidthStr;
 
@@ -20,11 +21,15 @@ const CURVE: usize = 60;
 const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// Allocation, P&L by position, and the equity curve.
-#[must_use]
-pub(crate) fn chart(export: &Export<'_>, style: &Style) -> String {
+///
+/// # Errors
+///
+/// A figure that cannot be worked out.
+pub(crate) fn chart(export: &Export<'_>, style: &Style) -> Result<String, PortfolioError> {
+    let holdings = export.holdings()?;
     let single = rule('-', WIDE);
     let mut text = format!("\nALLOCATION\n{single}");
-    let parts = allocation(export, MOST);
+    let parts = allocation(&holdings, MOST);
     if parts.is_empty() {
         text.push_str("no holdings\n");
     }
@@ -35,7 +40,7 @@ pub(crate) fn chart(export: &Export<'_>, style: &Style) -> String {
         )
     });
     text.push_str(&format!("\nP&L BY POSITION\n{single}"));
-    let earned = gains(export, MOST);
+    let earned = gains(&holdings, MOST);
     if earned.is_empty() {
         text.push_str("no holdings\n");
     }
@@ -45,7 +50,7 @@ pub(crate) fn chart(export: &Export<'_>, style: &Style) -> String {
     });
     text.push_str(&format!("\nEQUITY\n{single}"));
     text.push_str(&curve(export));
-    text
+    Ok(text)
 }
 
 fn bars(text: &mut String, bars: &[Bar], style: &Style, figure: impl Fn(&Bar) -> (String, Decimal)) {
