@@ -12,14 +12,22 @@ use super::{Failure, Options, print};
 pub(super) struct AccountArgs {
     #[command(flatten)]
     book: BookArgs,
+    /// Show the account's whole number; without it, only its end.
+    #[arg(long)]
+    with_account_number: bool,
 }
 
 pub(super) fn run(args: &AccountArgs, options: &Options) -> Result<(), Failure> {
     let (config, view) = args.book.gather(options)?;
     let balances = account(&view)?;
     print(&if args.book.json {
-        format!("{}\n", render::json(balances, &view))
+        format!("{}\n", render::json(balances, &view, args.with_account_number))
     } else {
-        render::text(balances, &view, &args.book.style(&config))
+        render::text(
+            balances,
+            &view,
+            &args.book.style(&config),
+            args.with_account_number,
+        )
     })
 }

@@ -3,11 +3,14 @@
 use clap::Args;
 use qt_core::portfolio;
 
-use super::book::{BookArgs, CsvArg};
+use super::book::{BookArgs, CsvArg, no_positions};
 use super::render::{data, history, positions as table};
 use super::{Failure, Options, print};
 
 /// List what is held: quantity, cost, price, value and P&L.
+///
+/// What was sold out today is listed with no shares for as long as the broker shows it. It is no holding: no total, no
+/// risk and no picture counts it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  qt-host positions\n  qt-host positions --history\n  qt-host positions --from journal --json\n  \
@@ -34,7 +37,11 @@ pub(super) fn run(args: &PositionsArgs, options: &Options) -> Result<(), Failure
         } else if args.csv.csv {
             history::csv(&rows)
         } else {
-            history::table(&rows, &args.book.style(&config))
+            let mut text = history::table(&rows, &args.book.style(&config));
+            if rows.is_empty() {
+                text.push_str(&no_positions(&view));
+            }
+            text
         });
     }
     let valuation = portfolio::value(&view.positions)?;
@@ -45,6 +52,10 @@ pub(super) fn run(args: &PositionsArgs, options: &Options) -> Result<(), Failure
     } else if args.csv.csv {
         data::positions_csv(&valuation)
     } else {
-        table(&valuation, &args.book.style(&config))
+        let mut text = table(&valuation, &args.book.style(&config));
+        if valuation.positions.is_empty() {
+            text.push_str(&no_positions(&view));
+        }
+        text
     })
 }
