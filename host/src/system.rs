@@ -109,6 +109,26 @@ pub fn private_options() -> OpenOptions {
     options
 }
 
+/// Takes the rights of group and others on a file away; a file that is not there is left so. Windows has no such bits: a
+/// profile's files belong to its user there.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let metadata = match std::fs::metadata(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        if metadata.permissions().mode() & 0o077 != 0 {
+            // By its name: closing a file of its own would give back what this process has locked in it.
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
+
 /// Opens a file for appending; a new one is its owner's alone.
 pub fn open_private_append(path: &Path) -> io::Result<File> {
     private_options().read(true).append(true).create(true).open(path)
@@ -574,6 +594,23 @@ mod tests {
         let cases = [
             (Signal::TERM, Signal::TERM, "asked Terminate", 143),
             (Signal::INT, Signal::INT, "asked Interrupt", 130),
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_made_private_and_one_that_is_not_there_is_not_made() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.db");
+        make_private(&path).unwrap();
+        assert!(!path.exists());
+        for mode in [0o644, 0o400, 0o660] {
+            std::fs::write(&path, "x").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            make_private(&path).unwrap();
+            let now = path.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(now, if mode == 0o400 { mode } else { 0o600 });
+        }
+    }
+
             (Signal::TERM, Signal::INT, "asked Terminate", 130),
         ];
         for (first, second, asked, code) in cases {

@@ -29,6 +29,10 @@ pub(crate) struct Verification {
 /// from the first commit, every order's check sum, every report.
 pub(crate) fn verify(path: &Path) -> Result<Verification, JournalError> {
     let conn = open_read_only(path)?;
+    verify_rows(path).map_err(|error| super::schema::explained(path, error))
+}
+
+fn verify_rows(path: &Path) -> Result<Verification, JournalError> {
     let at = |source| JournalError::sql(path, source);
     let said: String = conn
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
@@ -153,6 +157,8 @@ fn about(fact: Fact, names: &[String]) -> Option<Fact> {
     let text = serde_json::to_string(&event).unwrap_or_default();
     names
         .iter()
+///
+/// Of a damaged journal a copy is read, and the journal's own files stay as they are.
         .any(|name| text.contains(&format!("\"{name}\"")))
         .then_some(Fact { at, event })
 }
@@ -160,7 +166,8 @@ fn about(fact: Fact, names: &[String]) -> Option<Fact> {
 /// Writes every row that can still be read, a JSON line each, and gives how many: first a line
 /// about the format, then commits, orders and reports. Rows that cannot be read are told.
 pub(crate) fn export(path: &Path, out: &mut dyn Write) -> Result<(u64, Vec<String>), JournalError> {
-    let conn = open_read_only(path)?;
+    // The folder with the copy lasts as long as the connection.
+    let (conn, _copy) = super::schema::open_to_save(path)?;
     let mut lost = Vec::new();
     let mut lines = 0u64;
     let mut put = |value: serde_json::Value| -> std::io::Result<()> {

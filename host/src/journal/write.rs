@@ -83,7 +83,7 @@ impl Journal {
                 });
             }
         }
-        let loaded = load_and_check(&conn, path)?;
+        let loaded = load_and_check(&conn, path).map_err(|error| schema::explained(path, error))?;
         let journal = Self {
             conn,
             path: path.to_owned(),
