@@ -9,11 +9,13 @@ mod archive;
 mod load;
 mod outbox;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod volatile;
+mod wal;
 mod write;
 
-mod wal;
 use std::path::{Path, PathBuf};
 
 pub(crate) use load::{Loaded, every_order, load, open_read_only, orders_since};
@@ -106,8 +108,6 @@ impl JournalError {
         matches!(self, Self::Damaged { .. })
     }
 
-    fn damaged(path: &Path, what: impl Into<String>) -> Self {
-        Self::Damaged {
     fn unreadable(path: &Path, source: std::io::Error) -> Self {
         Self::Unreadable {
             path: path.to_owned(),
@@ -115,6 +115,8 @@ impl JournalError {
         }
     }
 
+    fn damaged(path: &Path, what: impl Into<String>) -> Self {
+        Self::Damaged {
             path: path.to_owned(),
             what: what.into(),
         }

@@ -9,7 +9,7 @@ use super::{JournalError, wal};
 use crate::system;
 
 /// The format that this program writes.
-pub(super) const FORMAT: i64 = 1;
+pub(super) const FORMAT: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -30,10 +30,11 @@ CREATE TABLE IF NOT EXISTS orders (
 CREATE TABLE IF NOT EXISTS settled (
     signal TEXT PRIMARY KEY, retry_count INTEGER NOT NULL, reopens INTEGER NOT NULL) WITHOUT ROWID;
 
--- Reports: state 0 waiting, 1 delivered, 2 dead letter, 3 dropped by a person.
+-- Reports: state 0 waiting, 1 delivered, 2 dead letter, 3 dropped by a person. The hash is that of the order, the body
+-- and what was put in its place: what is posted is what was decided.
 CREATE TABLE IF NOT EXISTS outbox (
     id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, order_id TEXT NOT NULL, body TEXT NOT NULL, edited TEXT,
-    state INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0, error TEXT,
+    hash INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0, error TEXT,
     made_ms INTEGER NOT NULL, done_ms INTEGER);
 CREATE INDEX IF NOT EXISTS outbox_waiting ON outbox (id) WHERE state = 0;
 CREATE INDEX IF NOT EXISTS outbox_dead ON outbox (id) WHERE state = 2;
@@ -45,7 +46,6 @@ const CACHE_KIB: i64 = 512;
 
 /// Opens for writing and makes the tables where they are missing.
 pub(super) fn open(path: &Path) -> Result<Connection, JournalError> {
-    let at = |source| JournalError::sql(path, source);
     hold_to_files(path)?;
     keep_private(path).map_err(|source| JournalError::unreadable(path, source))?;
     connect_to_write(path).map_err(|error| explained(path, error))
@@ -64,6 +64,7 @@ fn keep_private(path: &Path) -> std::io::Result<()> {
 }
 
 fn connect_to_write(path: &Path) -> Result<Connection, JournalError> {
+    let at = |source| JournalError::sql(path, source);
     let conn = Connection::open(path).map_err(at)?;
     conn.busy_timeout(std::time::Duration::from_secs(5)).map_err(at)?;
     conn.pragma_update(None, "journal_mode", "WAL").map_err(at)?;
@@ -75,15 +76,14 @@ fn connect_to_write(path: &Path) -> Result<Connection, JournalError> {
             "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"
         ))
         .map_err(at)?;
-    }
     } else {
         hold_to_format(path, found)?;
+    }
     Ok(conn)
 }
 
 /// Opens a second connection that only looks.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, JournalError> {
-    let at = |source| JournalError::sql(path, source);
     hold_to_files(path)?;
     let conn = connect_to_read(path).map_err(|error| explained(path, error))?;
     match format_of(&conn, path).map_err(|error| explained(path, error))? {
@@ -95,6 +95,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, JournalError> {
 }
 
 fn connect_to_read(path: &Path) -> Result<Connection, JournalError> {
+    let at = |source| JournalError::sql(path, source);
     if !path.exists() {
         return Err(JournalError::Absent {
             path: path.to_owned(),
@@ -124,7 +125,6 @@ pub(super) fn open_to_save(path: &Path) -> Result<(Connection, Option<TempDir>),
         Some(Ok(conn)) => return Ok((conn, None)),
         Some(Err(_)) | None => {}
     }
-}
     let folder = tempfile::tempdir().map_err(unreadable)?;
     let copy = wal::mended_copy(path, damage.as_ref(), folder.path()).map_err(unreadable)?;
     let at = |source| JournalError::sql(path, source);
@@ -199,3 +199,4 @@ fn cut_of(path: &Path) -> Option<(u64, u64)> {
     let pages = u32::from_be_bytes([head[28], head[29], head[30], head[31]]);
     let expected = page.checked_mul(u64::from(pages))?;
     (head.starts_with(b"SQLite format 3\0") && there < expected).then_some((there, expected))
+}

@@ -256,6 +256,48 @@ fn a_cut_main_file_says_what_it_is_and_what_is_there_can_be_saved() {
     assert_eq!(desk.run(&["--once"]).status.code(), Some(0));
 }
 
+/// A changed number in a report that waits: it must not reach the backend.
+#[test]
+fn a_flipped_digit_in_a_waiting_report_stops_trading_with_4_and_is_not_posted() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    backend.fault(&json!({ "mode": "http500", "path": "/executions" }));
+    let host = desk.trading();
+    backend.add(&signal("S1"));
+    wait_until("the execution waits", || {
+        let list = desk.json(&["reports", "list"]);
+        list.as_array()
+            .unwrap()
+            .iter()
+            .any(|row| row["kind"] == "execution")
+    });
+    assert_eq!(host.stop(), Some(0));
+    let main = desk.path("data/journal.db");
+    let good = std::fs::read(&main).unwrap();
+    let mut bad = good.clone();
+    let (right, wrong) = (b"\"filled_size\":100", b"\"filled_size\":900");
+    for at in 0..bad.len() - right.len() {
+        if bad[at..].starts_with(right) {
+            bad[at..at + wrong.len()].copy_from_slice(wrong);
+        }
+    }
+    assert!(bad != good, "no report of 100 shares waits");
+    std::fs::write(&main, bad).unwrap();
+    backend.fault(&json!({ "mode": "up", "path": "/executions" }));
+    for arguments in [&["journal", "verify"][..], &["--once"]] {
+        let said = desk.fails(4, arguments);
+        assert!(
+            said.contains("does not fit its check sum"),
+            "{arguments:?}: {said}"
+        );
+    }
+    assert!(!has_post(&backend, "S1", "filled"), "a damaged report was posted");
+    std::fs::write(&main, good).unwrap();
+    let host = desk.trading();
+    wait_until("S1 is reported", || has_post(&backend, "S1", "filled"));
+    assert_eq!(host.stop(), Some(0));
+}
+
 /// The journal names orders and accounts: it is its owner's alone, in whatever folder.
 #[test]
 fn the_journals_files_are_their_owners_alone() {
