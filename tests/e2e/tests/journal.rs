@@ -256,6 +256,46 @@ fn a_cut_main_file_says_what_it_is_and_what_is_there_can_be_saved() {
     assert_eq!(desk.run(&["--once"]).status.code(), Some(0));
 }
 
+/// An export may be all that was saved of a damaged journal.
+#[test]
+fn an_export_replaces_a_file_only_when_it_is_told_to() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    assert_eq!(desk.run(&["--once"]).status.code(), Some(0));
+    let saved = desk.path("saved.jsonl");
+    let name = saved.to_str().unwrap();
+    desk.done(&["journal", "export", name]);
+    let first = std::fs::read(&saved).unwrap();
+    let said = desk.fails(2, &["journal", "export", name]);
+    assert!(said.contains("exists") && said.contains("--force"), "{said}");
+    assert_eq!(std::fs::read(&saved).unwrap(), first);
+    // One that fails leaves what was there.
+    let journal = desk.path("data/journal.db");
+    let good = std::fs::read(&journal).unwrap();
+    std::fs::write(
+        &journal,
+        b"no database, and long enough not to be taken for an empty one",
+    )
+    .unwrap();
+    let out = desk.run(&["journal", "export", name, "--force"]);
+    assert!(!out.status.success());
+    assert_eq!(
+        std::fs::read(&saved).unwrap(),
+        first,
+        "an empty export took the good one's place"
+    );
+    std::fs::write(&journal, good).unwrap();
+    backend.add(&signal("S1"));
+    assert_eq!(desk.run(&["--once"]).status.code(), Some(0));
+    desk.done(&["journal", "export", name, "--force"]);
+    assert!(std::fs::read(&saved).unwrap().len() > first.len());
+    let parts = std::fs::read_dir(desk.path("")).unwrap().filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with(".new-")
+    });
+    assert_eq!(parts.count(), 0, "a part of a file was left");
+}
+
 /// A changed number in a report that waits: it must not reach the backend.
 #[test]
 fn a_flipped_digit_in_a_waiting_report_stops_trading_with_4_and_is_not_posted() {
