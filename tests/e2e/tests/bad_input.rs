@@ -351,6 +351,31 @@ fn an_order_id_twice_in_one_answer_is_one_order() {
     let mut larger = signal("TWICE");
     larger["size"] = json!(500);
     backend.add_raw(&json!([signal("TWICE"), larger, signal("OTHER")]));
+#[test]
+fn a_bad_signal_is_logged_once_and_as_a_warning() {
+    let backend = Backend::start();
+    let mut bad = signal("BAD-1");
+    bad["size"] = json!(-100);
+    backend.add_raw(&json!([bad, signal("GOOD")]));
+    let desk = Desk::new(&backend, &json!({}));
+    let host = desk.trading();
+    wait_until("the backend is told", || {
+        backend.state()["signals"]["BAD-1"]["posts"]
+            .as_array()
+            .is_some_and(|posts| !posts.is_empty())
+    });
+    assert_eq!(host.stop(), Some(0));
+    let log = desk.log();
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("BAD-1") && !line.contains("[DEBUG]"))
+        .collect();
+    assert!(
+        matches!(lines[..], [line] if line.contains("[WARNING]") && line.contains("size")),
+        "{lines:#?}"
+    );
+}
+
     let desk = Desk::new(&backend, &json!({}));
     assert_eq!(desk.run(&["--once"]).status.code(), Some(0));
     let accepted: Vec<Value> = desk
