@@ -85,7 +85,13 @@ fn plugin_cases(bad: &Bad) -> Vec<Case> {
         case(
             "two plugins of one name",
             &[&one, &two],
-            &["QT-P014", "one/libsimulated", "two/libsimulated", "--plugin"],
+            &[
+                "QT-P014",
+                "one/libsimulated",
+                "two/libsimulated",
+                "were both named",
+                "leave one of them out",
+            ],
         ),
         Case {
             what: "a broker that nobody has",
@@ -346,12 +352,6 @@ fn a_signal_with_a_missing_or_absurd_field_is_refused_and_spoils_no_other() {
 }
 
 #[test]
-fn an_order_id_twice_in_one_answer_is_one_order() {
-    let backend = Backend::start();
-    let mut larger = signal("TWICE");
-    larger["size"] = json!(500);
-    backend.add_raw(&json!([signal("TWICE"), larger, signal("OTHER")]));
-#[test]
 fn a_bad_signal_is_logged_once_and_as_a_warning() {
     let backend = Backend::start();
     let mut bad = signal("BAD-1");
@@ -376,6 +376,12 @@ fn a_bad_signal_is_logged_once_and_as_a_warning() {
     );
 }
 
+#[test]
+fn an_order_id_twice_in_one_answer_is_one_order() {
+    let backend = Backend::start();
+    let mut larger = signal("TWICE");
+    larger["size"] = json!(500);
+    backend.add_raw(&json!([signal("TWICE"), larger, signal("OTHER")]));
     let desk = Desk::new(&backend, &json!({}));
     assert_eq!(desk.run(&["--once"]).status.code(), Some(0));
     let accepted: Vec<Value> = desk
