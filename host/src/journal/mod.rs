@@ -6,6 +6,7 @@
 //! apart as of a checkpoint, so that a start replays only what came since.
 
 mod archive;
+mod free;
 mod load;
 mod outbox;
 mod schema;

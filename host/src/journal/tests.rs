@@ -146,3 +146,48 @@ fn a_journal_of_another_format_is_refused_and_can_be_exported() {
         assert_eq!((lines, lost.len()), (4, 0));
     }
 }
+
+#[test]
+fn a_dead_letter_that_comes_late_is_followed_by_what_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    let (mut journal, _) = Journal::open(&path, None).unwrap();
+    let report = |step: &str| Report {
+        order: ClientOrderId::derive("account", &"S1".into(), 0),
+        signal: "S1".into(),
+        step: step.into(),
+        body: ReportBody::Failed {
+            last_error: step.into(),
+        },
+    };
+    let made = Batch {
+        reports: ["early", "middle", "late"].map(report).to_vec(),
+        ..Batch::default()
+    };
+    assert_eq!(journal.commit(NOW, &made, 0).unwrap(), 0);
+    let done = Batch {
+        posted: vec![2, 3],
+        dead: vec![(1, "422".into())],
+        ..Batch::default()
+    };
+    assert_eq!(journal.commit(NOW, &done, 0).unwrap(), 0);
+    let free = Batch {
+        retried: vec![(1, None)],
+        ..Batch::default()
+    };
+    assert_eq!(
+        journal.commit(NOW, &free, 0).unwrap(),
+        1,
+        "the count of what waits"
+    );
+    let reader = OutboxReader::open(&path).unwrap();
+    let waiting = reader.waiting(0, 9).unwrap();
+    let steps: Vec<_> = waiting.iter().map(|item| item.report.step.as_str()).collect();
+    // The backend hears the early one, and then once more the one that holds, which has a key of its own.
+    assert_eq!(steps, ["early", "late-again-1.1"]);
+    assert_eq!(waiting[0].order_id, waiting[1].order_id);
+    assert_eq!(waiting[1].report.body, report("late").body);
+    // A second time changes nothing: the letter is dead no more.
+    assert_eq!(journal.commit(NOW, &free, 0).unwrap(), 0);
+    verify(&path).unwrap();
+}

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use qt_core::{Report, Trader, UtcMillis};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, params};
 
+use super::free::{put_report, set_free};
 use super::load::{Loaded, load_and_check};
-use super::outbox::hash_of;
 use super::{Fact, JournalError, check_of, link, schema};
 
 /// Orders that may have changed since the checkpoint before a new one is written.
@@ -17,27 +17,6 @@ INSERT INTO orders (id, signal, retry_count, reopens, state, day, ended_day, bod
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 ON CONFLICT (id) DO UPDATE SET retry_count = excluded.retry_count, reopens = excluded.reopens, state = excluded.state,
     day = excluded.day, ended_day = excluded.ended_day, body = excluded.body, hash = excluded.hash";
-
-/// Lets a dead letter wait again, with what a person put in the place of its body. The row is read as it is, so that its
-/// new check sum hides no damage: the old one is held to before.
-fn set_free(tx: &Transaction<'_>, id: i64, edited: Option<&str>) -> rusqlite::Result<()> {
-    let sql = "SELECT order_id, body, edited, hash FROM outbox WHERE id = ?1 AND state = 2";
-    let mut query = tx.prepare_cached(sql)?;
-    let mut rows = query.query([id])?;
-    let Some(row) = rows.next()? else {
-        return Ok(());
-    };
-    let (order, body): (String, String) = (row.get(0)?, row.get(1)?);
-    let (before, hash): (Option<String>, i64) = (row.get(2)?, row.get(3)?);
-    // One that does not fit stays dead, and the next start or `journal verify` says so.
-    if hash_of(&order, &body, before.as_deref()) != hash {
-        return Ok(());
-    }
-    let edited = edited.or(before.as_deref());
-    tx.prepare_cached("UPDATE outbox SET state = 0, edited = ?2, hash = ?3, done_ms = NULL WHERE id = ?1")?
-        .execute(params![id, edited, hash_of(&order, &body, edited)])?;
-    Ok(())
-}
 
 /// What one transaction holds.
 #[derive(Debug, Default)]
@@ -118,10 +97,17 @@ impl Journal {
 
     /// Makes `batch` durable; `digest` is that of the state after its facts.
     ///
+    /// Gives how many reports are said again because of older ones that were set free.
+    ///
     /// # Errors
     ///
     /// [`JournalError`], and then nothing of the batch is in the journal.
-    pub(crate) fn commit(&mut self, now: UtcMillis, batch: &Batch, digest: u64) -> Result<(), JournalError> {
+    pub(crate) fn commit(
+        &mut self,
+        now: UtcMillis,
+        batch: &Batch,
+        digest: u64,
+    ) -> Result<usize, JournalError> {
         fail::fail_point!("journal-full", |_| Err(JournalError::sql(
             &self.path,
             rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
@@ -132,17 +118,18 @@ impl Journal {
         let digest = digest.cast_signed();
         let next = link(self.link, seq, facts.as_bytes(), digest);
         let has_facts = !batch.facts.is_empty();
-        self.write(
-            now,
-            batch,
-            has_facts.then_some((seq, facts.as_str(), digest, next)),
-        )
-        .map_err(|source| JournalError::sql(&self.path, source))?;
+        let again = self
+            .write(
+                now,
+                batch,
+                has_facts.then_some((seq, facts.as_str(), digest, next)),
+            )
+            .map_err(|source| JournalError::sql(&self.path, source))?;
         if has_facts {
             self.seq = seq;
             self.link = next;
         }
-        Ok(())
+        Ok(again)
     }
 
     fn write(
@@ -150,7 +137,7 @@ impl Journal {
         now: UtcMillis,
         batch: &Batch,
         row: Option<(i64, &str, i64, i64)>,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<usize> {
         let made_by = row.map_or(self.seq, |(seq, ..)| seq);
         let tx = self
             .conn
@@ -159,17 +146,8 @@ impl Journal {
             let mut insert = tx.prepare_cached("INSERT INTO commits VALUES (?1, ?2, ?3, ?4, ?5)")?;
             insert.execute(params![seq, now.0, facts, digest, link])?;
         }
-        if !batch.reports.is_empty() {
-            let mut insert = tx.prepare_cached(
-                "INSERT INTO outbox (seq, order_id, body, hash, made_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?;
-            for report in &batch.reports {
-                let body = serde_json::to_string(report)
-                    .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
-                let order = report.order.as_str();
-                let hash = hash_of(order, &body, None);
-                insert.execute(params![made_by, order, body, hash, now.0])?;
-            }
+        for report in &batch.reports {
+            put_report(&tx, made_by, report, None, now)?;
         }
         if !batch.posted.is_empty() {
             let mut done = tx.prepare_cached("UPDATE outbox SET state = 1, done_ms = ?2 WHERE id = ?1")?;
@@ -183,14 +161,13 @@ impl Journal {
             )?
             .execute(params![id, error, now.0])?;
         }
-        for (id, edited) in &batch.retried {
-            set_free(&tx, *id, edited.as_deref())?;
-        }
+        let again = set_free(&tx, made_by, &batch.retried, now)?;
         for id in &batch.dropped {
             tx.prepare_cached("UPDATE outbox SET state = 3, done_ms = ?2 WHERE id = ?1 AND state = 2")?
                 .execute(params![id, now.0])?;
         }
-        tx.commit()
+        tx.commit()?;
+        Ok(again)
     }
 
     /// Writes a checkpoint when so much has changed that a start without one would be slow.
