@@ -109,6 +109,26 @@ pub fn private_options() -> OpenOptions {
     options
 }
 
+/// Takes the rights of group and others on a file away; a file that is not there is left so. Windows has no such bits: a
+/// profile's files belong to its user there.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let metadata = match std::fs::metadata(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        if metadata.permissions().mode() & 0o077 != 0 {
+            // By its name: closing a file of its own would give back what this process has locked in it.
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
+
 /// Opens a file for appending; a new one is its owner's alone.
 pub fn open_private_append(path: &Path) -> io::Result<File> {
     private_options().read(true).append(true).create(true).open(path)
@@ -124,8 +144,51 @@ pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_dir(folder)
 }
 
-/// The same for what means nothing once the machine has stopped: no reader finds a part, and nobody waits for
-/// the disk.
+/// A file that is written beside its place and takes it once it is whole; its owner's alone.
+#[derive(Debug)]
+pub struct WholeFile {
+    file: tempfile::NamedTempFile,
+    path: PathBuf,
+}
+
+impl WholeFile {
+    /// Begins a file that is to be at `path`.
+    pub fn begin(path: &Path) -> io::Result<Self> {
+        let file = tempfile::Builder::new()
+            .prefix(".new-")
+            .tempfile_in(folder_of(path))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Puts it in its place, durably. Where a file is there already it fails with [`io::ErrorKind::AlreadyExists`] unless that
+    /// one may be replaced.
+    pub fn finish(self, replace: bool) -> io::Result<()> {
+        self.file.as_file().sync_all()?;
+        let done = if replace {
+            self.file.persist(&self.path)
+        } else {
+            self.file.persist_noclobber(&self.path)
+        };
+        done.map_err(|failed| failed.error)?;
+        sync_dir(folder_of(&self.path))
+    }
+}
+
+impl Write for WholeFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Replaces a file's content as a whole where it means nothing once the machine has stopped: no reader finds a part, and
+/// nobody waits for the disk.
 pub fn replace_passing_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let file = written_beside(folder_of(path), content)?;
     file.persist(path).map_err(|failed| failed.error)?;
@@ -486,6 +549,26 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_file_takes_its_place_only_when_it_may() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("saved");
+        let write = |text: &str, replace| {
+            let mut file = WholeFile::begin(&path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            file.finish(replace)
+        };
+        write("one", false).unwrap();
+        let refused = write("two", false).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one");
+        write("three", true).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "three");
+        assert_eq!(readable_by_others(&File::open(&path).unwrap()), None);
+        drop(WholeFile::begin(&path).unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn a_failed_replacement_keeps_the_old_content() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
@@ -509,6 +592,23 @@ mod tests {
         file.set_permissions(std::fs::Permissions::from_mode(0o640))
             .unwrap();
         assert_eq!(readable_by_others(&file), Some(0o640));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_made_private_and_one_that_is_not_there_is_not_made() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.db");
+        make_private(&path).unwrap();
+        assert!(!path.exists());
+        for mode in [0o644, 0o400, 0o660] {
+            std::fs::write(&path, "x").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            make_private(&path).unwrap();
+            let now = path.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(now, if mode == 0o400 { mode } else { 0o600 });
+        }
     }
 
     #[test]

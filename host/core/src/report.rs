@@ -27,6 +27,16 @@ impl Report {
         format!("{}-{}", self.order, self.step)
     }
 
+    /// The same once more, with a key of its own: said after the older report `row`, which was posted late for the
+    /// `time`th time, so that what the backend hears last is what holds.
+    #[must_use]
+    pub fn again_after(&self, row: i64, time: u32) -> Self {
+        Self {
+            step: format!("{}-again-{row}.{time}", self.step),
+            ..self.clone()
+        }
+    }
+
     /// Its kind, for lists.
     #[must_use]
     pub const fn kind(&self) -> ReportKind {
@@ -190,4 +200,90 @@ pub struct Chase {
     pub remaining_size: Shares,
     /// The next limit to try, in yuan.
     pub next_limit_price: Option<Price>,
+}
+
+/// What must be said again when reports of one order are posted late: of `rows`, the order's reports in the sequence in
+/// which they were made, with whether each is one that comes late now, the indexes of those that hold and that the late
+/// ones would hide. What is said in a status and what in an execution holds side by side. One that comes late itself is
+/// said again after an earlier one, too: the backend may have had it before it refused a repeat, and know its key.
+#[must_use]
+pub fn hidden_by_late(rows: &[(&Report, bool)]) -> Vec<usize> {
+    let Some(first) = rows.iter().position(|(_, late)| *late) else {
+        return Vec::new();
+    };
+    let newest = |execution: bool| {
+        let is_one =
+            |(report, _): &(&Report, bool)| matches!(report.body, ReportBody::Execution(_)) == execution;
+        let last = rows.iter().rposition(is_one);
+        last.filter(|index| *index > first)
+    };
+    let mut hidden: Vec<usize> = [newest(true), newest(false)].into_iter().flatten().collect();
+    hidden.sort_unstable();
+    hidden
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(step: &str) -> Report {
+        let body = if step.starts_with("fill") {
+            let symbol = "000858.SZ".parse().unwrap();
+            ReportBody::Execution(Box::new(Execution {
+                symbol,
+                side: Side::Buy,
+                size: 300,
+                target_price: None,
+                filled_price: Price::ZERO,
+                filled_size: 100,
+                fees: Fees::default(),
+                status: ExecutionStatus::PartialFilled,
+                broker_order_id: None,
+                broker: None,
+                securities_account_id: None,
+                account_id: None,
+                strategy: None,
+                strategy_name: None,
+                at: UtcMillis(0),
+                reason: None,
+                chase: None,
+            }))
+        } else {
+            ReportBody::Failed {
+                last_error: String::new(),
+            }
+        };
+        Report {
+            order: ClientOrderId::derive("A", &"S".into(), 0),
+            signal: "S".into(),
+            step: step.into(),
+            body,
+        }
+    }
+
+    #[test]
+    fn what_a_late_report_hides_is_said_again() {
+        // Steps in the order in which they were made; a star marks those that come late.
+        let cases: [(&[&str], &[usize]); 8] = [
+            (&["submitted", "fill-100", "fill-300", "concluded"], &[]),
+            (&["submitted", "*fill-100", "fill-300", "concluded"], &[2, 3]),
+            (&["*submitted", "fill-100", "fill-300", "concluded"], &[2, 3]),
+            (&["submitted", "fill-100", "*fill-300", "concluded"], &[3]),
+            (&["submitted", "fill-100", "fill-300", "*concluded"], &[]),
+            (&["submitted", "*fill-100", "*fill-300", "concluded"], &[2, 3]),
+            (&["submitted", "*fill-100", "fill-200", "*fill-300"], &[3]),
+            (&["*submitted"], &[]),
+        ];
+        for (steps, hidden) in cases {
+            let reports: Vec<_> = steps
+                .iter()
+                .map(|step| (report(step.trim_start_matches('*')), step.starts_with('*')))
+                .collect();
+            let rows: Vec<_> = reports.iter().map(|(report, late)| (report, *late)).collect();
+            assert_eq!(hidden_by_late(&rows), hidden, "{steps:?}");
+        }
+        let again = report("fill-300").again_after(17, 1);
+        assert_eq!(again.key(), format!("{}-again-17.1", report("fill-300").key()));
+        assert_eq!(again.body, report("fill-300").body);
+    }
 }

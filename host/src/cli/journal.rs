@@ -1,6 +1,7 @@
 //! `journal`: is it whole, and what does it say.
 
-use std::path::PathBuf;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use qt_core::ClientOrderId;
@@ -10,6 +11,7 @@ use super::table::local_time;
 use super::{Failure, Options};
 use crate::config::Purpose;
 use crate::journal::{self, JournalError, OutboxReader};
+use crate::system::WholeFile;
 
 #[derive(Debug, Subcommand)]
 #[command(
@@ -35,8 +37,11 @@ pub(super) enum JournalCommand {
     },
     /// Write every row that can be read to a file, a JSON line each; also from a damaged journal.
     Export {
-        /// The file to write; `-` for standard output.
+        /// The file to write; must not exist. `-` for standard output.
         file: PathBuf,
+        /// Replace the file if there is one.
+        #[arg(long)]
+        force: bool,
         /// The answer as JSON.
         #[arg(long)]
         json: bool,
@@ -60,7 +65,7 @@ pub(super) fn run(command: JournalCommand, options: &Options) -> Result<(), Fail
     match command {
         JournalCommand::Verify { file, json } => verify(&file.unwrap_or(path), json),
         JournalCommand::Show { order, json } => show(&path, order, json),
-        JournalCommand::Export { file, json } => export(&path, &file, json),
+        JournalCommand::Export { file, force, json } => export(&path, &file, force, json),
         JournalCommand::Archive {
             file,
             keep_days,
@@ -72,7 +77,7 @@ pub(super) fn run(command: JournalCommand, options: &Options) -> Result<(), Fail
     }
 }
 
-fn verify(path: &std::path::Path, as_json: bool) -> Result<(), Failure> {
+fn verify(path: &Path, as_json: bool) -> Result<(), Failure> {
     match journal::verify(path) {
         Ok(found) if as_json => {
             let mut value = serde_json::to_value(&found).unwrap_or_default();
@@ -100,7 +105,7 @@ fn verify(path: &std::path::Path, as_json: bool) -> Result<(), Failure> {
     }
 }
 
-fn show(path: &std::path::Path, name: String, as_json: bool) -> Result<(), Failure> {
+fn show(path: &Path, name: String, as_json: bool) -> Result<(), Failure> {
     let trader = journal::load(path)?.trader;
     let mut names = vec![name.clone()];
     let mut order_ids: Vec<ClientOrderId> = name.parse().ok().into_iter().collect();
@@ -162,26 +167,15 @@ fn show(path: &std::path::Path, name: String, as_json: bool) -> Result<(), Failu
     super::print(&text)
 }
 
-fn export(path: &std::path::Path, file: &std::path::Path, as_json: bool) -> Result<(), Failure> {
-    let failed = |e: std::io::Error| Failure::failed(format!("{} cannot be written: {e}", file.display()));
-    let (lines, lost) = if file == std::path::Path::new("-") {
+fn export(path: &Path, file: &Path, force: bool, as_json: bool) -> Result<(), Failure> {
+    let (lines, lost) = if file == Path::new("-") {
         journal::export(path, &mut std::io::stdout().lock())?
     } else {
-        let mut out = std::io::BufWriter::new(
-            crate::system::private_options()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(file)
-                .map_err(failed)?,
-        );
-        let done = journal::export(path, &mut out)?;
-        std::io::Write::flush(&mut out).map_err(failed)?;
-        done
+        export_to(path, file, force)?
     };
     if as_json {
         super::print(&format!("{}\n", json!({ "lines": lines, "lost": lost })))?;
-    } else if file != std::path::Path::new("-") {
+    } else if file != Path::new("-") {
         super::print(&format!("{lines} lines were written to {}.\n", file.display()))?;
     }
     if lost.is_empty() {
@@ -193,4 +187,42 @@ fn export(path: &std::path::Path, file: &std::path::Path, as_json: bool) -> Resu
         what: format!("what could be read was saved, this could not: {what}"),
     };
     Err(error.into())
+}
+
+/// Nobody finds a part of the file, and none that was there is lost.
+fn export_to(path: &Path, file: &Path, force: bool) -> Result<(u64, Vec<String>), Failure> {
+    let exists = || {
+        Failure::usage(format!(
+            "{} exists, and an export before this one may be all that was saved; name another file, or add --force to replace it",
+            file.display()
+        ))
+    };
+    let failed = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::AlreadyExists => exists(),
+        _ => Failure::failed(format!(
+            "{} cannot be written: {e}; name a file in a folder that you can write to",
+            file.display()
+        )),
+    };
+    if !force && file.exists() {
+        return Err(exists());
+    }
+    let mut out = BufWriter::new(WholeFile::begin(file).map_err(failed)?);
+    let done = journal::export(path, &mut out)?;
+    if done.0 <= 1 && !done.1.is_empty() {
+        // Only the line that says what it is: such a file is not worth one that was there.
+        let what = format!(
+            "nothing could be read and {} was not written: {}",
+            file.display(),
+            done.1.join("; ")
+        );
+        return Err(JournalError::Damaged {
+            path: path.to_owned(),
+            what,
+        }
+        .into());
+    }
+    let out = out.into_inner().map_err(|e| failed(e.into_error()))?;
+    out.finish(force).map_err(failed)?;
+    Ok(done)
 }

@@ -67,11 +67,13 @@ fn offline(data_dir: &Path, command: &Command, clock: Clock) -> Result<Reply, Fa
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
         match &error {
-            JournalError::Damaged { .. } | JournalError::TooNew { .. } => {
+            JournalError::Damaged { .. } | JournalError::OtherFormat { .. } => {
                 Self::journal_unsafe(error.to_string())
             }
             JournalError::OtherAccount { .. } => Self::usage(error.to_string()),
-            JournalError::Sql { .. } | JournalError::Absent { .. } => Self::failed(error.to_string()),
+            JournalError::Sql { .. } | JournalError::Unreadable { .. } | JournalError::Absent { .. } => {
+                Self::failed(error.to_string())
+            }
         }
     }
 }

@@ -18,11 +18,15 @@ impl Engine {
             self.let_cancels_go();
             return;
         }
+        let mut again = 0;
         if !self.held.batch.is_empty() {
             crate::failpoint::die_at("before-commit");
-            if let Err(e) = self.journal.commit(now, &self.held.batch, &mut self.trader) {
-                self.commit_failed(now, &e);
-                return;
+            match self.journal.commit(now, &self.held.batch, &mut self.trader) {
+                Ok(added) => again = added,
+                Err(e) => {
+                    self.commit_failed(now, &e);
+                    return;
+                }
             }
             crate::failpoint::die_at("after-commit");
         }
@@ -30,7 +34,7 @@ impl Engine {
             self.held.failing = false;
             info!("the journal can be written again; new orders are taken");
         }
-        self.count_reports();
+        self.count_reports(again);
         self.held.batch = Batch::default();
         self.dispatch();
         if let Err(e) = self.journal.checkpoint_if_due(&mut self.trader) {
@@ -48,9 +52,9 @@ impl Engine {
         }
     }
 
-    fn count_reports(&self) {
+    fn count_reports(&self, again: usize) {
         let batch = &self.held.batch;
-        let added = batch.reports.len() + batch.retried.len();
+        let added = batch.reports.len() + batch.retried.len() + again;
         self.outbox.depth.fetch_add(added, Ordering::Relaxed);
         if !batch.retried.is_empty() {
             self.outbox.reload.notify_one();

@@ -6,6 +6,7 @@ use std::path::Path;
 use qt_core::{Frame, Order, Settled, Trader, TradingDate, UtcMillis};
 use rusqlite::Connection;
 
+use super::outbox::hold_to_sums;
 use super::{Fact, JournalError, check_of, link, schema};
 
 /// Commits from which on two threads read a journal.
@@ -148,7 +149,13 @@ pub(super) fn damaged_order(row: &rusqlite::Row<'_>, path: &Path, what: &Unfit) 
 
 /// Reads the state, and holds every commit to its link, those before the checkpoint too, that a start does not read
 /// otherwise. Where that is much, both are done at once.
+///
+/// Reports that may still be posted are held to their check sums, too.
 pub(super) fn load_and_check(conn: &Connection, path: &Path) -> Result<Loaded, JournalError> {
+    // Each by its index.
+    for state in ["state = 0", "state = 2"] {
+        hold_to_sums(conn, path, state)?;
+    }
     let last: Option<i64> = conn
         .query_row("SELECT max(seq) FROM commits", [], |row| row.get(0))
         .map_err(|source| JournalError::sql(path, source))?;

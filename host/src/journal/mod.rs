@@ -6,11 +6,15 @@
 //! apart as of a checkpoint, so that a start replays only what came since.
 
 mod archive;
+mod free;
 mod load;
 mod outbox;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod volatile;
+mod wal;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -69,16 +73,26 @@ pub(crate) enum JournalError {
         /// The file.
         path: PathBuf,
     },
-    /// Made by a newer program.
+    /// The system does not let its files be read.
+    #[error("the journal {path} can neither be read nor made: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Made by another program.
     #[error(
-        "the journal {path} has format {found}, and this program knows formats up to {known}; use the newer program"
+        "the journal {path} has format {found}, and this program reads and writes format {known} alone; use the program that made \
+         it, or let that one's orders end, keep the file by `qt-host journal export FILE`, and start with a new data folder"
     )]
-    TooNew {
+    OtherFormat {
         /// The file.
         path: PathBuf,
         /// Its format.
         found: i64,
-        /// The newest format known here.
+        /// The format known here.
         known: i64,
     },
     /// There is none.
@@ -93,6 +107,13 @@ impl JournalError {
     /// True when what is stored is wrong, and not merely out of reach.
     pub(crate) const fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged { .. })
+    }
+
+    fn unreadable(path: &Path, source: std::io::Error) -> Self {
+        Self::Unreadable {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     fn damaged(path: &Path, what: impl Into<String>) -> Self {

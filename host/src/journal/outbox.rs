@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use qt_core::Report;
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 use serde::Serialize;
 
 use super::{JournalError, schema};
@@ -73,22 +73,13 @@ impl OutboxReader {
     /// Up to `limit` waiting reports with an id above `after`, by id.
     pub(crate) fn waiting(&self, after: i64, limit: usize) -> Result<Vec<OutboxItem>, JournalError> {
         let at = |source| JournalError::sql(&self.path, source);
-        let mut query = self
-            .conn
-            .prepare_cached("SELECT id, order_id, body, edited FROM outbox WHERE state = 0 AND id > ?1 ORDER BY id LIMIT ?2")
-            .map_err(at)?;
+        let sql = "SELECT id, order_id, body, edited, hash FROM outbox WHERE state = 0 AND id > ?1 ORDER BY id LIMIT ?2";
+        let mut query = self.conn.prepare_cached(sql).map_err(at)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut rows = query.query([after, limit]).map_err(at)?;
         let mut items = Vec::new();
         while let Some(row) = rows.next().map_err(at)? {
-            let id: i64 = row.get(0).map_err(at)?;
-            let body: String = row.get(2).map_err(at)?;
-            items.push(OutboxItem {
-                id,
-                order_id: row.get(1).map_err(at)?,
-                report: self.parse(id, &body)?,
-                edited: row.get(3).map_err(at)?,
-            });
+            items.push(read_item(row, &self.path)?);
         }
         Ok(items)
     }
@@ -112,31 +103,76 @@ impl OutboxReader {
 
     fn rows(&self, filter: &str, params: &[&dyn rusqlite::ToSql]) -> Result<Vec<ReportRow>, JournalError> {
         let at = |source| JournalError::sql(&self.path, source);
-        let sql =
-            format!("SELECT id, state, body, edited, error, made_ms, done_ms FROM outbox WHERE {filter}");
+        let sql = format!(
+            "SELECT id, order_id, body, edited, hash, state, error, made_ms, done_ms FROM outbox WHERE {filter}"
+        );
         let mut query = self.conn.prepare(&sql).map_err(at)?;
         let mut rows = query.query(params).map_err(at)?;
         let mut reports = Vec::new();
         while let Some(row) = rows.next().map_err(at)? {
-            let id: i64 = row.get(0).map_err(at)?;
-            let body: String = row.get(2).map_err(at)?;
+            let item = read_item(row, &self.path)?;
             reports.push(ReportRow {
-                id,
-                state: state_of(row.get(1).map_err(at)?),
-                report: self.parse(id, &body)?,
-                edited: row.get(3).map_err(at)?,
-                error: row.get(4).map_err(at)?,
-                made_ms: row.get(5).map_err(at)?,
-                done_ms: row.get(6).map_err(at)?,
+                id: item.id,
+                state: state_of(row.get(5).map_err(at)?),
+                report: item.report,
+                edited: item.edited,
+                error: row.get(6).map_err(at)?,
+                made_ms: row.get(7).map_err(at)?,
+                done_ms: row.get(8).map_err(at)?,
             });
         }
         Ok(reports)
     }
+}
 
-    fn parse(&self, id: i64, body: &str) -> Result<Report, JournalError> {
-        serde_json::from_str(body)
-            .map_err(|e| JournalError::damaged(&self.path, format!("report {id} cannot be read: {e}")))
+/// The report of a row of `id, order_id, body, edited, hash`, held to its check sum.
+pub(super) fn read_item(row: &Row<'_>, path: &Path) -> Result<OutboxItem, JournalError> {
+    let id: i64 = row.get(0).map_err(|source| JournalError::sql(path, source))?;
+    let damaged = |what: String| JournalError::damaged(path, format!("report {id} {what}"));
+    let unread = |e: rusqlite::Error| damaged(format!("cannot be read: {e}"));
+    let order_id: String = row.get(1).map_err(unread)?;
+    let body: String = row.get(2).map_err(unread)?;
+    let edited: Option<String> = row.get(3).map_err(unread)?;
+    let hash: i64 = row.get(4).map_err(unread)?;
+    if hash_of(&order_id, &body, edited.as_deref()) != hash {
+        return Err(damaged("does not fit its check sum".into()));
     }
+    let report = serde_json::from_str(&body).map_err(|e| damaged(format!("cannot be read: {e}")))?;
+    Ok(OutboxItem {
+        id,
+        order_id,
+        report,
+        edited,
+    })
+}
+
+/// Holds the reports that pass `filter` to their check sums; how many they are.
+pub(super) fn hold_to_sums(conn: &Connection, path: &Path, filter: &str) -> Result<u64, JournalError> {
+    let at = |source| JournalError::sql(path, source);
+    let sql = format!("SELECT id, order_id, body, edited, hash FROM outbox WHERE {filter}");
+    let mut query = conn.prepare(&sql).map_err(at)?;
+    let mut rows = query.query([]).map_err(at)?;
+    let mut count = 0;
+    while let Some(row) = rows.next().map_err(at)? {
+        read_item(row, path)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// The check sum of a report's row.
+pub(super) fn hash_of(order_id: &str, body: &str, edited: Option<&str>) -> i64 {
+    use xxhash_rust::xxh3::Xxh3;
+    let mut hash = Xxh3::new();
+    for part in [order_id, body] {
+        hash.update(part.as_bytes());
+        hash.update(&[0]);
+    }
+    if let Some(edited) = edited {
+        hash.update(&[1]);
+        hash.update(edited.as_bytes());
+    }
+    hash.digest().cast_signed()
 }
 
 const fn state_of(number: i64) -> ReportState {

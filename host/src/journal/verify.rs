@@ -8,6 +8,7 @@ use rusqlite::types::ValueRef;
 use serde::Serialize;
 
 use super::load::{Commit, damaged_order, load_from, read_order};
+use super::outbox::hold_to_sums;
 use super::{Fact, JournalError, open_read_only};
 
 /// What a full reading found.
@@ -19,15 +20,19 @@ pub(crate) struct Verification {
     pub(crate) facts: u64,
     /// Orders in the checkpoint, each held to its check sum.
     pub(crate) orders: u64,
-    /// Reports in the outbox, each parsed.
+    /// Reports in the outbox, each held to its check sum.
     pub(crate) reports: u64,
     /// Commits whose digest was compared with a replay from the first commit on.
     pub(crate) digests_compared: u64,
 }
 
 /// Reads everything and compares: SQLite's own structure, every link, every digest by a replay
-/// from the first commit, every order's check sum, every report.
+/// from the first commit, every order's and every report's check sum.
 pub(crate) fn verify(path: &Path) -> Result<Verification, JournalError> {
+    verify_rows(path).map_err(|error| super::schema::explained(path, error))
+}
+
+fn verify_rows(path: &Path) -> Result<Verification, JournalError> {
     let conn = open_read_only(path)?;
     let at = |source| JournalError::sql(path, source);
     let said: String = conn
@@ -50,14 +55,7 @@ pub(crate) fn verify(path: &Path) -> Result<Verification, JournalError> {
         read_order(row).map_err(|e| damaged_order(row, path, &e))?;
         found.orders += 1;
     }
-    let mut query = conn.prepare("SELECT id, body FROM outbox").map_err(at)?;
-    let mut rows = query.query([]).map_err(at)?;
-    while let Some(row) = rows.next().map_err(at)? {
-        let (id, body): (i64, String) = (row.get(0).map_err(at)?, row.get(1).map_err(at)?);
-        serde_json::from_str::<qt_core::Report>(&body)
-            .map_err(|e| JournalError::damaged(path, format!("report {id} cannot be read: {e}")))?;
-        found.reports += 1;
-    }
+    found.reports = hold_to_sums(&conn, path, "TRUE")?;
     // And the way a start goes: checkpoint and replay.
     load_from(&conn, path)?;
     Ok(found)
@@ -159,8 +157,11 @@ fn about(fact: Fact, names: &[String]) -> Option<Fact> {
 
 /// Writes every row that can still be read, a JSON line each, and gives how many: first a line
 /// about the format, then commits, orders and reports. Rows that cannot be read are told.
+///
+/// Of a damaged journal a copy is read, and the journal's own files stay as they are.
 pub(crate) fn export(path: &Path, out: &mut dyn Write) -> Result<(u64, Vec<String>), JournalError> {
-    let conn = open_read_only(path)?;
+    // The folder with the copy lasts as long as the connection.
+    let (conn, _copy) = super::schema::open_to_save(path)?;
     let mut lost = Vec::new();
     let mut lines = 0u64;
     let mut put = |value: serde_json::Value| -> std::io::Result<()> {

@@ -26,7 +26,8 @@ impl From<Journal> for Store {
 }
 
 impl Store {
-    /// Takes in `batch`; `digest` is that of the state after its facts.
+    /// Takes in `batch`, and gives how many reports are said again because of older ones that were set free. Memory keeps
+    /// nothing of what was delivered, and says nothing again.
     ///
     /// # Errors
     ///
@@ -36,14 +37,14 @@ impl Store {
         now: UtcMillis,
         batch: &Batch,
         trader: &mut Trader,
-    ) -> Result<(), JournalError> {
+    ) -> Result<usize, JournalError> {
         match self {
             Self::Durable(journal) => journal.commit(now, batch, trader.digest()),
             Self::Volatile(memory) => {
                 memory.commit(batch);
                 // Ended orders are packed with each digest, with a journal or without.
                 trader.digest();
-                Ok(())
+                Ok(0)
             }
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use qt_core::{Report, Trader, UtcMillis};
 use rusqlite::{Connection, params};
 
+use super::free::{put_report, set_free};
 use super::load::{Loaded, load_and_check};
 use super::{Fact, JournalError, check_of, link, schema};
 
@@ -79,7 +80,7 @@ impl Journal {
                 });
             }
         }
-        let loaded = load_and_check(&conn, path)?;
+        let loaded = load_and_check(&conn, path).map_err(|error| schema::explained(path, error))?;
         let journal = Self {
             conn,
             path: path.to_owned(),
@@ -92,10 +93,17 @@ impl Journal {
 
     /// Makes `batch` durable; `digest` is that of the state after its facts.
     ///
+    /// Gives how many reports are said again because of older ones that were set free.
+    ///
     /// # Errors
     ///
     /// [`JournalError`], and then nothing of the batch is in the journal.
-    pub(crate) fn commit(&mut self, now: UtcMillis, batch: &Batch, digest: u64) -> Result<(), JournalError> {
+    pub(crate) fn commit(
+        &mut self,
+        now: UtcMillis,
+        batch: &Batch,
+        digest: u64,
+    ) -> Result<usize, JournalError> {
         fail::fail_point!("journal-full", |_| Err(JournalError::sql(
             &self.path,
             rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
@@ -106,17 +114,18 @@ impl Journal {
         let digest = digest.cast_signed();
         let next = link(self.link, seq, facts.as_bytes(), digest);
         let has_facts = !batch.facts.is_empty();
-        self.write(
-            now,
-            batch,
-            has_facts.then_some((seq, facts.as_str(), digest, next)),
-        )
-        .map_err(|source| JournalError::sql(&self.path, source))?;
+        let again = self
+            .write(
+                now,
+                batch,
+                has_facts.then_some((seq, facts.as_str(), digest, next)),
+            )
+            .map_err(|source| JournalError::sql(&self.path, source))?;
         if has_facts {
             self.seq = seq;
             self.link = next;
         }
-        Ok(())
+        Ok(again)
     }
 
     fn write(
@@ -124,7 +133,7 @@ impl Journal {
         now: UtcMillis,
         batch: &Batch,
         row: Option<(i64, &str, i64, i64)>,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<usize> {
         let made_by = row.map_or(self.seq, |(seq, ..)| seq);
         let tx = self
             .conn
@@ -133,15 +142,8 @@ impl Journal {
             let mut insert = tx.prepare_cached("INSERT INTO commits VALUES (?1, ?2, ?3, ?4, ?5)")?;
             insert.execute(params![seq, now.0, facts, digest, link])?;
         }
-        if !batch.reports.is_empty() {
-            let mut insert = tx.prepare_cached(
-                "INSERT INTO outbox (seq, order_id, body, made_ms) VALUES (?1, ?2, ?3, ?4)",
-            )?;
-            for report in &batch.reports {
-                let body = serde_json::to_string(report)
-                    .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
-                insert.execute(params![made_by, report.order.as_str(), body, now.0])?;
-            }
+        for report in &batch.reports {
+            put_report(&tx, made_by, report, None, now)?;
         }
         if !batch.posted.is_empty() {
             let mut done = tx.prepare_cached("UPDATE outbox SET state = 1, done_ms = ?2 WHERE id = ?1")?;
@@ -155,15 +157,13 @@ impl Journal {
             )?
             .execute(params![id, error, now.0])?;
         }
-        for (id, edited) in &batch.retried {
-            tx.prepare_cached("UPDATE outbox SET state = 0, edited = coalesce(?2, edited), done_ms = NULL WHERE id = ?1 AND state = 2")?
-                .execute(params![id, edited])?;
-        }
+        let again = set_free(&tx, made_by, &batch.retried, now)?;
         for id in &batch.dropped {
             tx.prepare_cached("UPDATE outbox SET state = 3, done_ms = ?2 WHERE id = ?1 AND state = 2")?
                 .execute(params![id, now.0])?;
         }
-        tx.commit()
+        tx.commit()?;
+        Ok(again)
     }
 
     /// Writes a checkpoint when so much has changed that a start without one would be slow.

@@ -199,7 +199,7 @@ pub(crate) const CODES: &[Code] = &[
             "an older copy was left in another searched folder",
             "a build folder is searched too",
         ],
-        mend: "Remove one of them, or name the one you mean with --plugin.",
+        mend: "Remove one of them, or name the one you mean with --plugin. Where both were named, by --plugin or in \"plugins\", leave one out.",
     },
     Code {
         code: STORE,

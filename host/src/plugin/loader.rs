@@ -155,7 +155,7 @@ pub(super) fn choose<'a>(
         those.copied().collect()
     };
     let explicit = usable(true);
-    if let Some(only) = single(&named(&explicit))? {
+    if let Some(only) = single(&named(&explicit), true)? {
         return Ok(only);
     }
     // A file that somebody named and that cannot be used is a mistake; another plugin in its place would be worse.
@@ -178,14 +178,17 @@ pub(super) fn choose<'a>(
         );
         return Ok(only);
     }
-    if let Some(only) = single(&named(&usable(false)))? {
+    if let Some(only) = single(&named(&usable(false)), false)? {
         return Ok(only);
     }
     Err(refused_of_name(found, name).unwrap_or_else(|| not_found(plan, found, name)))
 }
 
-/// The only one of several files of a name; copies of one content are one.
-pub(super) fn single<'a>(candidates: &[Candidate<'a>]) -> Result<Option<Candidate<'a>>, PluginError> {
+/// The only one of several files of a name, all of which somebody named or none; copies of one content are one.
+pub(super) fn single<'a>(
+    candidates: &[Candidate<'a>],
+    named: bool,
+) -> Result<Option<Candidate<'a>>, PluginError> {
     let Some(&first) = candidates.first() else {
         return Ok(None);
     };
@@ -197,6 +200,7 @@ pub(super) fn single<'a>(candidates: &[Candidate<'a>]) -> Result<Option<Candidat
                     name: first.1.name.clone(),
                     first: first.0.to_path_buf(),
                     second: second.0.to_path_buf(),
+                    both_named: named,
                 });
             }
         }

@@ -57,9 +57,14 @@ pub(crate) enum PluginError {
     NotFound(String),
     /// Several files have the name that was asked for.
     #[error(
-        "{AMBIGUOUS}: two different files are a plugin named `{name}`, {first} and {second}; remove one, or name the one you mean with --plugin",
+        "{AMBIGUOUS}: two different files are a plugin named `{name}`, {first} and {second}; {advice}",
         first = first.display(),
-        second = second.display()
+        second = second.display(),
+        advice = if *both_named {
+            "they were both named, by --plugin or in \"plugins\": leave one of them out"
+        } else {
+            "remove one, or name the one you mean with --plugin"
+        }
     )]
     Ambiguous {
         /// The name.
@@ -68,6 +73,8 @@ pub(crate) enum PluginError {
         first: PathBuf,
         /// Another one.
         second: PathBuf,
+        /// Somebody named both, so that naming one says nothing new.
+        both_named: bool,
     },
     /// The lock file cannot be used.
     #[error("{LOCK_FILE}: the lock file {path} {reason}", path = path.display())]
@@ -272,7 +279,7 @@ pub(crate) fn only(plan: &SearchPlan, which: &str) -> Result<PathBuf, PluginErro
     let explicit = found.iter().filter(is_chosen).any(|f| f.explicit);
     let of_rank = |path: &Path| found.iter().any(|f| f.path == path && f.explicit == explicit);
     let ranked: Vec<_> = usable.into_iter().filter(|(path, _)| of_rank(path)).collect();
-    match loader::single(&ranked)? {
+    match loader::single(&ranked, explicit)? {
         Some((path, _)) => Ok(path.to_path_buf()),
         None => Ok(chosen[0].clone()),
     }

@@ -85,7 +85,13 @@ fn plugin_cases(bad: &Bad) -> Vec<Case> {
         case(
             "two plugins of one name",
             &[&one, &two],
-            &["QT-P014", "one/libsimulated", "two/libsimulated", "--plugin"],
+            &[
+                "QT-P014",
+                "one/libsimulated",
+                "two/libsimulated",
+                "were both named",
+                "leave one of them out",
+            ],
         ),
         Case {
             what: "a broker that nobody has",
@@ -343,6 +349,31 @@ fn a_signal_with_a_missing_or_absurd_field_is_refused_and_spoils_no_other() {
         assert!(error.contains(field), "{field} = {value}: {error}");
     }
     assert_eq!(desk.accepted(), 1, "{:#?}", desk.ledger());
+}
+
+#[test]
+fn a_bad_signal_is_logged_once_and_as_a_warning() {
+    let backend = Backend::start();
+    let mut bad = signal("BAD-1");
+    bad["size"] = json!(-100);
+    backend.add_raw(&json!([bad, signal("GOOD")]));
+    let desk = Desk::new(&backend, &json!({}));
+    let host = desk.trading();
+    wait_until("the backend is told", || {
+        backend.state()["signals"]["BAD-1"]["posts"]
+            .as_array()
+            .is_some_and(|posts| !posts.is_empty())
+    });
+    assert_eq!(host.stop(), Some(0));
+    let log = desk.log();
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("BAD-1") && !line.contains("[DEBUG]"))
+        .collect();
+    assert!(
+        matches!(lines[..], [line] if line.contains("[WARNING]") && line.contains("size")),
+        "{lines:#?}"
+    );
 }
 
 #[test]

@@ -97,6 +97,273 @@ fn a_flipped_byte_in_the_middle_stops_trading_with_4_and_what_is_there_can_be_sa
     assert_eq!(desk.accepted(), before + 1);
 }
 
+/// Every command that opens the journal.
+const OPENINGS: [&[&str]; 10] = [
+    &["--once"],
+    &["halt"],
+    &["orders"],
+    &["fills"],
+    &["positions", "--from", "journal"],
+    &["reports", "list"],
+    &["journal", "verify"],
+    &["journal", "show", "S1"],
+    &["journal", "archive", "old.db"],
+    &["reports", "retry", "1"],
+];
+
+/// K10: SQLite takes a byte that flipped in the write-ahead file for a torn tail, and writes over what follows.
+#[test]
+fn a_flipped_byte_in_the_wal_stops_trading_with_4_and_what_is_there_can_be_saved() {
+    let backend = Backend::start();
+    let (desk, mut host) = traded(&backend);
+    host.kill();
+    let wal = desk.path("data/journal.db-wal");
+    let good = std::fs::read(&wal).unwrap();
+    let frame = 24 + 4096;
+    let frames = good[32..]
+        .chunks_exact(frame)
+        .take_while(|bytes| bytes[8..16] == good[16..24])
+        .count();
+    assert!(frames > 8, "the test needs some frames");
+    backend.add(&signal("LATER"));
+    // A page in the middle, the page number of its frame, its salts, the last frame, the header.
+    let middle = 32 + frames / 2 * frame;
+    let places = [
+        middle + 3000,
+        middle + 3,
+        middle + 10,
+        32 + (frames - 1) * frame + 30,
+        17,
+    ];
+    for (case, place) in places.into_iter().enumerate() {
+        let mut bad = good.clone();
+        bad[place] ^= 0x20;
+        std::fs::write(&wal, &bad).unwrap();
+        let openings = if case == 0 { &OPENINGS[..] } else { &OPENINGS[..1] };
+        for arguments in openings {
+            let said = desk.fails(4, arguments);
+            assert!(
+                said.contains("-wal file")
+                    && said.contains("Trading stops")
+                    && said.contains("journal export FILE"),
+                "{arguments:?}: {said}"
+            );
+        }
+        assert_eq!(std::fs::read(&wal).unwrap(), bad, "the damaged file was written");
+        let saved = desk.path(&format!("saved-{place}.jsonl"));
+        // Of a wrong page number it may be known only that it is wrong: that page is lost, and the export says so.
+        let out = desk.run(&["journal", "export", saved.to_str().unwrap()]);
+        let saved = std::fs::read_to_string(saved).unwrap();
+        let all = (0..50).all(|n| saved.contains(&format!("\"S{n}\"")));
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(
+            (out.status.success() && all) || (case == 1 && said.contains("this could not")),
+            "case {case}: {said}"
+        );
+        assert_eq!(
+            std::fs::read(&wal).unwrap(),
+            bad,
+            "the export wrote the damaged file"
+        );
+    }
+    assert_eq!(desk.accepted(), 50, "an order on a damaged journal");
+
+    // With the byte mended nothing is lost, and trading goes on.
+    std::fs::write(&wal, good).unwrap();
+    let host = desk.trading();
+    wait_until("LATER is reported", || has_post(&backend, "LATER", "filled"));
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(desk.json(&["journal", "verify"])["whole"], true);
+    let verdict = judge(&desk.ledger(), &backend.state());
+    assert!(verdict.faults.is_empty(), "{verdict:?}");
+}
+
+/// A reader finds a host that writes all the time whole.
+#[test]
+fn the_journal_of_a_host_that_writes_is_whole_at_every_look() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    let host = desk.trading();
+    backend.add(&Value::Array(
+        (0..300).map(|n| signal(&format!("S{n}"))).collect(),
+    ));
+    let mut looks = 0;
+    while backend.state()["counts"]["concluded"] != 300 {
+        assert_eq!(desk.json(&["journal", "verify"])["whole"], true);
+        looks += 1;
+    }
+    assert!(looks > 0);
+    assert_eq!(host.stop(), Some(0));
+}
+
+/// A main file without its end, as a copy that was not finished leaves it.
+#[test]
+fn a_cut_main_file_says_what_it_is_and_what_is_there_can_be_saved() {
+    let backend = Backend::start();
+    let (desk, host) = traded(&backend);
+    assert_eq!(host.stop(), Some(0));
+    let main = desk.path("data/journal.db");
+    let good = std::fs::read(&main).unwrap();
+    let there = good.len() - 6000;
+    std::fs::write(&main, &good[..there]).unwrap();
+    for arguments in [&["--once"][..], &["journal", "verify"], &["orders"]] {
+        let said = desk.fails(4, arguments);
+        let what = format!(
+            "the file has {there} bytes where its first page says {}",
+            good.len()
+        );
+        assert!(
+            said.contains("its end is missing")
+                && said.contains(&what)
+                && said.contains("journal export FILE"),
+            "{arguments:?}: {said}"
+        );
+    }
+    let saved = desk.path("saved.jsonl");
+    // What lay in the end is lost, and the export says so.
+    let out = desk.run(&["journal", "export", saved.to_str().unwrap()]);
+    assert!(matches!(out.status.code(), Some(0 | 4)));
+    let saved = std::fs::read_to_string(saved).unwrap();
+    assert!(
+        saved.contains("quanttrader_journal") && saved.contains("\"S1\""),
+        "{saved}"
+    );
+    assert_eq!(
+        std::fs::read(&main).unwrap(),
+        good[..there],
+        "the export wrote the damaged file"
+    );
+
+    // SQLite would take a -wal file beside an empty main file away.
+    std::fs::write(&main, &good).unwrap();
+    let mut host = desk.trading();
+    host.kill();
+    let wal = desk.path("data/journal.db-wal");
+    let before = std::fs::read(&wal).unwrap();
+    let kept = std::fs::read(&main).unwrap();
+    for empty in [true, false] {
+        if empty {
+            std::fs::write(&main, b"").unwrap();
+        } else {
+            std::fs::remove_file(&main).unwrap();
+        }
+        let said = desk.fails(4, &["journal", "verify"]);
+        assert!(said.contains("its -wal file holds commits"), "{said}");
+        desk.fails(4, &["--once"]);
+        assert_eq!(std::fs::read(&wal).unwrap(), before);
+    }
+    std::fs::write(&main, kept).unwrap();
+    assert_eq!(desk.run(&["--once"]).status.code(), Some(0));
+}
+
+/// An export may be all that was saved of a damaged journal.
+#[test]
+fn an_export_replaces_a_file_only_when_it_is_told_to() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    assert_eq!(desk.run(&["--once"]).status.code(), Some(0));
+    let saved = desk.path("saved.jsonl");
+    let name = saved.to_str().unwrap();
+    desk.done(&["journal", "export", name]);
+    let first = std::fs::read(&saved).unwrap();
+    let said = desk.fails(2, &["journal", "export", name]);
+    assert!(said.contains("exists") && said.contains("--force"), "{said}");
+    assert_eq!(std::fs::read(&saved).unwrap(), first);
+    // One that fails leaves what was there.
+    let journal = desk.path("data/journal.db");
+    let good = std::fs::read(&journal).unwrap();
+    std::fs::write(
+        &journal,
+        b"no database, and long enough not to be taken for an empty one",
+    )
+    .unwrap();
+    let out = desk.run(&["journal", "export", name, "--force"]);
+    assert!(!out.status.success());
+    assert_eq!(
+        std::fs::read(&saved).unwrap(),
+        first,
+        "an empty export took the good one's place"
+    );
+    std::fs::write(&journal, good).unwrap();
+    backend.add(&signal("S1"));
+    assert_eq!(desk.run(&["--once"]).status.code(), Some(0));
+    desk.done(&["journal", "export", name, "--force"]);
+    assert!(std::fs::read(&saved).unwrap().len() > first.len());
+    let parts = std::fs::read_dir(desk.path("")).unwrap().filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with(".new-")
+    });
+    assert_eq!(parts.count(), 0, "a part of a file was left");
+}
+
+/// A changed number in a report that waits: it must not reach the backend.
+#[test]
+fn a_flipped_digit_in_a_waiting_report_stops_trading_with_4_and_is_not_posted() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    backend.fault(&json!({ "mode": "http500", "path": "/executions" }));
+    let host = desk.trading();
+    backend.add(&signal("S1"));
+    wait_until("the execution waits", || {
+        let list = desk.json(&["reports", "list"]);
+        list.as_array()
+            .unwrap()
+            .iter()
+            .any(|row| row["kind"] == "execution")
+    });
+    assert_eq!(host.stop(), Some(0));
+    let main = desk.path("data/journal.db");
+    let good = std::fs::read(&main).unwrap();
+    let mut bad = good.clone();
+    let (right, wrong) = (b"\"filled_size\":100", b"\"filled_size\":900");
+    for at in 0..bad.len() - right.len() {
+        if bad[at..].starts_with(right) {
+            bad[at..at + wrong.len()].copy_from_slice(wrong);
+        }
+    }
+    assert!(bad != good, "no report of 100 shares waits");
+    std::fs::write(&main, bad).unwrap();
+    backend.fault(&json!({ "mode": "up", "path": "/executions" }));
+    for arguments in [&["journal", "verify"][..], &["--once"]] {
+        let said = desk.fails(4, arguments);
+        assert!(
+            said.contains("does not fit its check sum"),
+            "{arguments:?}: {said}"
+        );
+    }
+    assert!(!has_post(&backend, "S1", "filled"), "a damaged report was posted");
+    std::fs::write(&main, good).unwrap();
+    let host = desk.trading();
+    wait_until("S1 is reported", || has_post(&backend, "S1", "filled"));
+    assert_eq!(host.stop(), Some(0));
+}
+
+/// The journal names orders and accounts: it is its owner's alone, in whatever folder.
+#[test]
+fn the_journals_files_are_their_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let backend = Backend::start();
+    let (desk, mut host) = traded(&backend);
+    let mode = |part: &str| {
+        let file = desk.path("data").join(format!("journal.db{part}"));
+        std::fs::metadata(file).unwrap().permissions().mode() & 0o777
+    };
+    for part in ["", "-wal", "-shm"] {
+        assert_eq!(mode(part), 0o600, "journal.db{part}");
+    }
+    host.kill();
+    // One that was made otherwise, or copied back.
+    for part in ["", "-wal"] {
+        let file = desk.path("data").join(format!("journal.db{part}"));
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let host = desk.trading();
+    for part in ["", "-wal", "-shm"] {
+        assert_eq!(mode(part), 0o600, "journal.db{part} after a start");
+    }
+    assert_eq!(host.stop(), Some(0));
+}
+
 /// K10: the checkpoint's orders are held to their check sums at every start, ended ones too.
 #[test]
 fn a_flipped_byte_in_an_order_that_ended_long_ago_stops_trading_with_4() {

@@ -1,7 +1,8 @@
 //! The model journal: commits, the outbox and a checkpoint, as the host's SQLite file holds them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use qt_core::report::hidden_by_late;
 use qt_core::{ClientOrderId, Event, Frame, Report, Trader, UtcMillis};
 
 /// One transaction's facts, and the digest of the state after them.
@@ -32,6 +33,10 @@ pub struct Row {
     pub report: Report,
     /// Where it stands.
     pub state: RowState,
+    /// It was a dead letter once and was set free: it may come after later ones.
+    pub freed: bool,
+    /// It says once more what a dead letter that was set free would hide.
+    pub again: bool,
 }
 
 /// What one transaction holds.
@@ -78,6 +83,8 @@ pub struct Journal {
     /// Reports not acknowledged yet.
     pub waiting: BTreeMap<usize, ClientOrderId>,
     keys: HashSet<String>,
+    /// How often dead letters were set free.
+    freed: u32,
     orders: HashMap<ClientOrderId, Vec<u8>>,
     mark: Option<Mark>,
 }
@@ -99,14 +106,7 @@ impl Journal {
             });
         }
         for report in batch.reports.drain(..) {
-            if !self.keys.insert(report.key()) {
-                return Err(format!("report {} was made twice", report.key()));
-            }
-            self.waiting.insert(self.outbox.len(), report.order);
-            self.outbox.push(Row {
-                report,
-                state: RowState::Waiting,
-            });
+            self.put(report, false)?;
         }
         for row in batch.posted.drain(..) {
             self.outbox[row].state = RowState::Delivered;
@@ -116,12 +116,68 @@ impl Journal {
             self.outbox[row].state = RowState::Dead;
             self.waiting.remove(&row);
         }
-        for row in batch.retried.drain(..) {
-            if self.outbox[row].state == RowState::Dead {
-                self.outbox[row].state = RowState::Waiting;
-                self.waiting.insert(row, self.outbox[row].report.order);
+        self.set_free(&batch.retried)?;
+        batch.retried.clear();
+        Ok(())
+    }
+
+    /// Dead letters wait again, and what they would hide is said again.
+    fn set_free(&mut self, retried: &[usize]) -> Result<(), String> {
+        let freed: Vec<_> = retried
+            .iter()
+            .copied()
+            .filter(|row| self.outbox[*row].state == RowState::Dead)
+            .collect();
+        for row in &freed {
+            self.outbox[*row].state = RowState::Waiting;
+            self.outbox[*row].freed = true;
+            self.waiting.insert(*row, self.outbox[*row].report.order);
+        }
+        let orders: BTreeSet<_> = freed.iter().map(|row| self.outbox[*row].report.order).collect();
+        for order in orders {
+            let of_order =
+                |(_, row): &(usize, &Row)| row.report.order == order && row.state != RowState::Dead;
+            let rows: Vec<_> = self.outbox.iter().enumerate().filter(of_order).collect();
+            let seen: Vec<_> = rows
+                .iter()
+                .map(|(index, row)| (&row.report, freed.contains(index)))
+                .collect();
+            let hidden = hidden_by_late(&seen);
+            let Some(late) = rows
+                .iter()
+                .map(|(index, _)| *index)
+                .find(|index| freed.contains(index))
+            else {
+                continue;
+            };
+            let again: Vec<_> = hidden
+                .into_iter()
+                .map(|index| {
+                    rows[index]
+                        .1
+                        .report
+                        .again_after(i64::try_from(late).unwrap_or(0), self.freed)
+                })
+                .collect();
+            for report in again {
+                self.put(report, true)?;
             }
         }
+        self.freed += 1;
+        Ok(())
+    }
+
+    fn put(&mut self, report: Report, again: bool) -> Result<(), String> {
+        if !self.keys.insert(report.key()) {
+            return Err(format!("report {} was made twice", report.key()));
+        }
+        self.waiting.insert(self.outbox.len(), report.order);
+        self.outbox.push(Row {
+            report,
+            state: RowState::Waiting,
+            freed: false,
+            again,
+        });
         Ok(())
     }
 

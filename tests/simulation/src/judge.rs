@@ -44,6 +44,7 @@ pub struct Judge {
     /// The most shares that a durable report has told of an order.
     told: HashMap<ClientOrderId, Shares>,
     judged_rows: usize,
+    said_again: usize,
 }
 
 impl World {
@@ -238,8 +239,9 @@ impl World {
     /// A report reaches the backend for the first time.
     pub(crate) fn judge_report(&mut self, row: usize, report: &Report) -> Result<(), Broken> {
         let before = self.backend.about.get(&report.order);
-        let retried = self.counts.of(Fault::PostRefused) > 0;
-        if before.is_some_and(|before| before.iter().any(|(other, _)| *other > row)) && !retried {
+        // A dead letter that was set free comes late, and what it would hide is said again after it.
+        let is_late = self.journal.outbox.get(row).is_some_and(|row| row.freed);
+        if before.is_some_and(|before| before.iter().any(|(other, _)| *other > row)) && !is_late {
             return self.broken(format!("{} came after a later report", report.key()));
         }
         Ok(())
@@ -248,10 +250,20 @@ impl World {
     /// What became durable, and how much waits.
     pub(crate) fn judge_bounds(&mut self, host: &Host) -> Result<(), Broken> {
         for index in self.judge.judged_rows..self.journal.outbox.len() {
-            let report = &self.journal.outbox[index].report;
+            let crate::journal::Row { report, again, .. } = &self.journal.outbox[index];
+            self.judge.said_again += usize::from(*again);
             let ReportBody::Execution(execution) = &report.body else {
                 continue;
             };
+            if *again
+                && self
+                    .judge
+                    .told
+                    .get(&report.order)
+                    .is_some_and(|told| execution.filled_size <= *told)
+            {
+                continue;
+            }
             let told = self.judge.told.entry(report.order).or_default();
             let grows = execution.filled_size > *told;
             let ends = execution.status != ExecutionStatus::PartialFilled;
@@ -269,7 +281,8 @@ impl World {
         let attempts = self.judge.signal_of.len();
         let fills: usize = self.broker.rows.iter().map(|row| row.trades.len()).sum();
         // Each attempt has its steps and at most one wait of each kind; each trade its execution.
-        if self.journal.outbox.len() > 10 * (attempts + self.backend.signals.len() + 1) + 2 * fills {
+        let made = self.journal.outbox.len() - self.judge.said_again;
+        if made > 10 * (attempts + self.backend.signals.len() + 1) + 2 * fills {
             return self.broken(format!(
                 "{} reports of {attempts} attempts",
                 self.journal.outbox.len()
@@ -373,15 +386,15 @@ impl World {
             return Ok(());
         };
         let about = self.backend.about.get(&id);
-        // A dead letter that was set free comes after its successors; the outbox has their order.
-        let told = about
+        // The backend holds what it heard last.
+        let mut told = about
             .into_iter()
             .flatten()
-            .filter_map(|(row, report)| match &report.body {
-                ReportBody::Execution(execution) => Some((row, execution)),
+            .filter_map(|(_, report)| match &report.body {
+                ReportBody::Execution(execution) => Some(execution),
                 _ => None,
             });
-        let last = told.max_by_key(|(row, _)| **row).map(|(_, execution)| execution);
+        let last = told.next_back();
         let told = last.map_or(0, |execution| execution.filled_size);
         // What only a person can find may stay unknown: its day is over, or it lost our id.
         let open = host

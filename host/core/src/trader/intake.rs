@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::digest::Key;
-use super::{Settled, Trader, alarm};
+use super::{Settled, Trader};
 use crate::event::{Effect, NewOrder};
 use crate::ids::{ClientOrderId, SignalId};
 use crate::order::{Doubt, Order, OrderState, Step};
@@ -176,10 +176,7 @@ impl Trader {
         };
         self.refused.insert(id.clone(), signal.retry_count);
         let order = ClientOrderId::derive(&self.settings.account_key, id, signal.retry_count);
-        effects.push(alarm(
-            "INVALID_SIGNAL",
-            format!("signal {id} is refused: {}", signal.reason),
-        ));
+        // No alarm: whoever made it is told by the backend, and whoever read it has logged it.
         effects.push(Effect::Report(Report {
             order,
             signal: id.clone(),
