@@ -42,7 +42,7 @@ pub(crate) fn positions(book: &Valuation<'_>, style: &Style) -> String {
     ));
     text.push_str(&price_notes(&book.positions));
     if book.positions.iter().any(|figures| figures.position.total == 0) {
-        text.push_str("0 shares: sold out today; no total and no risk counts it\n");
+        text.push_str("Qty 0: sold out today; no total and no risk counts it\n");
     }
     text
 }

@@ -300,7 +300,7 @@ fn what_has_no_price_or_no_percentage_says_so() {
     assert_eq!(row("688981.SH"), "¥0.00 ¥0.00* ¥0.00 ¥0.00 n/a");
     assert!(text.ends_with(
         "~ no last price: valued at the previous close\n* no price known: valued at cost\n\
-             0 shares: sold out today; no total and no risk counts it\n"
+             Qty 0: sold out today; no total and no risk counts it\n"
     ));
 }
 

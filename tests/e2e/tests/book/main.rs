@@ -4,6 +4,7 @@
 
 mod figures;
 mod live;
+mod odd;
 mod profit;
 mod terminal;
 
