@@ -6,7 +6,6 @@ use qt_plugin_api::host::{Callbacks, Event};
 use tokio::sync::mpsc;
 
 use crate::calls::{self, instant};
-use crate::process;
 use crate::table::{Cell, Table, median};
 
 const ROUNDS: usize = 401;
@@ -14,9 +13,9 @@ const ROUNDS: usize = 401;
 const EVENTS: u64 = 1_000;
 
 fn ns_an_event(receiver: &Mutex<mpsc::Receiver<Event>>, work: impl FnOnce()) -> f64 {
-    let began = process::thread_ns();
+    let began = calls::thread_ns();
     work();
-    let took = (process::thread_ns() - began) as f64 / EVENTS as f64;
+    let took = (calls::thread_ns() - began) as f64 / EVENTS as f64;
     let mut receiver = receiver.lock().unwrap();
     let mut count = 0;
     while receiver.try_recv().is_ok() {
