@@ -112,7 +112,9 @@ fn a_dead_letter_that_is_set_free_fits_its_new_body_and_a_damaged_one_stays_dead
         "UPDATE outbox SET state = 2, edited = '{\"fixed\": 2}' WHERE id = 2",
     );
     retry(None);
-    assert_eq!(reader.waiting(1, 9).unwrap().len(), 0);
+    // What the first one would have hidden waits behind it.
+    let waiting = reader.waiting(1, 9).unwrap();
+    assert!(waiting.iter().all(|item| item.id != 2), "{waiting:?}");
     assert!(is_of_report(
         &reader.list(&[ReportState::Dead], 9).unwrap_err(),
         2
