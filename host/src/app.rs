@@ -110,6 +110,8 @@ pub(crate) fn run(
         system::shown(plugin.path()),
         plugin.sha256()
     );
+    // Before the journal is touched: a slip of the pen in the configuration changes nothing.
+    hosting::block(config, &plugin)?;
     let account_key = account_key(config, plugin.name());
     let (journal, loaded) = open_journal(config, &data_dir, &account_key)?;
     if loaded.seq > 0 {

@@ -20,6 +20,7 @@ use crate::broker::{Book, read};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, ControlError};
+use crate::hosting;
 use crate::lease::{Lease, LeaseError};
 use crate::plugin;
 use crate::system;
@@ -55,6 +56,7 @@ fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(
     system::create_private_dir(data_dir)?;
     let wanted = config.names_broker.then_some(config.broker.as_str());
     let plugin = plugin::keep(&app::search_plan(config, data_dir), wanted, data_dir)?;
+    let mut options = hosting::block(config, &plugin)?;
     let looks = plugin
         .manifest()
         .capabilities
@@ -74,11 +76,6 @@ fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(
     system::create_private_dir(&folder)?;
     // The worker of a host that was killed may not have ended yet.
     let seat = (!looks).then(|| Seat::new(&folder));
-    let mut options = config
-        .plugin_blocks
-        .get(&adapter)
-        .cloned()
-        .unwrap_or_else(|| json!({}));
     if looks {
         options[READ_ONLY] = json!(true);
     }

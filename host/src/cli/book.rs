@@ -158,7 +158,7 @@ impl From<BookError> for Failure {
             BookError::Backend | BookError::File { .. } | BookError::Folder(_) => {
                 Self::usage(error.to_string())
             }
-            BookError::Plugin(_) => Self::plugin(error.to_string()),
+            BookError::Plugin(plugin) => plugin.into(),
             BookError::Journal(journal) => journal.into(),
             BookError::Portfolio(portfolio) => portfolio.into(),
             BookError::Broker { .. } | BookError::Control(_) | BookError::Lease(_) => {

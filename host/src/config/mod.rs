@@ -20,6 +20,7 @@ use serde_json::Value;
 #[allow(unused_imports, reason = "other rooms name near misses too")]
 pub use mistake::{Mistake, Mistakes, Origin, near_miss};
 pub use secret::Secret;
+pub use show::sounds_secret;
 pub use sources::{Environment, Flags, Loaded, Purpose, Sources, load};
 pub use walk::parse_decimal;
 

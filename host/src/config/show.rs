@@ -154,14 +154,19 @@ fn paths(paths: &[PathBuf]) -> Value {
     paths.iter().map(|path| shown_path(path)).collect()
 }
 
+/// Whether the name of a plugin's option says that its value is nobody's business.
+pub fn sounds_secret(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    SECRET_WORDS.iter().any(|word| lower.contains(word))
+}
+
 /// A plugin's block with everything masked whose name sounds secret: what a plugin keeps there is its own affair.
 fn masked(value: &Value) -> Value {
     match value {
         Value::Object(map) => map
             .iter()
             .map(|(key, inner)| {
-                let lower = key.to_lowercase();
-                let hidden = SECRET_WORDS.iter().any(|word| lower.contains(word)) && !inner.is_null();
+                let hidden = sounds_secret(key) && !inner.is_null();
                 (key.clone(), if hidden { json!(MASK) } else { masked(inner) })
             })
             .collect(),

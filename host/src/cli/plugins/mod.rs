@@ -211,6 +211,8 @@ impl From<PluginError> for Failure {
         match error {
             // Nothing is missing or refused: the folder cannot be used, or what was asked has no sense.
             PluginError::Shelf { .. } if !error.is_missing() => Self::failed(message),
+            // The plugin is well; what the user wrote is not.
+            PluginError::Block { .. } => Self::usage(message),
             _ => Self::plugin(message),
         }
     }
