@@ -36,17 +36,24 @@ pub(crate) struct PollSettings {
     pub(crate) now: fn() -> UtcMillis,
 }
 
-/// What the poller is tied to.
+/// How signals come to an account.
 #[derive(Debug)]
-pub(crate) struct PollLinks {
-    /// The backend.
-    pub(crate) client: Arc<Client>,
+pub(crate) struct Route {
     /// Where signals go.
     pub(crate) engine: Sender,
     /// How far the reports are.
     pub(crate) gauge: Gauge,
     /// True while the engine takes signals.
     pub(crate) ready: watch::Receiver<bool>,
+}
+
+/// What the poller is tied to.
+#[derive(Debug)]
+pub(crate) struct PollLinks {
+    /// The backend.
+    pub(crate) client: Arc<Client>,
+    /// Where signals go.
+    pub(crate) route: Route,
     /// True once the host ends.
     pub(crate) shutdown: watch::Receiver<bool>,
 }
@@ -111,7 +118,7 @@ impl Poller {
     async fn poll_for_ever(&mut self) {
         let mut tokens = self.links.client.token_changes();
         loop {
-            if self.links.ready.wait_for(|ready| *ready).await.is_err() {
+            if self.links.route.ready.wait_for(|ready| *ready).await.is_err() {
                 return;
             }
             tokens.mark_unchanged();
@@ -153,7 +160,7 @@ impl Poller {
         if !self.recovered().await {
             return Next::End;
         }
-        self.links.gauge.set_last_poll((self.settings.now)());
+        self.links.route.gauge.set_last_poll((self.settings.now)());
         match view {
             View::Submitted => self.hand_over_held(found, limit).await,
             View::Pending => self.hand_over(found, limit).await,
@@ -175,6 +182,7 @@ impl Poller {
         debug!(target: TRADING, "The backend holds {} signals as submitted", found.taken.len());
         if self
             .links
+            .route
             .engine
             .send(Input::HeldAsSubmitted(found.taken))
             .await
@@ -190,17 +198,17 @@ impl Poller {
         self.lines.fetched(&found);
         let full = found.entries >= limit;
         if found.taken.is_empty() && found.invalid.is_empty() {
-            self.links.gauge.add_round();
+            self.links.route.gauge.add_round();
             return Next::Interval;
         }
-        let settled = self.links.gauge.settled();
+        let settled = self.links.route.gauge.settled();
         let (done, committed) = oneshot::channel();
         let input = Input::Signals {
             taken: found.taken,
             invalid: found.invalid,
             done,
         };
-        if self.links.engine.send(input).await.is_err() {
+        if self.links.route.engine.send(input).await.is_err() {
             return Next::End;
         }
         // The next poll waits until what this one brought is durable: polls never overlap.
@@ -209,7 +217,7 @@ impl Poller {
         };
         self.on_its_way = self.still_on_its_way(settled) + new as u64;
         self.settled_before = settled;
-        self.links.gauge.add_round();
+        self.links.route.gauge.add_round();
         if full && new > 0 {
             Next::Soon
         } else {
@@ -225,7 +233,7 @@ impl Poller {
     /// Signals stay pending until their first post is delivered. Until most of them are off the
     /// backend's list, or the usual interval has passed, asking again would fetch the same.
     async fn until_there_is_room(&mut self) {
-        let gauge = self.links.gauge.clone();
+        let gauge = self.links.route.gauge.clone();
         let deep = (self.settings.limit / 2).clamp(1, DEEP);
         let room = async {
             while gauge.depth() >= DEEP || self.still_on_its_way(gauge.settled()) >= deep as u64 {
@@ -285,14 +293,14 @@ impl Poller {
 
     /// True when this trouble is not the one of the last poll.
     fn changed(&mut self, trouble: Trouble, text: String) -> bool {
-        self.links.gauge.set_trouble(text);
+        self.links.route.gauge.set_trouble(text);
         self.trouble.replace(trouble) != Some(trouble)
     }
 
     /// False when the engine is gone.
     async fn recovered(&mut self) -> bool {
         self.backoff.reset();
-        self.links.gauge.set_trouble(String::new());
+        self.links.route.gauge.set_trouble(String::new());
         if self.trouble.take().is_some() {
             info!(target: TRADING, "The backend answers again");
         }
@@ -303,7 +311,7 @@ impl Poller {
     /// False when the engine is gone.
     async fn tell(&self, news: Option<Input>) -> bool {
         match news {
-            Some(input) => self.links.engine.send(input).await.is_ok(),
+            Some(input) => self.links.route.engine.send(input).await.is_ok(),
             None => true,
         }
     }

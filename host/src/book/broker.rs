@@ -14,12 +14,12 @@ use qt_plugin_api::host::{Callbacks, LoadedBroker, OpenArgs, PluginModule};
 use serde_json::{Value, json};
 
 use super::BookError;
-use crate::app;
 use crate::broker::seat::Seat;
 use crate::broker::{Book, read};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, ControlError};
+use crate::desk;
 use crate::hosting;
 use crate::lease::{Lease, LeaseError};
 use crate::plugin;
@@ -55,7 +55,7 @@ pub(super) fn ask(config: &Config, data_dir: &Path, clock: Clock) -> Result<(Str
 fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(String, Book)>, BookError> {
     system::create_private_dir(data_dir)?;
     let wanted = config.names_broker.then_some(config.broker.as_str());
-    let plugin = plugin::keep(&app::search_plan(config, data_dir), wanted, data_dir)?;
+    let plugin = plugin::keep(&desk::search_plan(config, data_dir), wanted, data_dir)?;
     let mut options = hosting::block(config, &plugin)?;
     let looks = plugin
         .manifest()
@@ -85,7 +85,7 @@ fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(
         no_book: read::lacks_a_book(&plugin.manifest().capabilities),
         options,
         folder,
-        account: app::broker_account(config, &adapter),
+        account: desk::broker_account(config, &adapter),
         clock,
         deadline: config.execution.call_deadline,
     };

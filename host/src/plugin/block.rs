@@ -13,7 +13,11 @@ use crate::config;
 ///
 /// # Errors
 /// Every fault of the block at once.
-pub(crate) fn check_block(path: &Path, manifest: &Manifest, block: Option<&Value>) -> Result<(), PluginError> {
+pub(crate) fn check_block(
+    path: &Path,
+    manifest: &Manifest,
+    block: Option<&Value>,
+) -> Result<(), PluginError> {
     let faults = faults(manifest, block);
     if faults.is_empty() {
         return Ok(());
@@ -72,11 +76,18 @@ mod tests {
 
     #[test]
     fn every_fault_names_its_key_and_no_secret_is_shown() {
-        let block = json!({ "rate": 0, "pin": 4711, "account_id": 55_000_001, "lists": [55_000_001], "rat": 1 });
+        let block =
+            json!({ "rate": 0, "pin": 4711, "account_id": 55_000_001, "lists": [55_000_001], "rat": 1 });
         let said = check_block(Path::new("libmine.so"), &manifest(), Some(&block))
             .unwrap_err()
             .to_string();
-        for part in ["QT-P035", "libmine.so", "`mine.rate` is 0", "`mine.pin` (its value is not shown)", "`mine.rat` is unknown"] {
+        for part in [
+            "QT-P035",
+            "libmine.so",
+            "`mine.rate` is 0",
+            "`mine.pin` (its value is not shown)",
+            "`mine.rat` is unknown",
+        ] {
             assert!(said.contains(part), "{part}: {said}");
         }
         assert!(!said.contains("4711") && !said.contains("55000001"), "{said}");
@@ -87,8 +98,17 @@ mod tests {
         let path = Path::new("libmine.so");
         let said = check_block(path, &manifest(), None).unwrap_err().to_string();
         assert!(said.contains("`mine.rate` is missing"), "{said}");
-        assert_eq!(check_block(path, &manifest(), Some(&json!({ "rate": 3 }))), Ok(()));
-        let without = Manifest { config_schema: None, ..manifest() };
-        assert_eq!(check_block(path, &without, Some(&json!({ "anything": true }))), Ok(()));
+        assert_eq!(
+            check_block(path, &manifest(), Some(&json!({ "rate": 3 }))),
+            Ok(())
+        );
+        let without = Manifest {
+            config_schema: None,
+            ..manifest()
+        };
+        assert_eq!(
+            check_block(path, &without, Some(&json!({ "anything": true }))),
+            Ok(())
+        );
     }
 }

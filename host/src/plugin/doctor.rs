@@ -7,7 +7,10 @@ use serde_json::Value;
 
 use super::{
     Anatomy, PluginError, SearchPlan, Trust, block,
-    codes::{self, AMBIGUOUS, CONFIGURATION, LEFT_BEHIND, LIBRARY_TOO_OLD, MISSING_LIBRARY, NOEXEC, TRUNCATED, WRITABLE},
+    codes::{
+        self, AMBIGUOUS, CONFIGURATION, LEFT_BEHIND, LIBRARY_TOO_OLD, MISSING_LIBRARY, NOEXEC, TRUNCATED,
+        WRITABLE,
+    },
     libraries::{Gap, Loader},
     loader, manifest,
     search::Found,

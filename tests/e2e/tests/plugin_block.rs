@@ -62,7 +62,10 @@ fn the_doctor_finds_it_in_the_block_of_what_is_configured() {
     let rows: Value = serde_json::from_slice(&out.stdout).unwrap();
     let found: Vec<&Value> = rows[0]["findings"].as_array().unwrap().iter().collect();
     assert_eq!(found.len(), 3, "{rows:#}");
-    assert!(found.iter().all(|finding| finding["code"] == "QT-P035"), "{rows:#}");
+    assert!(
+        found.iter().all(|finding| finding["code"] == "QT-P035"),
+        "{rows:#}"
+    );
     desk.configure(&backend, &json!({}));
     assert!(desk.run(&["plugins", "doctor", "simulated"]).status.success());
 }

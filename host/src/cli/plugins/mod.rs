@@ -175,7 +175,7 @@ pub(super) fn run(args: PluginsArgs, options: &Options) -> Result<(), Failure> {
     let config = options.load(Purpose::Look)?;
     let data_dir = config.data_dir()?;
     let desk = Desk {
-        plan: crate::app::search_plan(&config, &data_dir),
+        plan: crate::desk::search_plan(&config, &data_dir),
         config,
         data_dir,
         now_ms: Clock::system().now_ms(),

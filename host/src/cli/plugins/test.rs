@@ -192,7 +192,7 @@ fn keep(which: &str, config: &Config, data_dir: &Path) -> Result<KeptPlugin, Fai
             data_dir,
         )
     } else {
-        plugin::keep(&crate::app::search_plan(config, data_dir), Some(which), data_dir)
+        plugin::keep(&crate::desk::search_plan(config, data_dir), Some(which), data_dir)
     };
     kept.map_err(|e| Failure::plugin(e.to_string()))
 }
