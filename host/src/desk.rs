@@ -39,15 +39,18 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// Where plugins are looked for.
 pub(crate) fn search_plan(config: &Config, data_dir: &Path) -> plugin::SearchPlan {
+    plugin::SearchPlan::new(&config.plugins, &config.plugin_dirs, data_dir).trusting(trust(config, data_dir))
+}
+
+/// Which plugins may be loaded.
+pub(crate) fn trust(config: &Config, data_dir: &Path) -> plugin::TrustPolicy {
     let trust = &config.plugin_trust;
-    plugin::SearchPlan::new(&config.plugins, &config.plugin_dirs, data_dir).trusting(
-        plugin::TrustPolicy::new(
-            trust.lock.as_deref(),
-            data_dir,
-            &trust.trusted_keys,
-            trust.require_signature,
-            config.securities_account_id.as_deref(),
-        ),
+    plugin::TrustPolicy::new(
+        trust.lock.as_deref(),
+        data_dir,
+        &trust.trusted_keys,
+        trust.require_signature,
+        config.securities_account_id.as_deref(),
     )
 }
 
