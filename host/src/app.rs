@@ -3,21 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use qt_core::UtcMillis;
 use tokio::sync::watch;
-use tracing::info;
+use tokio::task::JoinHandle;
+use tracing::{Span, info};
 
 use crate::backend::client::{Client, ClientSettings, SetupError, Token};
-use crate::backend::poller::{self, PollLinks, PollSettings};
+use crate::backend::poller::{self, PollLinks, PollSettings, Route};
+use crate::broker::supervisor::First;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::desk::{Opened, Place, Shared};
+use crate::desk::{Desk, Opened, Place, Shared};
+use crate::down::Down;
 use crate::journal::JournalError;
-use crate::lease::LeaseError;
+use crate::layout;
+use crate::lease::{Lease, LeaseError};
 use crate::plugin::PluginError;
 use crate::round;
 use crate::system::{self, ShutdownCause, ShutdownReceiver, ShutdownSender};
-use crate::telemetry::TRADER_LOOP;
+use crate::telemetry::{self, TRADER_LOOP};
 
 /// Why trading did not start, or ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +57,17 @@ pub(crate) enum AppError {
     /// The address or the token.
     #[error(transparent)]
     Backend(#[from] SetupError),
+    /// One account of several.
+    #[error("account {account}: {source}")]
+    OfAccount {
+        /// The account.
+        account: String,
+        /// What is the matter with it.
+        source: Box<AppError>,
+    },
+    /// Code of ours panicked.
+    #[error("it panicked while it started ({0}); please report this with the log")]
+    Panicked(String),
     /// The one round that was asked for could not be made.
     #[error(
         "the round was not made: {reason}; {waiting} reports wait in the journal and go out at the next start"
@@ -66,11 +83,29 @@ pub(crate) enum AppError {
     Threads(#[from] std::io::Error),
 }
 
+impl AppError {
+    /// Names the account where there are several.
+    fn of(self, config: &Config) -> Self {
+        if !config.is_one_of_several() {
+            return self;
+        }
+        Self::OfAccount {
+            account: config.account_label(),
+            source: Box::new(self),
+        }
+    }
+
+    /// Whether a person has to mend the configuration, which is one for all accounts.
+    fn is_a_setting(&self) -> bool {
+        matches!(self, Self::Journal(JournalError::OtherAccount { .. }))
+    }
+}
+
 /// Trades until a signal asks for the end, or for one round where `once` is set.
 ///
 /// # Errors
 ///
-/// [`AppError`], and then no order was sent.
+/// [`AppError`]. Where one of several accounts could not be traded, its error comes when the others have ended.
 pub(crate) fn run(
     config: &Config,
     once: bool,
@@ -79,7 +114,10 @@ pub(crate) fn run(
 ) -> Result<(), AppError> {
     // Before anybody replaces the file: a worker must be the program that the host is.
     system::own_executable()?;
-    let opened = Place::take(config, Clock::system())?.open()?;
+    let each = config.each_account()?;
+    layout::check(config, &each)?;
+    let _lease = lease_of_all(config, &each)?;
+    let (opened, down) = open(&each)?;
     let (url, token) = config.backend().map_err(|e| AppError::Setting(e.to_string()))?;
     let client = Arc::new(Client::new(&ClientSettings::new(
         url.as_str(),
@@ -89,50 +127,171 @@ pub(crate) fn run(
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let result = runtime.block_on(trade(config, opened, client, once.then_some(asks), end));
+    let (stop, stopped) = watch::channel(false);
+    let patient = each.iter().any(Config::is_one_of_several) && !once;
+    let house = House {
+        config,
+        shared: Shared {
+            client,
+            stopped,
+            first: if patient { First::MayFail } else { First::MustOpen },
+        },
+        stop,
+        desks: Vec::new(),
+        down,
+    };
+    let result = runtime.block_on(house.trade(opened, once.then_some(asks), end));
     // A plugin's thread that hangs must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
 }
 
-async fn trade(
-    config: &Config,
-    opened: Opened,
-    client: Arc<Client>,
-    once: Option<&ShutdownSender>,
-    mut end: ShutdownReceiver,
-) -> Result<(), AppError> {
-    let (stop, stopped) = watch::channel(false);
-    let shared = Shared { client, stopped };
-    let route = opened.route();
-    let mut desk = opened.start(&shared)?;
-    if let Some(url) = &config.api_base_url {
-        info!(target: TRADER_LOOP, "quantTrader started. API={url}");
+/// Where there are several accounts, the host has a place of its own besides those that they have.
+fn lease_of_all(config: &Config, each: &[Config]) -> Result<Option<Lease>, AppError> {
+    if !each.iter().any(Config::is_one_of_several) {
+        return Ok(None);
     }
-    let poller = tokio::spawn(poller::run(
+    let home = config.home_dir()?;
+    system::create_private_dir(&home)?;
+    Ok(Some(Lease::take(&home, Clock::system().now_ms())?))
+}
+
+/// An account whose journal is open, with its configuration.
+type Ready = (Config, Opened);
+
+/// Takes every account's place, and then opens their journals. A wrong setting or plugin of one is for a person to mend
+/// before anything starts; a journal that is unsafe keeps its own account from trading, and no other.
+fn open(each: &[Config]) -> Result<(Vec<Ready>, Vec<Down>), AppError> {
+    let clock = Clock::system();
+    let mut places = Vec::new();
+    for config in each {
+        let place = about(config).in_scope(|| Place::take(config, clock));
+        places.push(place.map_err(|e| e.of(config))?);
+    }
+    let (mut opened, mut down) = (Vec::new(), Vec::new());
+    for (config, place) in each.iter().zip(places) {
+        match about(config).in_scope(|| place.open()) {
+            Ok(account) => opened.push((config.clone(), account)),
+            Err(e) if !config.is_one_of_several() || e.is_a_setting() => return Err(e.of(config)),
+            Err(e) => down.push(Down::new(config, e.of(config))),
+        }
+    }
+    match down.pop() {
+        Some(last) if opened.is_empty() => Err(last.into_error()),
+        last => {
+            down.extend(last);
+            Ok((opened, down))
+        }
+    }
+}
+
+/// What is said of one of several accounts says so.
+fn about(config: &Config) -> Span {
+    if config.is_one_of_several() {
+        telemetry::of_account(&config.account_label())
+    } else {
+        Span::none()
+    }
+}
+
+/// Everything at work.
+struct House<'a> {
+    config: &'a Config,
+    shared: Shared,
+    stop: watch::Sender<bool>,
+    desks: Vec<Desk>,
+    down: Vec<Down>,
+}
+
+impl House<'_> {
+    async fn trade(
+        mut self,
+        opened: Vec<Ready>,
+        once: Option<&ShutdownSender>,
+        mut end: ShutdownReceiver,
+    ) -> Result<(), AppError> {
+        let mut routes: Vec<Route> = opened.iter().map(|(_, account)| account.route()).collect();
+        routes.extend(self.down.iter().map(Down::route));
+        let poller = tokio::spawn(poller::run(self.poll_settings(), self.poll_links(routes)));
+        let mut beside: Vec<JoinHandle<()>> = Vec::new();
+        beside.extend(
+            self.down
+                .iter()
+                .map(|down| tokio::spawn(down.remind(&self.shared))),
+        );
+        let mut starting: FuturesUnordered<_> = opened
+            .into_iter()
+            .map(|account| start(account, self.shared.clone()))
+            .collect();
+        let mut round = None;
+        let cause = loop {
+            tokio::select! {
+                Some((config, started)) = starting.next() => match started {
+                    Ok(desk) => {
+                        if self.desks.is_empty() {
+                            self.say_started();
+                        }
+                        self.desks.push(desk);
+                    }
+                    // Nothing else trades, and nothing else will.
+                    Err(e) if self.desks.is_empty() && starting.is_empty() => return Err(e),
+                    Err(e) => {
+                        let down = Down::new(&config, e);
+                        beside.push(tokio::spawn(down.remind(&self.shared)));
+                        self.down.push(down);
+                    }
+                },
+                cause = end.wait() => break cause,
+            }
+            if let Some(asks) = once.filter(|_| starting.is_empty() && round.is_none()) {
+                let links = self.desks.iter_mut().filter_map(Desk::take_round).collect();
+                round = Some(tokio::spawn(round::end_after_one(links, asks.clone())));
+            }
+        };
+        if cause != ShutdownCause::Requested {
+            info!(target: TRADER_LOOP, "stopping: what is in hand is finished, new signals stay with the backend");
+        }
+        self.stop.send_replace(true);
+        join_all(self.desks.iter().map(Desk::stop_orders)).await;
+        poller.await.ok();
+        beside.iter().for_each(JoinHandle::abort);
+        join_all(self.desks.into_iter().map(Desk::end)).await;
+        info!(target: TRADER_LOOP, "quantTrader stopped");
+        round::result(round, cause).await?;
+        self.down
+            .into_iter()
+            .next()
+            .map_or(Ok(()), |down| Err(down.into_error()))
+    }
+
+    fn say_started(&self) {
+        if let Some(url) = &self.config.api_base_url {
+            info!(target: TRADER_LOOP, "quantTrader started. API={url}");
+        }
+    }
+
+    fn poll_settings(&self) -> PollSettings {
         PollSettings {
-            limit: usize::try_from(config.execution.signals_limit).unwrap_or(500),
-            interval: config.poll_interval,
+            limit: usize::try_from(self.config.execution.signals_limit).unwrap_or(500),
+            interval: self.config.poll_interval,
             now: || UtcMillis(Clock::system().now_ms()),
-        },
-        PollLinks {
-            client: Arc::clone(&shared.client),
-            route,
-            shutdown: shared.stopped.clone(),
-        },
-    ));
-    let links = desk.take_round();
-    let round = once
-        .zip(links)
-        .map(|(asks, links)| tokio::spawn(round::end_after_one(vec![links], asks.clone())));
-    let cause = end.wait().await;
-    if cause != ShutdownCause::Requested {
-        info!(target: TRADER_LOOP, "stopping: what is in hand is finished, new signals stay with the backend");
+        }
     }
-    stop.send_replace(true);
-    desk.stop_orders().await;
-    poller.await.ok();
-    desk.end().await;
-    info!(target: TRADER_LOOP, "quantTrader stopped");
-    round::result(round, cause).await
+
+    fn poll_links(&self, routes: Vec<Route>) -> PollLinks {
+        PollLinks {
+            client: Arc::clone(&self.shared.client),
+            routes,
+            shutdown: self.shared.stopped.clone(),
+        }
+    }
+}
+
+/// Starts an account on a thread of its own: a plugin that hangs while it opens keeps no other account waiting.
+async fn start((config, opened): Ready, shared: Shared) -> (Config, Result<Desk, AppError>) {
+    let span = about(&config);
+    let started = tokio::task::spawn_blocking(move || span.in_scope(|| opened.start(&shared))).await;
+    let started = started.unwrap_or_else(|e| Err(AppError::Panicked(e.to_string())));
+    let started = started.map_err(|e| e.of(&config));
+    (config, started)
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use crate::broker::{Book, BrokerSender};
 use crate::engine::input::{Input, Sender};
@@ -300,15 +300,16 @@ pub(crate) async fn serve(
                 Ok(Asked::Command(Command::SwapPlugin { file, sha256 })) => {
                     // It takes its time, and a halt must not wait for it.
                     let exchange = Arc::clone(&exchange);
-                    tokio::spawn(async move {
+                    let swap = async move {
                         leave_answer(&path, &exchange.swap(file, sha256).await);
-                    });
+                    };
+                    tokio::spawn(swap.in_current_span());
                     continue;
                 }
                 Ok(Asked::Command(command)) => carry_out(command, &engine).await,
                 Ok(Asked::Book) => {
                     // A slow broker keeps no command waiting.
-                    tokio::spawn(show_book(path, book.clone()));
+                    tokio::spawn(show_book(path, book.clone()).in_current_span());
                     continue;
                 }
                 Ok(Asked::Plugin) => {

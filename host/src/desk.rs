@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use qt_core::{Event, Settings};
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::{Instrument, Span, error, info, warn};
 
 use crate::app::AppError;
 use crate::backend::client::Client;
@@ -17,7 +17,7 @@ use crate::backend::poller::Route;
 use crate::backend::reporter::{self, OutboxRow, OutboxSource, ReportLinks, ReportSettings};
 use crate::broker::link::OpenFailure;
 use crate::broker::seat::Seat;
-use crate::broker::supervisor::Supervisor;
+use crate::broker::supervisor::{First, Supervisor};
 use crate::broker::{self, BrokerSender, Lanes, Listener};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -31,6 +31,7 @@ use crate::lease::Lease;
 use crate::plugin::{self, KeptPlugin};
 use crate::round::RoundLinks;
 use crate::system;
+use crate::telemetry;
 
 /// How long reports still go out at the end.
 const REPORT_GRACE: Duration = Duration::from_millis(1500);
@@ -82,6 +83,7 @@ pub(crate) fn broker_account(config: &Config, adapter: &str) -> Option<String> {
 pub(crate) struct Place {
     config: Config,
     clock: Clock,
+    home: PathBuf,
     data_dir: PathBuf,
     plugin: KeptPlugin,
     account_key: String,
@@ -96,11 +98,11 @@ impl Place {
     /// The folder cannot be used or is another host's, or the plugin is not there, is refused, or does not take its
     /// block of the configuration.
     pub(crate) fn take(config: &Config, clock: Clock) -> Result<Self, AppError> {
-        let data_dir = config.data_dir()?;
+        let (home, data_dir) = (config.home_dir()?, config.data_dir()?);
         system::create_private_dir(&data_dir)?;
         let lease = Lease::take(&data_dir, clock.now_ms())?;
         let wanted = config.names_broker.then_some(config.broker.as_str());
-        let plugin = plugin::keep(&search_plan(config, &data_dir), wanted, &data_dir)?;
+        let plugin = plugin::keep(&search_plan(config, &home), wanted, &home)?;
         info!(
             "Broker plugin: {} {} from {} (SHA-256 {})",
             plugin.name(),
@@ -113,6 +115,7 @@ impl Place {
         Ok(Self {
             config: config.clone(),
             clock,
+            home,
             data_dir,
             account_key: account_key(config, plugin.name()),
             plugin,
@@ -178,6 +181,8 @@ pub(crate) struct Shared {
     pub(crate) client: Arc<Client>,
     /// True once the host ends.
     pub(crate) stopped: watch::Receiver<bool>,
+    /// What a broker that does not open means.
+    pub(crate) first: First,
 }
 
 /// An account whose journal is open, and whose broker is not yet.
@@ -197,6 +202,7 @@ impl Opened {
     /// How its signals come to it.
     pub(crate) fn route(&self) -> Route {
         Route {
+            account: self.place.config.securities_account_id.clone(),
             engine: self.engine_in.clone(),
             gauge: self.gauge.clone(),
             ready: self.is_ready.clone(),
@@ -214,7 +220,7 @@ impl Opened {
         let lanes = Lanes::new();
         let to_broker = lanes.sender();
         let room = place.room(&self.engine_in, &to_broker)?;
-        let broker = place.open_broker(&room, &to_broker)?;
+        let broker = place.open_broker(&room, &to_broker, shared.first)?;
         let ask_every = AskEvery {
             normally_ms: millis(config.execution.reconcile_interval),
             in_doubt_ms: millis(config.execution.unknown_poll),
@@ -246,11 +252,14 @@ impl Opened {
         )?;
         let here = tokio::runtime::Handle::current();
         let inputs = self.inputs;
-        let engine = std::thread::Builder::new()
-            .name("engine".into())
-            .spawn(move || here.block_on(engine.run(inputs)))?;
-        let ready = tokio::spawn(tell_ready(status.clone(), self.ready));
-        let reporter = tokio::spawn(reporter::run(
+        let (alive, ended) = oneshot::channel::<()>();
+        let engine = telemetry::thread("engine", move || {
+            let _alive = alive;
+            here.block_on(engine.run(inputs));
+        })?;
+        let mourning = spawn(say_if_dead(ended, shared.stopped.clone()));
+        let ready = spawn(tell_ready(status.clone(), self.ready));
+        let reporter = spawn(reporter::run(
             ReportSettings {
                 concurrency: usize::try_from(config.execution.report_concurrency).unwrap_or(16),
                 grace: REPORT_GRACE,
@@ -265,8 +274,8 @@ impl Opened {
                 shutdown: shared.stopped.clone(),
             },
         ));
-        let sync = tokio::spawn(place.sync(shared, &to_broker, &status, &self.gauge));
-        let control = tokio::spawn(crate::control::serve(
+        let sync = spawn(place.sync(shared, &to_broker, &status, &self.gauge));
+        let control = spawn(crate::control::serve(
             place.data_dir.clone(),
             self.engine_in.clone(),
             crate::control::BookLinks {
@@ -287,7 +296,8 @@ impl Opened {
             lanes,
             engine,
             reporter,
-            beside: [ready, sync, control],
+            beside: [ready, sync, control, mourning],
+            span: Span::current(),
             _place: self.place,
         })
     }
@@ -299,6 +309,7 @@ impl Place {
         let name = self.plugin.name();
         Ok(Room {
             config: self.config.clone(),
+            home: self.home.clone(),
             data_dir: self.data_dir.clone(),
             account_id: broker_account(&self.config, name),
             listener: Listener::new(engine.clone(), to_broker.clone(), self.clock),
@@ -306,12 +317,17 @@ impl Place {
         })
     }
 
-    fn open_broker(&self, room: &Room, to_broker: &BrokerSender) -> Result<Arc<Supervisor>, AppError> {
+    fn open_broker(
+        &self,
+        room: &Room,
+        to_broker: &BrokerSender,
+        first: First,
+    ) -> Result<Arc<Supervisor>, AppError> {
         let name = self.plugin.name().to_owned();
         let opener = room.opener(&self.plugin)?;
         let nudge = to_broker.clone();
         let waits = hosting::waits(&self.config, &name);
-        Supervisor::open(opener, waits, move || nudge.look()).map_err(|failure| match failure {
+        Supervisor::open(opener, waits, first, move || nudge.look()).map_err(|failure| match failure {
             OpenFailure {
                 reason,
                 refused: true,
@@ -372,7 +388,8 @@ pub(crate) struct Desk {
     engine: std::thread::JoinHandle<()>,
     reporter: JoinHandle<()>,
     /// Tasks that may be broken off at any moment.
-    beside: [JoinHandle<()>; 3],
+    beside: [JoinHandle<()>; 4],
+    span: Span,
     /// Given back last.
     _place: Place,
 }
@@ -396,6 +413,11 @@ impl Desk {
 
     /// Finishes what is in hand and closes the plugin, once no more signals come.
     pub(crate) async fn end(self) {
+        let span = self.span.clone();
+        self.end_within().instrument(span).await;
+    }
+
+    async fn end_within(self) {
         self.reporter.await.ok();
         self.beside.iter().for_each(JoinHandle::abort);
         self.engine_in.send(Input::Stop).await.ok();
@@ -404,6 +426,24 @@ impl Desk {
         let engine = self.engine;
         tokio::task::spawn_blocking(move || engine.join().ok()).await.ok();
         self.lanes.close(CLOSE_GRACE).await;
+    }
+}
+
+/// Starts a task whose lines are about what those of the starting one are about.
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(task.in_current_span())
+}
+
+/// An engine that ends before it is asked to has panicked: nothing moves for its account any more.
+async fn say_if_dead(ended: oneshot::Receiver<()>, stopped: watch::Receiver<bool>) {
+    // Nothing is ever sent: what ends the wait is the end of the engine's thread.
+    ended.await.ok();
+    if !*stopped.borrow() {
+        error!(
+            critical = true,
+            "the engine has ended by a fault of its own: nothing is sent, cancelled or reported for this account until \
+             qt-host is started again, which finds every order in the journal"
+        );
     }
 }
 

@@ -147,9 +147,9 @@ impl Exchange {
         name: &str,
         runs: &str,
     ) -> Result<(KeptPlugin, Arc<dyn Opener>), String> {
-        let plan = SearchPlan::new(std::slice::from_ref(&file), &[], &self.room.data_dir)
-            .trusting(desk::trust(&self.room.config, &self.room.data_dir));
-        let new = plugin::keep(&plan, Some(name), &self.room.data_dir).map_err(|e| e.to_string())?;
+        let plan = SearchPlan::new(std::slice::from_ref(&file), &[], &self.room.home)
+            .trusting(desk::trust(&self.room.config, &self.room.home));
+        let new = plugin::keep(&plan, Some(name), &self.room.home).map_err(|e| e.to_string())?;
         // Where the file holds another plugin, the search may have found the wanted one elsewhere.
         if !new.name().eq_ignore_ascii_case(name) || new.path() != file {
             return Err(format!(

@@ -54,6 +54,8 @@ pub(crate) struct Room {
     /// The configuration.
     pub(crate) config: Config,
     /// The host's data folder.
+    pub(crate) home: PathBuf,
+    /// The account's, which is the same where there is one account.
     pub(crate) data_dir: PathBuf,
     /// The broker's number of the account.
     pub(crate) account_id: Option<String>,

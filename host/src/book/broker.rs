@@ -53,9 +53,10 @@ pub(super) fn ask(config: &Config, data_dir: &Path, clock: Clock) -> Result<(Str
 
 /// Opens the plugin and asks it; nothing where another process took the data folder meanwhile.
 fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(String, Book)>, BookError> {
+    let home = config.home_dir()?;
     system::create_private_dir(data_dir)?;
     let wanted = config.names_broker.then_some(config.broker.as_str());
-    let plugin = plugin::keep(&desk::search_plan(config, data_dir), wanted, data_dir)?;
+    let plugin = plugin::keep(&desk::search_plan(config, &home), wanted, &home)?;
     let mut options = hosting::block(config, &plugin)?;
     let looks = plugin
         .manifest()

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use super::link::{BrokerLink, OpenFailure, Opener, Placed, Wake};
 use crate::backoff::Backoff;
+use crate::telemetry;
 
 /// How often a broker that says nothing is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -28,12 +29,10 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// Does something that may hang in a plugin, and waits for it no longer than `limit`.
 fn within(limit: Duration, work: impl FnOnce() + Send + 'static) {
     let (done, is_done) = std::sync::mpsc::channel();
-    let started = std::thread::Builder::new()
-        .name("broker-closing".into())
-        .spawn(move || {
-            work();
-            done.send(()).ok();
-        });
+    let started = telemetry::thread("broker-closing", move || {
+        work();
+        done.send(()).ok();
+    });
     if started.is_err() || is_done.recv_timeout(limit).is_err() {
         warn!(
             "the plugin does not close within {} s; it is left alone",
@@ -49,6 +48,15 @@ pub(crate) struct Waits {
     pub(crate) least: Duration,
     /// At the end.
     pub(crate) most: Duration,
+}
+
+/// What a broker that does not open the first time means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// There is nothing to trade with.
+    MustOpen,
+    /// It is tried on, as after a loss: others trade meanwhile.
+    MayFail,
 }
 
 /// The connection as the watchdog sees it.
@@ -116,10 +124,12 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// Why it cannot be opened: at the start, that is for a person to mend.
+    /// Why it cannot be opened: with [`First::MustOpen`] that is for a person to mend, and so is a plugin that is
+    /// refused.
     pub(crate) fn open(
         opener: Arc<dyn Opener>,
         waits: Waits,
+        first: First,
         opened: impl Fn() + Send + Sync + 'static,
     ) -> Result<Arc<Self>, OpenFailure> {
         let now = Instant::now();
@@ -148,9 +158,7 @@ impl Supervisor {
         let (tell, told) = std::sync::mpsc::channel();
         let own = Arc::clone(&shared);
         // On a thread of its own: the plugin's code may block, and never in the runtime's threads.
-        std::thread::Builder::new()
-            .name("broker-keeper".into())
-            .spawn(move || own.run(&tell))
+        telemetry::thread("broker-keeper", move || own.run(&tell, first))
             .map_err(|e| format!("the system gives no thread for it: {e}"))?;
         told.recv()
             .map_err(|_| OpenFailure::from("it panicked".to_owned()))??;
@@ -280,15 +288,19 @@ enum Next {
 }
 
 impl Shared {
-    fn run(self: Arc<Self>, tell: &Sender<Result<(), OpenFailure>>) {
+    fn run(self: Arc<Self>, tell: &Sender<Result<(), OpenFailure>>, first: First) {
         let opener = Arc::clone(&self.state().opener);
-        let first = self.open(&*opener);
-        let failed = first.is_err();
-        let first = first.map(|link| self.take_up(&opener, link));
-        tell.send(first).ok();
-        if failed {
-            return;
+        match self.open(&*opener) {
+            Ok(link) => self.take_up(&opener, link),
+            Err(failure) if first == First::MayFail && !failure.refused => {
+                self.open_failed(&*opener, &failure.reason);
+            }
+            Err(failure) => {
+                tell.send(Err(failure)).ok();
+                return;
+            }
         }
+        tell.send(Ok(())).ok();
         loop {
             match self.wait() {
                 Next::End => return,

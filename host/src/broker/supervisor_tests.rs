@@ -140,7 +140,7 @@ fn wait_for(seen: &mut watch::Receiver<Seen>, what: impl FnMut(&Seen) -> bool) -
 #[test]
 fn a_spoilt_broker_is_ended_and_another_one_takes_its_place() {
     let opens = Arc::new(Opens::default());
-    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, || ()).unwrap();
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, First::MustOpen, || ()).unwrap();
     let mut seen = keeper.seen();
     keeper.look();
     assert_eq!(accepted_by(keeper.place(&order())), "1");
@@ -175,7 +175,7 @@ fn a_spoilt_broker_is_ended_and_another_one_takes_its_place() {
 #[test]
 fn opening_is_tried_again_and_its_failures_are_told() {
     let opens = Arc::new(Opens::default());
-    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, || ()).unwrap();
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, First::MustOpen, || ()).unwrap();
     let mut seen = keeper.seen();
     opens.failures.store(3, Ordering::SeqCst);
     opens.all.lock().unwrap()[0].spoil("lost");
@@ -193,14 +193,14 @@ fn opening_is_tried_again_and_its_failures_are_told() {
 fn a_first_failure_is_the_callers() {
     let opens = Arc::new(Opens::default());
     opens.failures.store(1, Ordering::SeqCst);
-    let failed = Supervisor::open(Arc::new(opens), WAITS, || ()).err();
+    let failed = Supervisor::open(Arc::new(opens), WAITS, First::MustOpen, || ()).err();
     assert_eq!(failed.unwrap().reason, "the terminal is away");
 }
 
 #[test]
 fn an_exchange_closes_the_old_broker_before_it_opens_the_new_one() {
     let (old, new) = (Arc::new(Opens::default()), Arc::new(Opens::default()));
-    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, || ()).unwrap();
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, First::MustOpen, || ()).unwrap();
     new.count.store(10, Ordering::SeqCst);
     let shut = new.gate.lock().unwrap();
     let first = Arc::clone(&old.all.lock().unwrap()[0]);
@@ -224,7 +224,7 @@ fn an_exchange_closes_the_old_broker_before_it_opens_the_new_one() {
 #[test]
 fn an_exchange_that_fails_brings_the_old_broker_back() {
     let (old, new) = (Arc::new(Opens::default()), Arc::new(Opens::default()));
-    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, || ()).unwrap();
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, First::MustOpen, || ()).unwrap();
     new.failures.store(1, Ordering::SeqCst);
     let failed = keeper.exchange(Arc::new(Arc::clone(&new))).unwrap_err();
     assert_eq!(failed, "the terminal is away; numbered is back");

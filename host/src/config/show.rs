@@ -24,6 +24,19 @@ const SECRET_WORDS: [&str; 9] = [
     "token",
 ];
 
+/// Keys of the top level that no account has for itself.
+const FOR_ALL: [&str; 9] = [
+    "api_base_url",
+    "api_token",
+    "poll_interval",
+    "log_level",
+    "plugins",
+    "plugin_dirs",
+    "journal",
+    "display",
+    "accounts",
+];
+
 /// Every key with its value in force; secrets and account numbers masked.
 pub fn shown(config: &Config) -> Value {
     let mut top = Map::new();
@@ -74,10 +87,29 @@ pub fn shown(config: &Config) -> Value {
         Colors::Western => "western",
     };
     put("display", json!({ "colors": colors }));
+    put("accounts", accounts(config));
     for name in config.plugin_blocks.names() {
         put(name, config.plugin_blocks.get(name).map_or(Value::Null, masked));
     }
     Value::Object(top)
+}
+
+/// What is in force for each account of the list, without what is the same for all.
+fn accounts(config: &Config) -> Value {
+    let each = config.each_account().unwrap_or_default();
+    let several = each.into_iter().filter(Config::is_one_of_several);
+    several
+        .map(|account| {
+            let Value::Object(mut whole) = shown(&account) else {
+                return Value::Null;
+            };
+            if let Some(lane) = account.lane {
+                whole.insert("lane".to_owned(), json!(lane.name()));
+            }
+            whole.retain(|key, _| !FOR_ALL.contains(&key.as_str()));
+            Value::Object(whole)
+        })
+        .collect()
 }
 
 /// A list where nothing is said of trust, as most files have it.

@@ -48,11 +48,12 @@ async fn rig(interval: Duration) -> Rig {
     let gauge = Gauge::new(Arc::new(AtomicUsize::new(0)));
     let links = PollLinks {
         client: client.clone(),
-        route: Route {
+        routes: vec![Route {
+            account: None,
             engine: sender,
             gauge: gauge.clone(),
             ready: ready_seen,
-        },
+        }],
         shutdown: shutdown_seen,
     };
     let settings = PollSettings {
