@@ -34,11 +34,6 @@ pub struct Account {
 }
 
 impl Account {
-    /// The broker plugin's name, as written.
-    pub fn broker(&self) -> &str {
-        &self.broker
-    }
-
     /// The block of a plugin, whatever the case of the name.
     pub fn block(&self, plugin: &str) -> Option<&Value> {
         self.plugin_blocks.get(plugin)

@@ -28,9 +28,16 @@ fn check_block(desk: &Desk, checkup: &mut Checkup) {
     let Some(name) = checkup.manifest.as_ref().map(|manifest| manifest.name.clone()) else {
         return;
     };
-    let block = desk.config.plugin_blocks.get(&name);
-    if block.is_some() || desk.config.broker.eq_ignore_ascii_case(&name) {
-        checkup.check_block(block, "");
+    for account in desk.accounts().unwrap_or_default() {
+        let block = account.plugin_blocks.get(&name);
+        let whose = if account.is_one_of_several() {
+            format!(" for the account {}", account.account_label())
+        } else {
+            String::new()
+        };
+        if block.is_some() || account.broker.eq_ignore_ascii_case(&name) {
+            checkup.check_block(block, &whose);
+        }
     }
 }
 

@@ -185,7 +185,7 @@ struct Desk {
 impl Desk {
     /// The configuration of every account.
     fn accounts(&self) -> Result<Vec<Config>, Failure> {
-        Ok(vec![self.config.clone()])
+        Ok(self.config.each_account()?)
     }
 }
 
