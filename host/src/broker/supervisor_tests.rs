@@ -190,6 +190,18 @@ fn opening_is_tried_again_and_its_failures_are_told() {
 }
 
 #[test]
+fn a_first_failure_is_tried_on_where_others_trade_meanwhile() {
+    let opens = Arc::new(Opens::default());
+    opens.failures.store(2, Ordering::SeqCst);
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, First::MayFail, || ()).unwrap();
+    let mut seen = keeper.seen();
+    wait_for(&mut seen, |seen| seen.number == 1);
+    keeper.look();
+    assert_eq!(accepted_by(keeper.place(&order())), "1");
+    keeper.close();
+}
+
+#[test]
 fn a_first_failure_is_the_callers() {
     let opens = Arc::new(Opens::default());
     opens.failures.store(1, Ordering::SeqCst);

@@ -63,7 +63,12 @@ fn folder(id: &str) -> String {
         let rest = lower.strip_prefix(device);
         rest.is_some_and(|rest| rest.len() == 1 && rest.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    if plain == id && !DEVICES.contains(&lower.as_str()) && !numbered("com") && !numbered("lpt") {
+    if plain == id
+        && !plain.is_empty()
+        && !DEVICES.contains(&lower.as_str())
+        && !numbered("com")
+        && !numbered("lpt")
+    {
         return plain;
     }
     let hash = Sha256::digest(id.as_bytes());
