@@ -96,9 +96,11 @@ pub fn shown(config: &Config) -> Value {
 
 /// What is in force for each account of the list, without what is the same for all.
 fn accounts(config: &Config) -> Value {
+    if config.accounts.is_empty() {
+        return json!([]);
+    }
     let each = config.each_account().unwrap_or_default();
-    let several = each.into_iter().filter(Config::is_one_of_several);
-    several
+    each.into_iter()
         .map(|account| {
             let Value::Object(mut whole) = shown(&account) else {
                 return Value::Null;
