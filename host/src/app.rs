@@ -128,13 +128,17 @@ pub(crate) fn run(
         .enable_all()
         .build()?;
     let (stop, stopped) = watch::channel(false);
-    let patient = each.iter().any(Config::is_one_of_several) && !once;
+    let several = each.iter().any(Config::is_one_of_several);
     let house = House {
         config,
         shared: Shared {
             client,
             stopped,
-            first: if patient { First::MayFail } else { First::MustOpen },
+            first: match (once, several) {
+                (true, _) => First::MustOpen,
+                (false, true) => First::MayFail,
+                (false, false) => First::MayWait,
+            },
         },
         stop,
         desks: Vec::new(),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qt_core::UtcMillis;
-use qt_core::portfolio::{self, Valuation};
+use qt_core::portfolio::{self, Totals, Valuation};
+use rust_decimal::Decimal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
@@ -65,11 +66,12 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
     let mut fills = 0;
     let mut failing = false;
     let mut next_snapshot = Instant::now();
-    if links.status.wait_for(|status| status.ready).await.is_err() {
-        return;
-    }
+    let mut opening = links.status.clone();
     loop {
         let now = Instant::now();
+        // Before the broker is open there is nothing to sync, and all the more a heartbeat that says so.
+        let ready = links.status.borrow().ready;
+        let every = if ready { every } else { Duration::ZERO };
         if !beat_every.is_zero() && now >= next_beat {
             next_beat = now + beat_every;
             let beat = heartbeat(&links);
@@ -107,6 +109,13 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
                 sleep(AFTER_FILL).await;
                 next_sync = Instant::now();
             }
+            seen = becomes_ready(&mut opening), if !ready => {
+                if !seen {
+                    return;
+                }
+                // What the last heartbeat said is no longer so.
+                next_beat = Instant::now();
+            }
         }
     }
 }
@@ -114,6 +123,11 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
 /// Waits for another number of fills; false when the engine is gone.
 async fn fills_other_than(status: &mut watch::Receiver<Status>, fills: u64) -> bool {
     status.wait_for(|status| status.fills != fills).await.is_ok()
+}
+
+/// Waits until the broker's books were compared; false when the engine is gone.
+async fn becomes_ready(status: &mut watch::Receiver<Status>) -> bool {
+    status.wait_for(|status| status.ready).await.is_ok()
 }
 
 fn heartbeat(links: &SyncLinks) -> Heartbeat {
@@ -146,6 +160,7 @@ async fn keep_snapshot(links: &mut SyncLinks, deadline: Duration, book: Book) {
         .iter()
         .filter(|position| position.total != 0)
         .count();
+    let day = crate::book::whole_day(&book);
     let snapshot = Snapshot {
         day: book.asked_at.trading_date(),
         at: book.asked_at,
@@ -154,7 +169,8 @@ async fn keep_snapshot(links: &mut SyncLinks, deadline: Duration, book: Book) {
         market_value: figures.value,
         unrealized_pnl: figures.pnl,
         positions: i64::try_from(held).unwrap_or(i64::MAX),
-        day_pnl: crate::book::day_pnl(&book),
+        day_pnl: day.as_ref().map(|day| day.total),
+        opening_value: day.as_ref().map(|day| day.opening_value),
     };
     links.equity.keep(snapshot).await;
 }
@@ -183,13 +199,20 @@ async fn show(sync: &BookSync, book: &Book) {
     let calls = async {
         sync.book(&complete).await;
         sync.account(&row, at).await;
-        sync.snapshot(&complete, valuation.totals.value, valuation.totals.pnl)
-            .await;
+        let total_pnl = known_pnl(&valuation.totals);
+        sync.snapshot(&complete, valuation.totals.value, total_pnl).await;
     };
     timeout(PATIENCE, calls).await.ok();
     info!(target: TRADER_LOOP, "{}", portfolio_line(&valuation.totals));
 }
 
+/// What the holdings earned, where at least one has a price; without any it is not known, and 0 would be a lie.
+fn known_pnl(totals: &Totals) -> Option<Decimal> {
+    (totals.positions == 0 || totals.unpriced < totals.positions).then_some(totals.pnl)
+}
+
+/// The rows as the backend is shown them. What has no price is shown at its cost, as everywhere, and has no P&L; nor
+/// has it a value where its cost is none either.
 fn rows(valuation: &Valuation<'_>) -> Vec<PositionRow> {
     valuation
         .positions
@@ -200,10 +223,66 @@ fn rows(valuation: &Valuation<'_>) -> Vec<PositionRow> {
             available_qty: figures.position.sellable,
             frozen_qty: figures.position.frozen,
             avg_cost: figures.position.avg_cost,
-            current_price: figures.position.last_price,
-            market_value: Some(figures.value),
-            unrealized_pnl: Some(figures.pnl),
-            unrealized_pnl_pct: figures.pnl_pct,
+            // Brokers say 0 where they know none.
+            current_price: figures.position.last_price.filter(|price| *price > Decimal::ZERO),
+            market_value: Some(figures.value).filter(|value| !(figures.unpriced() && value.is_zero())),
+            unrealized_pnl: (!figures.unpriced()).then_some(figures.pnl),
+            unrealized_pnl_pct: figures.pnl_pct.filter(|_| !figures.unpriced()),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qt_core::portfolio::Position;
+
+    fn held(symbol: &str, cost: i64, last: Option<i64>) -> Position {
+        Position {
+            symbol: symbol.parse().unwrap(),
+            name: None,
+            total: 100,
+            sellable: 100,
+            frozen: 0,
+            avg_cost: cost.into(),
+            last_price: last.map(Decimal::from),
+            previous_close: None,
+        }
+    }
+
+    #[test]
+    fn a_holding_without_a_price_is_not_shown_to_the_backend_as_one_that_earned_nothing() {
+        let book = [
+            held("000001.SZ", 10, None),
+            held("000002.SZ", 0, Some(0)),
+            held("000858.SZ", 42, Some(42)),
+        ];
+        let valuation = portfolio::value(&book).unwrap();
+        let shown: Vec<_> = rows(&valuation)
+            .iter()
+            .map(|row| {
+                (
+                    row.current_price,
+                    row.market_value,
+                    row.unrealized_pnl,
+                    row.unrealized_pnl_pct,
+                )
+            })
+            .collect();
+        let known = |figure: i64| Some(Decimal::from(figure));
+        assert_eq!(
+            shown,
+            [
+                (None, known(1000), None, None),
+                (None, None, None, None),
+                // It earned nothing, and that is known.
+                (known(42), known(4200), known(0), known(0)),
+            ]
+        );
+        assert_eq!(known_pnl(&valuation.totals), known(0));
+        let dark = portfolio::value(&book[..2]).unwrap();
+        assert_eq!(known_pnl(&dark.totals), None);
+        let empty = portfolio::value(&[]).unwrap();
+        assert_eq!(known_pnl(&empty.totals), known(0));
+    }
 }

@@ -331,6 +331,7 @@ impl Place {
             OpenFailure {
                 reason,
                 refused: true,
+                ..
             } => AppError::Refused(reason),
             OpenFailure { reason, .. } => AppError::Open { name, reason },
         })

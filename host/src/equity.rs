@@ -17,7 +17,7 @@ use crate::system;
 /// The file's name within the data folder.
 pub(crate) const FILE_NAME: &str = "equity.db";
 /// The format that this program writes.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 const BUSY: Duration = Duration::from_secs(5);
 
 const TABLE: &str = "
@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS equity (
     market_value TEXT NOT NULL, unrealized_pnl TEXT NOT NULL, positions INTEGER NOT NULL, day_pnl TEXT,
     PRIMARY KEY (account, day)) WITHOUT ROWID;
 ";
+/// What format 2 has beyond format 1.
+const SECOND: &str = "ALTER TABLE equity ADD COLUMN opening_value TEXT;";
 
 /// What an account was worth at a moment. Amounts in yuan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub(crate) struct Snapshot {
     pub(crate) positions: i64,
     /// What the day earned, transfers apart; `None` where the broker did not tell all that is needed.
     pub(crate) day_pnl: Option<Decimal>,
+    /// What the shares held overnight were worth at the previous close; `None` as `day_pnl`, and in snapshots of format 1.
+    pub(crate) opening_value: Option<Decimal>,
 }
 
 /// Why the snapshots cannot be used.
@@ -134,9 +138,11 @@ impl EquityStore {
         let conn = Connection::open(path).map_err(&at)?;
         conn.busy_timeout(BUSY).map_err(&at)?;
         conn.pragma_update(None, "synchronous", "FULL").map_err(&at)?;
-        if check_format(&conn, path)? < FORMAT {
+        let found = check_format(&conn, path)?;
+        if found < FORMAT {
+            let first = if found == 0 { TABLE } else { "" };
             conn.execute_batch(&format!(
-                "BEGIN IMMEDIATE; {TABLE} PRAGMA user_version = {FORMAT}; COMMIT;"
+                "BEGIN IMMEDIATE; {first} {SECOND} PRAGMA user_version = {FORMAT}; COMMIT;"
             ))
             .map_err(&at)?;
         }
@@ -159,10 +165,10 @@ impl EquityStore {
         }
         self.conn
             .execute(
-                "INSERT INTO equity VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (account, day) DO UPDATE SET
+                "INSERT INTO equity VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (account, day) DO UPDATE SET
                  at_ms = excluded.at_ms, total_asset = excluded.total_asset, cash = excluded.cash,
                  market_value = excluded.market_value, unrealized_pnl = excluded.unrealized_pnl,
-                 positions = excluded.positions, day_pnl = excluded.day_pnl WHERE excluded.at_ms >= equity.at_ms",
+                 positions = excluded.positions, day_pnl = excluded.day_pnl, opening_value = excluded.opening_value WHERE excluded.at_ms >= equity.at_ms",
                 (
                     &self.account,
                     snapshot.day.0,
@@ -173,6 +179,7 @@ impl EquityStore {
                     snapshot.unrealized_pnl.to_string(),
                     snapshot.positions,
                     snapshot.day_pnl.map(|pnl| pnl.to_string()),
+                    snapshot.opening_value.map(|value| value.to_string()),
                 ),
             )
             .map(|_| ())
@@ -232,9 +239,12 @@ pub(crate) fn read(path: &Path, account: Option<&str>) -> Result<Vec<Snapshot>, 
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(&at)?;
     conn.busy_timeout(BUSY).map_err(&at)?;
-    if check_format(&conn, path)? == 0 {
-        return Ok(Vec::new());
-    }
+    // A file that no host has opened since is read as it is.
+    let opening_value = match check_format(&conn, path)? {
+        0 => return Ok(Vec::new()),
+        1 => "NULL",
+        _ => "opening_value",
+    };
     let account = match account {
         Some(account) => Some(account.to_owned()),
         None => conn
@@ -250,10 +260,10 @@ pub(crate) fn read(path: &Path, account: Option<&str>) -> Result<Vec<Snapshot>, 
         return Ok(Vec::new());
     };
     let mut query = conn
-        .prepare(
-            "SELECT day, at_ms, total_asset, cash, market_value, unrealized_pnl, positions, day_pnl FROM equity
-             WHERE account = ?1 ORDER BY day",
-        )
+        .prepare(&format!(
+            "SELECT day, at_ms, total_asset, cash, market_value, unrealized_pnl, positions, day_pnl, {opening_value}
+             FROM equity WHERE account = ?1 ORDER BY day"
+        ))
         .map_err(&at)?;
     let mut rows = query.query([account]).map_err(&at)?;
     let mut snapshots = Vec::new();
@@ -274,7 +284,11 @@ fn snapshot(row: &Row<'_>, path: &Path) -> Result<Snapshot, EquityStoreError> {
         let text: String = row.get(column).map_err(sql_error(path))?;
         text.parse::<Decimal>().map_err(|_| damaged(name, &text))
     };
-    let day_pnl: Option<String> = row.get(7).map_err(&at)?;
+    let known = |column: usize, name: &str| {
+        let text: Option<String> = row.get(column).map_err(sql_error(path))?;
+        text.map(|text| text.parse::<Decimal>().map_err(|_| damaged(name, &text)))
+            .transpose()
+    };
     Ok(Snapshot {
         day,
         at: UtcMillis(row.get(1).map_err(&at)?),
@@ -283,9 +297,8 @@ fn snapshot(row: &Row<'_>, path: &Path) -> Result<Snapshot, EquityStoreError> {
         market_value: amount(4, "market_value")?,
         unrealized_pnl: amount(5, "unrealized_pnl")?,
         positions: row.get(6).map_err(&at)?,
-        day_pnl: day_pnl
-            .map(|text| text.parse().map_err(|_| damaged("day_pnl", &text)))
-            .transpose()?,
+        day_pnl: known(7, "day_pnl")?,
+        opening_value: known(8, "opening_value")?,
     })
 }
 
@@ -307,6 +320,7 @@ mod tests {
             unrealized_pnl: Decimal::MAX,
             positions: 3,
             day_pnl: None,
+            opening_value: None,
         }
     }
 
@@ -323,6 +337,7 @@ mod tests {
         store.put(&snapshot(0, 14, "1")).unwrap();
         let last = Snapshot {
             day_pnl: Some("1.50".parse().unwrap()),
+            opening_value: Some("-2.734".parse().unwrap()),
             ..snapshot(0, 16, "3.00")
         };
         store.put(&last).unwrap();
@@ -344,6 +359,28 @@ mod tests {
         assert_eq!(read(&path, Some("c")).unwrap(), []);
     }
 
+    #[test]
+    fn snapshots_of_the_first_format_are_read_and_then_carried_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch(&format!("{TABLE} PRAGMA user_version = 1;"))
+            .unwrap();
+        conn.execute(
+            "INSERT INTO equity VALUES ('a', ?1, ?2, '3', '0.10', '-1.2345678901', ?3, 3, NULL)",
+            (TUESDAY, snapshot(0, 9, "3").at.0, Decimal::MAX.to_string()),
+        )
+        .unwrap();
+        drop(conn);
+        assert_eq!(read(&path, None).unwrap(), [snapshot(0, 9, "3")]);
+        let next = Snapshot {
+            opening_value: Some(Decimal::ONE),
+            ..snapshot(1, 9, "4")
+        };
+        EquityStore::open(&path, "a").unwrap().put(&next).unwrap();
+        assert_eq!(read(&path, None).unwrap(), [snapshot(0, 9, "3"), next]);
+    }
+
     #[cfg(unix)]
     #[test]
     fn nobody_else_may_read_them() {
@@ -359,10 +396,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("newer.db");
         let conn = Connection::open(&path).unwrap();
-        conn.pragma_update(None, "user_version", 2).unwrap();
+        conn.pragma_update(None, "user_version", FORMAT + 1).unwrap();
         assert!(matches!(
             read(&path, None),
-            Err(EquityStoreError::TooNew { found: 2, .. })
+            Err(EquityStoreError::TooNew { found: 3, .. })
         ));
         assert!(EquityStore::open(&path, "a").is_err());
         let path = folder.path().join("rubbish.db");

@@ -61,8 +61,7 @@ impl OpenContext {
     /// # Errors
     /// Says which key is wrong when the block does not fit the type.
     pub fn config<T: DeserializeOwned>(&self) -> Result<T, OpenError> {
-        T::deserialize(&self.config)
-            .map_err(|e| OpenError::new(format!("the plugin's configuration block: {e}")))
+        crate::block::read(&self.config).map_err(OpenError::new)
     }
 }
 

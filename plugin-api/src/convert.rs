@@ -152,18 +152,22 @@ pub(crate) fn order_out(order: &OrderRequest) -> ROrderRequest<'_> {
     }
 }
 
-pub(crate) fn order_in(order: &ROrderRequest<'_>) -> Result<OrderRequest, Fault> {
-    Ok(OrderRequest {
-        client_order_id: order.client_order_id.as_str().to_owned(),
-        symbol: order.symbol.as_str().to_owned(),
-        side: side_in(order.side)?,
-        quantity: order.quantity,
-        limit_price: option_in("limit_price", order.limit_price)?,
-        price_kind: price_kind_in(order.price_kind)?,
-        not_after_ms: order.not_after_ms.into_option(),
-        strategy: order.strategy.as_str().to_owned(),
-        extras: order.extras.as_str().to_owned(),
-    })
+/// Reads an order into one that was read before, whose memory it takes over.
+pub(crate) fn order_into(order: &ROrderRequest<'_>, into: &mut OrderRequest) -> Result<(), Fault> {
+    let take = |text: RStr<'_>, into: &mut String| {
+        into.clear();
+        into.push_str(text.as_str());
+    };
+    take(order.client_order_id, &mut into.client_order_id);
+    take(order.symbol, &mut into.symbol);
+    take(order.strategy, &mut into.strategy);
+    take(order.extras, &mut into.extras);
+    into.side = side_in(order.side)?;
+    into.quantity = order.quantity;
+    into.limit_price = option_in("limit_price", order.limit_price)?;
+    into.price_kind = price_kind_in(order.price_kind)?;
+    into.not_after_ms = order.not_after_ms.into_option();
+    Ok(())
 }
 
 /// Lends a cancel to the other side.

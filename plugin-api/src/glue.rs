@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    cell::Cell,
     ffi::c_void,
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -23,7 +24,7 @@ use crate::{
     broker::{Broker, OpenContext},
     convert,
     interfaces::Interface,
-    services::{EventSink, HostInner, Services},
+    services::{self, EventSink, HostInner, Services},
     v1::{
         ABI,
         broker::{BrokerTable, ROpenContext, ROpened},
@@ -35,7 +36,7 @@ use crate::{
             RTradeRow,
         },
     },
-    values::{CallError, CancelResult, ConnectionState, OpenError, PlaceResult},
+    values::{CallError, CancelResult, ConnectionState, OpenError, OrderRequest, PlaceResult, Side},
 };
 
 /// What the macro knows of a plugin.
@@ -52,6 +53,9 @@ pub trait Export: 'static {
         None
     }
 }
+
+/// Bytes of a text at most whose memory is kept for the next order.
+const MOST_KEPT: usize = 4096;
 
 /// How the reason of an answer begins in whose place a panic came.
 pub(crate) const PANIC: &str = "panic: ";
@@ -121,6 +125,24 @@ impl<B: Broker> Instance<B> {
     }
 }
 
+thread_local! {
+    /// The order that this thread read last: reading the next one into its memory saves more than all else of a call
+    /// costs.
+    static LAST_ORDER: Cell<Option<Box<OrderRequest>>> = const { Cell::new(None) };
+}
+
+/// Memory to read an order into. A call from within a call, or from a thread that is ending, gets its own.
+fn take_order() -> Box<OrderRequest> {
+    let last = LAST_ORDER.try_with(Cell::take).ok().flatten();
+    last.unwrap_or_else(|| Box::new(OrderRequest::new("", "", Side::Buy, 0, None)))
+}
+
+fn give_order_back(order: Box<OrderRequest>) {
+    if order.extras.capacity() <= MOST_KEPT && order.strategy.capacity() <= MOST_KEPT {
+        LAST_ORDER.try_with(|last| last.set(Some(order))).ok();
+    }
+}
+
 /// The functions of ABI 1 for what `E` exports.
 pub(crate) struct Glue<E>(PhantomData<E>);
 
@@ -151,13 +173,19 @@ impl<E: Export> Glue<E> {
             let account_id = context.account_id.into_option().map(|id| id.as_str().to_owned());
             let host = Arc::clone(&services.host);
             let context = OpenContext::new(config, data_dir, account_id, sink, services);
-            E::Broker::open(context).map(|broker| {
-                Box::new(Instance {
+            match E::Broker::open(context) {
+                Ok(broker) => Ok(Box::new(Instance {
                     broker,
                     poisoned: AtomicBool::new(false),
                     _host: host,
-                })
-            })
+                })),
+                Err(failed) => {
+                    if failed.is_temporary {
+                        services::tell_temporary(&host);
+                    }
+                    Err(failed)
+                }
+            }
         });
         let error = match opened {
             Ok(Ok(broker)) => {
@@ -189,10 +217,15 @@ impl<E: Export> Glue<E> {
 
     unsafe extern "C" fn place_order(broker: *const c_void, order: &ROrderRequest<'_>) -> RAnswer {
         // SAFETY: the host calls with what `open` gave.
-        let result = unsafe { Self::instance(broker) }.guard(|broker| match convert::order_in(order) {
-            Ok(order) => broker.place_order(&order),
-            // The order never reached the author's code, so the refusal is certain.
-            Err(reason) => PlaceResult::Rejected { reason },
+        let result = unsafe { Self::instance(broker) }.guard(|broker| {
+            let mut read = take_order();
+            let result = match convert::order_into(order, &mut read) {
+                Ok(()) => broker.place_order(&read),
+                // The order never reached the author's code, so the refusal is certain.
+                Err(reason) => PlaceResult::Rejected { reason },
+            };
+            give_order_back(read);
+            result
         });
         convert::place_out(result.unwrap_or_else(|reason| PlaceResult::Unknown { reason }))
     }

@@ -4,6 +4,7 @@
 // The ABI derive of an older edition writes these into its expansions.
 #![allow(non_local_definitions, improper_ctypes_definitions)]
 
+mod block;
 mod broker;
 mod convert;
 mod export;

@@ -397,23 +397,47 @@ pub struct CallError {
 
 /// A broker could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct OpenError {
     /// What failed and what to do, in words for the user.
     pub reason: String,
+    /// True where it may pass by itself, as when the broker's terminal is not running: the host then tries again, with
+    /// growing waits. Otherwise a person has to mend something, such as the configuration, and a host that starts ends.
+    pub is_temporary: bool,
+}
+
+impl OpenError {
+    /// What a person has to mend.
+    #[must_use]
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            is_temporary: false,
+        }
+    }
+
+    /// What may pass by itself: the host tries again.
+    #[must_use]
+    pub fn temporary(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            is_temporary: true,
+        }
+    }
+}
+
+impl CallError {
+    /// An error with this reason.
+    #[must_use]
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+        }
+    }
 }
 
 macro_rules! reason_error {
     ($name:ident) => {
-        impl $name {
-            /// An error with this reason.
-            #[must_use]
-            pub fn new(reason: impl Into<String>) -> Self {
-                Self {
-                    reason: reason.into(),
-                }
-            }
-        }
-
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.reason)

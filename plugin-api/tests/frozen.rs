@@ -18,7 +18,7 @@ asked for by `query`, with a golden of its own. src/interfaces/quotes.rs shows t
 
 /// Digest of each golden as it was released. A golden that is edited no longer fits, and this list changes only when an
 /// interface is added.
-const RELEASED: [(&str, u64); 7] = [
+const RELEASED: [(&str, u64); 8] = [
     ("abi-v1", 0xd287_7050_a0c7_ac9b),
     ("broker.quotes-1", 0x50de_82e7_53ea_b383),
     ("broker.trades-1", 0x6dc8_c026_0b81_0276),
@@ -26,6 +26,7 @@ const RELEASED: [(&str, u64); 7] = [
     ("host.config-1", 0xbd80_ee79_fbc4_5105),
     ("host.log-1", 0x8803_1889_d9ad_fa21),
     ("host.metrics-1", 0xc941_a2de_0d4e_d55a),
+    ("host.opening-1", 0xf4b3_8b74_70b6_b948),
 ];
 
 /// FNV-1a, 64 bits.
@@ -288,4 +289,10 @@ fn host_log_1_is_what_was_released() {
 fn host_metrics_1_is_what_was_released() {
     let text = text_of!(["interfaces/host_metrics.rs"], [i::host_metrics::HostMetricsV1]);
     compare("host.metrics-1", &text);
+}
+
+#[test]
+fn host_opening_1_is_what_was_released() {
+    let text = text_of!(["interfaces/host_opening.rs"], [i::host_opening::HostOpeningV1]);
+    compare("host.opening-1", &text);
 }

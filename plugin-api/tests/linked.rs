@@ -46,6 +46,9 @@ impl Broker for Odd {
         if cx.config["refuse"] == true {
             return Err(OpenError::new("not today"));
         }
+        if cx.config["away"] == true {
+            return Err(OpenError::temporary("the terminal is not running"));
+        }
         cx.log.warning(format!("opened at {}", cx.clock.now_ms()));
         Ok(Self { cx })
     }
@@ -208,6 +211,36 @@ fn open(config: serde_json::Value) -> (Result<LoadedBroker, OpenError>, Seen, Ar
         callbacks,
     };
     (open_linked::<Odd>(args), seen, log)
+}
+
+#[test]
+fn an_order_shows_nothing_of_the_one_before_it() {
+    let broker = open(json!({})).0.expect("opens");
+    let placed = |order: &OrderRequest| match broker.place_order(order) {
+        PlaceResult::Accepted { broker_order_id } => broker_order_id,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(placed(&order()), "动量|Some(150.50)|FillOrKill");
+    let bare = OrderRequest::new("A", "600519.SH", Side::Sell, 1, None);
+    assert_eq!(placed(&bare), "|None|Market");
+    // A refused order, a huge one and one from another thread leave nothing either.
+    let huge = OrderRequest {
+        strategy: "x".repeat(100_000),
+        ..bare.clone()
+    };
+    assert_eq!(placed(&huge).len(), 100_000 + "|None|Market".len());
+    std::thread::scope(|scope| scope.spawn(|| placed(&order())).join().expect("placed"));
+    assert_eq!(placed(&bare), "|None|Market");
+}
+
+#[test]
+fn a_failure_that_may_pass_is_told_from_one_that_stays() {
+    let failed = |config| open(config).0.err().expect("does not open");
+    let stays = failed(json!({"refuse": true}));
+    assert_eq!((stays.reason.as_str(), stays.is_temporary), ("not today", false));
+    let passes = failed(json!({"away": true}));
+    assert_eq!(passes, OpenError::temporary("the terminal is not running"));
+    assert!(!failed(json!({"panic": "open"})).is_temporary);
 }
 
 #[test]

@@ -155,25 +155,22 @@ fn every_plugin_of_the_museum_loads_and_trades() {
     assert_eq!(museum.exhibits.len(), 12);
 }
 
+/// With the flag that a profile with `panic = "abort"` gives to the compiler.
 #[test]
 fn a_plugin_that_aborts_on_a_panic_does_not_compile() {
-    let museum = museum::build();
-    let target = museum.sources.with_file_name("abort");
-    let output = museum::cargo("stable")
-        .args([
-            "check",
-            "--quiet",
-            "--package",
-            "museum-bare",
-            "--config",
-            "profile.dev.panic='abort'",
-        ])
-        .arg("--target-dir")
-        .arg(target)
-        .current_dir(&museum.sources)
+    let output = museum::bare_with(&["-Cpanic=abort"])
         .output()
         .expect("cargo runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{said}");
     assert!(said.contains("must be built with panic = \"unwind\""), "{said}");
+    // The same build with the other strategy goes through, so that it is the flag that was refused.
+    let output = museum::bare_with(&["-Cpanic=unwind"])
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -93,12 +93,13 @@ impl BookSync {
             .await
     }
 
-    /// Stores the book of the day. `total_value` and `total_pnl` are in yuan.
+    /// Stores the book of the day. `total_value` and `total_pnl` are in yuan; the latter is `None` where no holding has
+    /// a price.
     pub(crate) async fn snapshot(
         &self,
         book: &CompleteBook,
         total_value: Decimal,
-        total_pnl: Decimal,
+        total_pnl: Option<Decimal>,
     ) -> Outcome {
         let post = || wire::snapshot(&book.rows, total_value, total_pnl, book.at, self.account_id());
         self.call(CallKind::Snapshot, post).await

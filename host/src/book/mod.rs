@@ -222,12 +222,12 @@ fn of_broker(config: &Config, clock: Clock) -> Result<BookView, BookError> {
     })
 }
 
-/// What today earned by a broker's complete answer alone, transfers apart; `None` where not all of it can be told.
-pub(crate) fn day_pnl(book: &crate::broker::Book) -> Option<Decimal> {
+/// Today's P&L by a broker's complete answer alone, transfers apart; `None` where not all of it can be told.
+pub(crate) fn whole_day(book: &crate::broker::Book) -> Option<TodayPnl> {
     let trades = book.trades_today.as_ref()?.as_ref().ok()?;
     let (trades, _) = own::Own::default().with_strangers(trades, book.asked_at).ok()?;
     let today = portfolio::today(&book.positions, &trades).ok()?;
-    today.unknown.is_empty().then_some(today.total)
+    today.unknown.is_empty().then_some(today)
 }
 
 fn of_journal(config: &Config, clock: Clock) -> Result<BookView, BookError> {

@@ -46,7 +46,7 @@ impl Opener for InProcess {
             account_id: self.account_id.as_deref(),
             callbacks: self.listener.callbacks(self.live.clone()),
         };
-        let broker = self.module.open(args).map_err(|e| e.reason)?;
+        let broker = self.module.open(args)?;
         Ok(Arc::new(Session {
             broker,
             panic: OnceLock::new(),

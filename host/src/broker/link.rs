@@ -1,8 +1,8 @@
 //! What lies between the lanes and a plugin's broker: the same calls, wherever the plugin runs.
 
 use qt_plugin_api::{
-    AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OrderRequest, OrderRow, PlaceResult,
-    PositionRow, TradeRow,
+    AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OpenError, OrderRequest, OrderRow,
+    PlaceResult, PositionRow, TradeRow,
 };
 
 /// What became of handing an order over.
@@ -54,6 +54,8 @@ pub(crate) struct OpenFailure {
     pub(crate) reason: String,
     /// True when the plugin's file cannot be used at all.
     pub(crate) refused: bool,
+    /// True when it may pass by itself, so that even a host that starts tries again.
+    pub(crate) temporary: bool,
 }
 
 impl From<String> for OpenFailure {
@@ -61,6 +63,17 @@ impl From<String> for OpenFailure {
         Self {
             reason,
             refused: false,
+            temporary: false,
+        }
+    }
+}
+
+impl From<OpenError> for OpenFailure {
+    fn from(failed: OpenError) -> Self {
+        Self {
+            reason: failed.reason,
+            refused: false,
+            temporary: failed.is_temporary,
         }
     }
 }

@@ -55,8 +55,20 @@ pub(crate) struct Waits {
 pub(crate) enum First {
     /// There is nothing to trade with.
     MustOpen,
-    /// It is tried on, as after a loss: others trade meanwhile.
+    /// One that may pass by itself is waited for, as after a loss; any other is for a person to mend.
+    MayWait,
+    /// It is tried on, whatever the plugin says of it: others trade meanwhile.
     MayFail,
+}
+
+impl First {
+    fn waits_for(self, failure: &OpenFailure) -> bool {
+        match self {
+            Self::MustOpen => false,
+            Self::MayWait => failure.temporary,
+            Self::MayFail => !failure.refused,
+        }
+    }
 }
 
 /// The connection as the watchdog sees it.
@@ -120,12 +132,12 @@ impl Shared {
 }
 
 impl Supervisor {
-    /// Opens the broker for the first time and keeps it open from then on.
+    /// Opens the broker for the first time and keeps it open from then on. A first failure that is waited for is
+    /// taken as a lost broker is: it is told, and tried again.
     ///
     /// # Errors
     ///
-    /// Why it cannot be opened: with [`First::MustOpen`] that is for a person to mend, and so is a plugin that is
-    /// refused.
+    /// Why it cannot be opened, where [`First`] does not wait for that.
     pub(crate) fn open(
         opener: Arc<dyn Opener>,
         waits: Waits,
@@ -292,7 +304,7 @@ impl Shared {
         let opener = Arc::clone(&self.state().opener);
         match self.open(&*opener) {
             Ok(link) => self.take_up(&opener, link),
-            Err(failure) if first == First::MayFail && !failure.refused => {
+            Err(failure) if first.waits_for(&failure) => {
                 self.open_failed(&*opener, &failure.reason);
             }
             Err(failure) => {

@@ -69,6 +69,8 @@ impl BrokerLink for Numbered {
 struct Opens {
     count: AtomicU32,
     failures: AtomicU32,
+    /// Whether its failures may pass.
+    away: bool,
     all: Mutex<Vec<Arc<Numbered>>>,
     /// Held by a test for as long as nothing may be opened.
     gate: Mutex<()>,
@@ -82,7 +84,10 @@ impl Opener for Arc<Opens> {
             .try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
             .is_ok()
         {
-            return Err("the terminal is away".to_owned().into());
+            return Err(OpenFailure {
+                temporary: self.away,
+                ..OpenFailure::from("the terminal is away".to_owned())
+            });
         }
         let link = Arc::new(Numbered {
             number: self.count.fetch_add(1, Ordering::SeqCst) + 1,
@@ -207,6 +212,30 @@ fn a_first_failure_is_the_callers() {
     opens.failures.store(1, Ordering::SeqCst);
     let failed = Supervisor::open(Arc::new(opens), WAITS, First::MustOpen, || ()).err();
     assert_eq!(failed.unwrap().reason, "the terminal is away");
+}
+
+#[test]
+fn a_first_failure_that_may_pass_is_told_and_tried_again() {
+    let opens = Arc::new(Opens {
+        failures: AtomicU32::new(3),
+        away: true,
+        ..Opens::default()
+    });
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, First::MayWait, || ()).unwrap();
+    wait_for(&mut keeper.seen(), |seen| seen.number == 1);
+    assert_eq!(accepted_by(keeper.place(&order())), "1");
+    keeper.close();
+
+    // One round, or a plugin that fails for good, is not waited for.
+    for (away, first) in [(true, First::MustOpen), (false, First::MayWait)] {
+        let opens = Arc::new(Opens {
+            failures: AtomicU32::new(1),
+            away,
+            ..Opens::default()
+        });
+        let failed = Supervisor::open(Arc::new(opens), WAITS, first, || ()).err();
+        assert_eq!(failed.unwrap().reason, "the terminal is away", "{away} {first:?}");
+    }
 }
 
 #[test]

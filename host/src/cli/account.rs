@@ -13,6 +13,9 @@ use super::{Failure, Options};
 pub(super) struct AccountArgs {
     #[command(flatten)]
     book: BookArgs,
+    /// Show the account's whole number; without it, only its end.
+    #[arg(long)]
+    with_account_number: bool,
 }
 
 pub(super) fn run(args: &AccountArgs, options: &Options) -> Result<(), Failure> {
@@ -20,9 +23,9 @@ pub(super) fn run(args: &AccountArgs, options: &Options) -> Result<(), Failure> 
     show_books(&args.book, options, form, |config, view| {
         let balances = account(view)?;
         Ok(if args.book.json {
-            format!("{}\n", render::json(balances, view))
+            format!("{}\n", render::json(balances, view, args.with_account_number))
         } else {
-            render::text(balances, view, &args.book.style(config))
+            render::text(balances, view, &args.book.style(config), args.with_account_number)
         })
     })
 }

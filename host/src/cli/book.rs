@@ -4,12 +4,12 @@ use std::io::Write;
 
 use clap::{Args, ValueEnum};
 use qt_core::portfolio::{Account, PortfolioError, Position};
-use qt_market::Symbol;
+use qt_market::{Price, Symbol};
 use rust_decimal::Decimal;
 
 use super::render::cells::{Colour, Style};
 use super::{Failure, Options};
-use crate::book::{self, BookError, BookFrom, BookView};
+use crate::book::{self, BookError, BookFrom, BookSource, BookView};
 use crate::clock::Clock;
 use crate::config::{Colors, Config, Purpose};
 use crate::export::Look;
@@ -163,6 +163,17 @@ fn near(positions: &[Position], text: &str) -> String {
     format!("; did you mean {}?", names.join(" or "))
 }
 
+/// The line under an empty table: why it is empty, since a failed question is never shown as one.
+pub(super) fn no_positions(view: &BookView) -> String {
+    let why = match &view.source {
+        BookSource::Broker { adapter } => format!("the broker `{adapter}` answered, and nothing is held"),
+        BookSource::Journal { known_since: None } => "the journal holds no trade yet".to_owned(),
+        BookSource::Journal { .. } => "the trades in the journal leave nothing held".to_owned(),
+        BookSource::File { path } => format!("{} lists none with shares", crate::system::shown(path)),
+    };
+    format!("no positions: {why}\n")
+}
+
 /// The balances, where the source has any.
 pub(super) fn account(view: &BookView) -> Result<&Account, Failure> {
     view.account.as_ref().ok_or_else(|| {
@@ -173,6 +184,16 @@ pub(super) fn account(view: &BookView) -> Result<&Account, Failure> {
 /// An amount on the command line.
 pub(super) fn decimal(text: &str) -> Result<Decimal, String> {
     crate::config::parse_decimal(text.trim()).ok_or_else(|| "expected a number such as 40.00".to_owned())
+}
+
+/// Refuses a price on the command line that is none, before anybody is asked for a book.
+pub(super) fn above_zero(price: Option<Price>) -> Result<(), Failure> {
+    match price {
+        Some(price) if price <= Decimal::ZERO => Err(Failure::usage(format!(
+            "price {price} is not above zero: give a price in yuan"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// A percentage on the command line, with the sign or without.

@@ -5,7 +5,7 @@ use qt_core::portfolio::{self, GridOptions};
 use qt_market::{Price, Shares};
 use rust_decimal::Decimal;
 
-use super::book::{BookArgs, CsvArg, decimal, holding, percent};
+use super::book::{BookArgs, CsvArg, above_zero, decimal, holding, percent};
 use super::render::{self, data};
 use super::{Failure, Options, print};
 
@@ -40,6 +40,7 @@ pub(super) struct GridArgs {
 }
 
 pub(super) fn run(args: &GridArgs, options: &Options) -> Result<(), Failure> {
+    above_zero(args.price)?;
     let (config, view) = args.book.gather(options)?;
     let position = holding(&view.positions, &args.symbol)?;
     let default = GridOptions::default();

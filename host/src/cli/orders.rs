@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use clap::{Args, Subcommand};
 use qt_core::{Order, OrderState, TradingDate, UtcMillis};
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::accounts::{id_of, worst};
@@ -12,6 +13,7 @@ use super::table::{Align, Table, local_time};
 use super::{Failure, Options};
 use crate::config::{Config, Purpose};
 use crate::engine::Command;
+use crate::journal::JournalError;
 use crate::{clock::Clock, journal};
 
 /// What `orders` takes.
@@ -204,9 +206,13 @@ pub(super) fn fills(args: &FillsArgs, options: &Options) -> Result<(), Failure> 
         ("Size", Align::Right),
         ("Price", Align::Right),
         ("Commission", Align::Right),
+        ("Stamp tax", Align::Right),
+        ("Transfer fee", Align::Right),
         ("Fill", Align::Left),
         ("Signal", Align::Left),
     ];
+    // What the broker does not say stays empty: it is not 0.
+    let said = |fee: Option<Decimal>| fee.map(|fee| fee.to_string()).unwrap_or_default();
     let rows = fills.iter().map(|(account, order, fill)| {
         vec![
             (*account).clone(),
@@ -215,7 +221,9 @@ pub(super) fn fills(args: &FillsArgs, options: &Options) -> Result<(), Failure> 
             order.signal.side.to_string(),
             fill.size.to_string(),
             fill.price.to_string(),
-            fill.commission.map(|fee| fee.to_string()).unwrap_or_default(),
+            said(fill.commission),
+            said(fill.stamp_tax),
+            said(fill.transfer_fee),
             fill.id.to_string(),
             order.signal.id.to_string(),
         ]
@@ -298,7 +306,11 @@ fn of_one(filter: &Filter, config: &Config) -> Result<Vec<Order>, Failure> {
     let path = config.data_dir()?.join(journal::FILE_NAME);
     let today = UtcMillis(Clock::system().now_ms()).trading_date();
     let since = filter.since.map_or(today, day_of);
-    let mut found = journal::orders_since(&path, since)?;
+    let mut found = match journal::orders_since(&path, since) {
+        // A data folder with which nothing was traded yet has no orders, and that is an answer.
+        Err(JournalError::Absent { .. }) => Vec::new(),
+        other => other?,
+    };
     found.retain(|order| {
         let day = order.day() >= since || (filter.since.is_none() && !order.state.is_ended());
         let symbol = filter.symbol.is_none_or(|symbol| symbol == order.signal.symbol);

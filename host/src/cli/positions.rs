@@ -4,13 +4,16 @@ use clap::Args;
 use qt_core::portfolio;
 
 use super::accounts::{Form, show_books};
-use super::book::{BookArgs, CsvArg};
+use super::book::{BookArgs, CsvArg, no_positions};
 use super::render::{data, history, positions as table};
 use super::{Failure, Options};
 use crate::book::BookView;
 use crate::config::Config;
 
 /// List what is held: quantity, cost, price, value and P&L.
+///
+/// What was sold out today is listed with no shares for as long as the broker shows it. It is no holding: no total, no
+/// risk and no picture counts it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  qt-host positions\n  qt-host positions --history\n  qt-host positions --from journal --json\n  \
@@ -45,7 +48,13 @@ fn answer(args: &PositionsArgs, form: Form, config: &Config, view: &BookView) ->
         return Ok(match form {
             Form::Json => format!("{}\n", history::list_json(&rows)),
             Form::Csv => history::csv(&rows),
-            Form::Text => history::table(&rows, &args.book.style(config)),
+            Form::Text => {
+                let mut text = history::table(&rows, &args.book.style(config));
+                if rows.is_empty() {
+                    text.push_str(&no_positions(view));
+                }
+                text
+            }
         });
     }
     let valuation = portfolio::value(&view.positions)?;
@@ -56,6 +65,12 @@ fn answer(args: &PositionsArgs, form: Form, config: &Config, view: &BookView) ->
             format!("{list}\n")
         }
         Form::Csv => data::positions_csv(&valuation),
-        Form::Text => table(&valuation, &args.book.style(config)),
+        Form::Text => {
+            let mut text = table(&valuation, &args.book.style(config));
+            if valuation.positions.is_empty() {
+                text.push_str(&no_positions(view));
+            }
+            text
+        }
     })
 }

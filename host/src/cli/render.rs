@@ -40,41 +40,49 @@ pub(crate) fn positions(book: &Valuation<'_>, style: &Style) -> String {
         &rows,
         style,
     ));
-    text.push_str(&price_notes(book));
+    text.push_str(&price_notes(&book.positions));
+    if book.positions.iter().any(|figures| figures.position.total == 0) {
+        text.push_str("0 shares: sold out today; no total and no risk counts it\n");
+    }
     text
 }
 
 fn position_row(figures: &PositionFigures<'_>, style: &Style) -> Vec<Cell> {
     let position = figures.position;
     let symbol = position.symbol;
-    let mark = match figures.source {
-        PriceSource::Last => "",
-        PriceSource::PreviousClose => "~",
-        PriceSource::Cost => "*",
-    };
     vec![
         Cell::plain(shown_name(position, style)),
         Cell::plain(position.total.to_string()),
         Cell::plain(position.sellable.to_string()),
         Cell::plain(price(symbol, position.avg_cost)),
-        Cell::plain(format!("{}{mark}", price(symbol, figures.price))),
+        Cell::plain(format!(
+            "{}{}",
+            price(symbol, figures.price),
+            mark(figures.source)
+        )),
         Cell::plain(money(figures.value)),
         Cell::signed(money(figures.pnl), figures.pnl),
         Cell::signed(percent(figures.pnl_pct, true), figures.pnl),
     ]
 }
 
+/// What stands behind a price, or a value, that is not the last price's.
+const fn mark(source: PriceSource) -> &'static str {
+    match source {
+        PriceSource::Last => "",
+        PriceSource::PreviousClose => "~",
+        PriceSource::Cost => "*",
+    }
+}
+
 /// A line under a table for each way in which a price is not the last one.
-fn price_notes(book: &Valuation<'_>) -> String {
+fn price_notes(figures: &[PositionFigures<'_>]) -> String {
     let mut notes = String::new();
-    if book
-        .positions
-        .iter()
-        .any(|figures| figures.source == PriceSource::PreviousClose)
-    {
+    let is_there = |source: PriceSource| figures.iter().any(|figures| figures.source == source);
+    if is_there(PriceSource::PreviousClose) {
         notes.push_str("~ no last price: valued at the previous close\n");
     }
-    if book.totals.unpriced > 0 {
+    if is_there(PriceSource::Cost) {
         notes.push_str("* no price known: valued at cost\n");
     }
     notes
@@ -112,7 +120,7 @@ pub(crate) fn summary(
         money(value),
         money(cost),
     );
-    text.push_str(&price_notes(book));
+    text.push_str(&price_notes(&book.positions));
     text.push_str(&format!("\nTop Positions by Value:\n{single}"));
     let top = book.top(top);
     let widest = top
@@ -120,13 +128,17 @@ pub(crate) fn summary(
         .map(|figures| shown_name(figures.position, style).width())
         .max();
     let widest = widest.unwrap_or_default().max(14);
+    // The figures behind a mark stand in line only where every row leaves room for one.
+    let room = usize::from(top.iter().any(|figures| figures.source != PriceSource::Last));
+    let digits = top.len().to_string().len();
     for (place, figures) in (1..).zip(top) {
         let pnl = style.paint(&format!("{:>10}", signed_plain(figures.pnl)), figures.pnl);
         let pct = style.paint(&format!("{:>7}", percent(figures.pnl_pct, true)), figures.pnl);
         let name = cells::padded(&shown_name(figures.position, style), widest);
         text.push_str(&format!(
-            "{place}. {name} Value={:>13} P&L={pnl} ({pct})\n",
-            money(figures.value)
+            "{place:>digits$}. {name} Value={:>13}{:<room$} P&L={pnl} ({pct})\n",
+            money(figures.value),
+            mark(figures.source),
         ));
     }
     text
@@ -152,9 +164,13 @@ pub(crate) fn grid(suggestion: &GridSuggestion<'_>, style: &Style) -> String {
     let symbol = position.symbol;
     let double = rule('=', MIDDLE);
     let cost = price(symbol, position.avg_cost);
-    let target = price(symbol, suggestion.target_cost);
-    let spacing = suggestion.spacing_pct.normalize();
-    format!(
+    let target = suggestion
+        .target_cost
+        .map_or_else(|| "n/a".to_owned(), |cost| price(symbol, cost));
+    let reduction = suggestion
+        .cost_reduction_pct
+        .map_or_else(|| "n/a".to_owned(), cells::short_percent);
+    let text = format!(
         "\n{double}GRID STRATEGY SUGGESTION FOR {}\n{double}\n\
          Current Position:\n  \
            Quantity:        {} shares\n  \
@@ -171,21 +187,37 @@ pub(crate) fn grid(suggestion: &GridSuggestion<'_>, style: &Style) -> String {
            Cost Reduction:      {}\n  \
            Max Position:        {} shares\n  \
            Estimated Duration:  {} days\n\n\
-         Description:\n  \
-           Grid strategy to reduce cost from {cost} to {target} by buying {} shares\n  \
-           on {spacing}% dips and selling on rallies\n{double}",
+         Description:\n{}{double}",
         shown_name(position, style),
         grouped(position.total.into()),
-        price(symbol, figures.price),
+        format_args!("{}{}", price(symbol, figures.price), mark(figures.source)),
         style.paint(&percent(figures.pnl_pct, true), figures.pnl),
         suggestion.grids,
         cells::short_percent(suggestion.spacing_pct),
         grouped(suggestion.buy_size.into()),
         grouped(suggestion.sell_size.into()),
-        cells::short_percent(suggestion.cost_reduction_pct),
+        reduction,
         grouped(suggestion.max_position.into()),
         suggestion.duration_days,
-        grouped(suggestion.buy_size.into()),
+        grid_description(suggestion, &cost, &target),
+    );
+    format!("{text}{}", price_notes(std::slice::from_ref(figures)))
+}
+
+/// What the grid is for, in words.
+fn grid_description(suggestion: &GridSuggestion<'_>, cost: &str, target: &str) -> String {
+    let spacing = suggestion.spacing_pct.normalize();
+    let size = grouped(suggestion.buy_size.into());
+    if suggestion.target_cost.is_none() {
+        return format!(
+            "  There is no cost to reduce: the average cost is {cost}, not above zero.\n  \
+             A grid of {size} shares on {spacing}% dips and rallies would only trade the\n  \
+             swings; every sale of what is held is a gain already\n"
+        );
+    }
+    format!(
+        "  Grid strategy to reduce cost from {cost} to {target} by buying {size} shares\n  \
+           on {spacing}% dips and selling on rallies\n"
     )
 }
 
@@ -210,8 +242,8 @@ pub(crate) fn ladder(suggestion: &GridSuggestion<'_>, ladder: &Ladder, style: &S
     let buys = ladder.buys.iter().map(|level| row(Side::Buy, level));
     let rows: Vec<_> = sells.chain(buys).collect();
     let headers = ["Level", "Price", "Size", "Position", "Average Cost"];
-    let mut text = String::from("\n");
-    text.push_str(&table(MIDDLE, &headers, &[12, 12, 12, 14, 16], &rows, style));
+    let table = table(MIDDLE, &headers, &[12, 12, 12, 14, 16], &rows, style);
+    let mut text = titled(&format!("LEVELS AROUND {}", price(symbol, ladder.price)), &table);
     if ladder.buys.iter().any(|level| level.above_max) {
         text.push_str("! above the suggested largest position\n");
     }

@@ -25,6 +25,9 @@ pub(super) enum ReportsCommand {
     Show {
         /// Its number in the list.
         id: i64,
+        /// Show the account's whole number, as a body that is to be edited and posted needs it.
+        #[arg(long)]
+        with_account_number: bool,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -66,12 +69,19 @@ pub(super) struct ListArgs {
     /// As JSON.
     #[arg(long)]
     json: bool,
+    /// In JSON, with the account's whole number.
+    #[arg(long, requires = "json")]
+    with_account_number: bool,
 }
 
 pub(super) fn run(command: ReportsCommand, options: &Options) -> Result<(), Failure> {
     match command {
         ReportsCommand::List(args) => list(&args, options),
-        ReportsCommand::Show { id, json } => show(id, json, options),
+        ReportsCommand::Show {
+            id,
+            with_account_number,
+            json,
+        } => show(id, with_account_number, json, options),
         ReportsCommand::Retry { ids, all, body, json } => retry(ids, all, body, json, options),
         ReportsCommand::Drop { ids, json } => {
             only_dead(&reader(options)?, &ids)?;
@@ -110,7 +120,7 @@ fn list(args: &ListArgs, options: &Options) -> Result<(), Failure> {
     }
     if args.json {
         let named = |(account, row): &(String, ReportRow)| {
-            let mut value = as_json(row);
+            let mut value = as_json(row, args.with_account_number);
             if several {
                 value["account"] = json!(account);
             }
@@ -149,10 +159,10 @@ fn list(args: &ListArgs, options: &Options) -> Result<(), Failure> {
     worst(failures)
 }
 
-fn show(id: i64, json: bool, options: &Options) -> Result<(), Failure> {
+fn show(id: i64, with_number: bool, json: bool, options: &Options) -> Result<(), Failure> {
     let row = find(&reader(options)?, id)?;
     if json {
-        return super::print(&format!("{}\n", as_json(&row)));
+        return super::print(&format!("{}\n", as_json(&row, with_number)));
     }
     let post = crate::backend::wire::report(&row.report);
     let mut text = format!(
@@ -177,7 +187,13 @@ fn show(id: i64, json: bool, options: &Options) -> Result<(), Failure> {
     } else {
         "Body"
     };
-    text.push_str(&format!("{title}:\n{body}\n"));
+    let shown = shown_body(&body, with_number);
+    text.push_str(&format!("{title}:\n{shown}\n"));
+    if shown != body {
+        text.push_str(
+            "The account's number is masked here; --with-account-number shows the body as it is posted.\n",
+        );
+    }
     super::print(&text)
 }
 
@@ -252,9 +268,24 @@ const fn state_word(state: ReportState) -> &'static str {
     }
 }
 
-fn as_json(row: &ReportRow) -> serde_json::Value {
+/// A body with the account's number masked, unless it is wanted. A body that is no object has none.
+fn shown_body(body: &str, with_number: bool) -> String {
+    let number = serde_json::from_str::<serde_json::Value>(body)
+        .ok()
+        .and_then(|value| value.get("account_id")?.as_str().map(str::to_owned));
+    match number {
+        Some(number) if !with_number => body.replace(
+            &json!(number).to_string(),
+            &json!(super::masked(&number)).to_string(),
+        ),
+        _ => body.to_owned(),
+    }
+}
+
+fn as_json(row: &ReportRow, with_number: bool) -> serde_json::Value {
     let post = crate::backend::wire::report(&row.report);
-    let body: serde_json::Value = serde_json::from_slice(&post.body).unwrap_or_default();
+    let body = shown_body(&String::from_utf8_lossy(&post.body), with_number);
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
     json!({
         "id": row.id,
         "state": state_word(row.state),
@@ -265,9 +296,27 @@ fn as_json(row: &ReportRow) -> serde_json::Value {
         "key": row.report.key(),
         "path": post.path,
         "body": body,
-        "edited": row.edited,
+        "edited": row.edited.as_deref().map(|edited| shown_body(edited, with_number)),
         "error": row.error,
         "made_ms": row.made_ms,
         "done_ms": row.done_ms,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown_body;
+
+    #[test]
+    fn the_accounts_number_is_masked_in_a_body_and_nothing_else_is() {
+        let body = r#"{"order_id":"O-1","price":43.20,"account_id":"55000001","note":"a 55000001 b"}"#;
+        assert_eq!(
+            shown_body(body, false),
+            r#"{"order_id":"O-1","price":43.20,"account_id":"****0001","note":"a 55000001 b"}"#
+        );
+        assert_eq!(shown_body(body, true), body);
+        for other in ["{}", r#"{"account_id":null}"#, "no JSON", r#"{"account_id":""}"#] {
+            assert_eq!(shown_body(other, false), other);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use qt_core::portfolio::{self, RiskThresholds};
 
-use super::book::{BookArgs, CsvArg};
+use super::book::{BookArgs, CsvArg, no_positions};
 use super::render::{self, data};
 use super::{Failure, Options, print};
 
@@ -28,7 +28,12 @@ pub(super) fn run(args: &RiskArgs, options: &Options) -> Result<(), Failure> {
         data::risk_csv(&risks)
     } else {
         let table = render::risk(&risks, &args.book.style(&config));
-        format!("{table}\n{}", render::risk_legend())
+        let why = if risks.is_empty() {
+            no_positions(&view)
+        } else {
+            String::new()
+        };
+        format!("{table}{why}\n{}", render::risk_legend())
     })
 }
 

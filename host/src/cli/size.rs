@@ -3,9 +3,8 @@
 use clap::Args;
 use qt_core::portfolio;
 use qt_market::{FeeSchedule, Price};
-use rust_decimal::Decimal;
 
-use super::book::{BookArgs, CsvArg, account, decimal, symbol};
+use super::book::{BookArgs, CsvArg, above_zero, account, decimal, symbol};
 use super::render::{self, data};
 use super::{Failure, Options, print};
 
@@ -25,12 +24,7 @@ pub(super) struct SizeArgs {
 }
 
 pub(super) fn run(args: &SizeArgs, options: &Options) -> Result<(), Failure> {
-    if args.price <= Decimal::ZERO {
-        let price = args.price;
-        return Err(Failure::usage(format!(
-            "price {price} is not above zero: give a price in yuan"
-        )));
-    }
+    above_zero(Some(args.price))?;
     let (config, view) = args.book.gather(options)?;
     let symbol = symbol(&view.positions, &args.symbol)?;
     let balances = account(&view)?;

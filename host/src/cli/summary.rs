@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use qt_core::portfolio;
 
-use super::book::BookArgs;
+use super::book::{BookArgs, no_positions};
 use super::export::snapshots;
 use super::render::{self, data};
 use super::risk::thresholds;
@@ -44,29 +44,33 @@ pub(super) fn run(args: &SummaryArgs, options: &Options) -> Result<(), Failure> 
     let valuation = portfolio::value(&held)?;
     let last_sync = Some(view.as_of);
     let style = args.book.style(&config);
-    let mut text = if args.book.json {
-        format!("{}\n", data::summary_json(&valuation, last_sync, args.top))
-    } else {
-        render::summary(&valuation, last_sync, args.top, &style)
-    };
+    let mut json = data::summary_json(&valuation, last_sync, args.top);
+    let mut text = render::summary(&valuation, last_sync, args.top, &style);
+    if valuation.positions.is_empty() {
+        text.push_str(&no_positions(&view));
+    }
     if args.chart.is_some() {
         let export = Export::of(&view, &snapshots(&config, &view)?, &thresholds(&config), false)?;
         match target {
-            Some(target) => target.write(&export, args.book.look(&config), args.force)?,
-            None if args.book.json => {
-                return Err(Failure::usage(
-                    "a chart in the terminal is no JSON; name a file: --chart FILE.svg",
-                ));
+            Some(target) => {
+                target.write(&export, args.book.look(&config), args.force)?;
+                json["chart"] = target.path.to_string_lossy().into();
+                text.push_str(&format!("\n{} is written\n", crate::system::shown(&target.path)));
             }
-            None => text.push_str(&render::chart::chart(&export, &style)),
+            None => text.push_str(&render::chart::chart(&export, &style)?),
         }
     }
-    print(&text)
+    print(&if args.book.json { format!("{json}\n") } else { text })
 }
 
 /// The picture that is wanted; what cannot be written is said before a broker is asked.
 fn picture(args: &SummaryArgs) -> Result<Option<Target>, Failure> {
     let Some(Some(file)) = &args.chart else {
+        if args.chart.is_some() && args.book.json {
+            return Err(Failure::usage(
+                "a chart in the terminal is no JSON; name a file: --chart FILE.svg",
+            ));
+        }
         return Ok(None);
     };
     let target = Target::new(file, None).map_err(Failure::usage)?;

@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use bench::Bench;
 pub(crate) use cases::CASES;
-pub(crate) use record::{pin_text, record};
+pub(crate) use record::{any_recorded, pin_text, record, word};
 
 /// Number of the set of cases. It grows when a case is added or judges more strictly.
 pub(crate) const KIT: u32 = 1;

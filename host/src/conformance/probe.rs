@@ -6,15 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use qt_plugin_api::host::{Callbacks, Event, LoadedBroker, LogLine, OpenArgs};
-use qt_plugin_api::{
-    AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OrderRequest, OrderRow, PlaceResult,
-    PositionRow, TradeRow,
-};
+use qt_plugin_api::host::{Callbacks, Event, LoadedBroker, LogLine, OpenArgs, is_panic};
+use qt_plugin_api::{OrderRequest, PlaceResult};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::broker::worker::line::{Line, LineReader, LineWriter, Role};
+use crate::broker::worker::{self, Reasoned};
+pub(super) use crate::broker::worker::{Ask as Call, Told as Called};
 use crate::clock::Clock;
 use crate::{plugin, system};
 
@@ -34,17 +33,12 @@ pub(super) struct Setup {
     pub(super) memory: u64,
 }
 
-/// A call.
+/// What a probe is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Ask {
     Place(OrderRequest),
-    Cancel(CancelRequest),
-    Orders,
-    Trades,
-    Positions,
-    Account,
-    Connection,
-    Close,
+    /// Any other call of the plugin, as a worker's host makes it.
+    Call(Call),
     /// Drops the broker.
     Free,
     /// What the probe's process holds.
@@ -56,13 +50,13 @@ impl Ask {
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Place(_) => "place_order",
-            Self::Cancel(_) => "cancel_order",
-            Self::Orders => "orders_today",
-            Self::Trades => "trades_today",
-            Self::Positions => "positions",
-            Self::Account => "account",
-            Self::Connection => "connection",
-            Self::Close => "close",
+            Self::Call(Call::Cancel(_)) => "cancel_order",
+            Self::Call(Call::Orders) => "orders_today",
+            Self::Call(Call::Trades) => "trades_today",
+            Self::Call(Call::Positions) => "positions",
+            Self::Call(Call::Account) => "account",
+            Self::Call(Call::Connection) => "connection",
+            Self::Call(Call::Close) => "close",
             Self::Free => "drop",
             Self::Usage => "usage",
         }
@@ -71,18 +65,31 @@ impl Ask {
 
 /// The answer to an [`Ask`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Answer {
+    /// True where the plugin's code panicked in this call.
+    pub(super) is_panic: bool,
+    pub(super) told: Told,
+}
+
+/// What came of an [`Ask`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Told {
     Place(PlaceResult),
-    Cancel(CancelResult),
-    Orders(Result<Vec<OrderRow>, CallError>),
-    Trades(Result<Vec<TradeRow>, CallError>),
-    Positions(Result<Vec<PositionRow>, CallError>),
-    Account(Result<AccountRow, CallError>),
-    Connection(ConnectionState),
-    Done,
+    Call(Called),
+    Freed,
     Usage(Option<system::Usage>),
     /// The broker was dropped before.
     Gone,
+}
+
+impl Reasoned for Told {
+    fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Place(answer) => answer.reason(),
+            Self::Call(answer) => answer.reason(),
+            Self::Freed | Self::Usage(_) | Self::Gone => None,
+        }
+    }
 }
 
 /// What comes on the third line.
@@ -180,34 +187,33 @@ fn serve(mut reader: LineReader, mut writer: LineWriter, slot: &Slot) {
     }
 }
 
-fn answer(ask: &Ask, slot: &Slot) -> Told {
+fn answer(ask: &Ask, slot: &Slot) -> Answer {
     let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    let unspoilt = |told| Answer {
+        is_panic: false,
+        told,
+    };
     match ask {
-        Ask::Usage => return Told::Usage(system::own_usage()),
+        Ask::Usage => return unspoilt(Told::Usage(system::own_usage())),
         Ask::Free => {
             let broker = held.take();
             drop(held);
             drop(broker);
-            return Told::Done;
+            return unspoilt(Told::Freed);
         }
         _ => {}
     }
     let Some(broker) = held.clone() else {
-        return Told::Gone;
+        return unspoilt(Told::Gone);
     };
     drop(held);
-    match ask {
+    let was_poisoned = broker.is_poisoned();
+    let told = match ask {
         Ask::Place(order) => Told::Place(broker.place_order(order)),
-        Ask::Cancel(cancel) => Told::Cancel(broker.cancel_order(cancel)),
-        Ask::Orders => Told::Orders(broker.orders_today()),
-        Ask::Trades => Told::Trades(broker.trades_today()),
-        Ask::Positions => Told::Positions(broker.positions()),
-        Ask::Account => Told::Account(broker.account()),
-        Ask::Connection => Told::Connection(broker.connection()),
-        Ask::Close => {
-            broker.close();
-            Told::Done
-        }
+        Ask::Call(call) => Told::Call(worker::carry_out(&broker, call)),
         Ask::Free | Ask::Usage => Told::Gone,
-    }
+    };
+    // The plugin says that it panicked at some time; where it had before, the words say whether it did again.
+    let is_panic = broker.is_poisoned() && (!was_poisoned || told.reason().is_some_and(is_panic));
+    Answer { is_panic, told }
 }

@@ -66,6 +66,20 @@ pub(crate) fn last(data_dir: &Path, sha256: &str) -> Option<Recorded> {
     (recorded.sha256 == sha256).then_some(recorded)
 }
 
+/// Whether any plugin was put to the kit here, so that a list has verdicts to look for.
+pub(crate) fn any_recorded(data_dir: &Path) -> bool {
+    std::fs::read_dir(data_dir.join(FOLDER)).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// The last verdict about a content as one word.
+pub(crate) fn word(data_dir: &Path, sha256: &str) -> Option<&'static str> {
+    Some(match last(data_dir, sha256)?.verdict {
+        Verdict::Pass => "passed",
+        Verdict::Fail => "failed",
+        Verdict::Inconclusive | Verdict::NotApplicable => "unclear",
+    })
+}
+
 /// The verdict about a content as one line, for a pin of that content.
 pub(crate) fn pin_text(data_dir: &Path, sha256: &str) -> Option<String> {
     let said = last(data_dir, sha256)?;
@@ -108,6 +122,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(record(folder.path(), &report("aa", true), 0).unwrap());
         let text = pin_text(folder.path(), "aa").unwrap();
+        assert_eq!(word(folder.path(), "aa"), Some("passed"));
         assert!(
             text.starts_with("kit 1 passed") && text.ends_with("1970-01-01T00:00:00Z"),
             "{text}"

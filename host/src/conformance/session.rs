@@ -14,8 +14,9 @@ use qt_plugin_api::{
     PositionRow, TradeRow,
 };
 
-use super::probe::{Ask, News, Setup, Told};
+use super::probe::{Answer, Ask, Call, Called, News, Setup, Told};
 use super::{CALLS_WITHIN, Subject};
+use crate::broker::worker::Reasoned;
 use crate::broker::worker::line::{Exchange, Line, LineWriter};
 use crate::system;
 
@@ -78,7 +79,7 @@ pub(super) struct Captured {
 
 struct Lane {
     writer: LineWriter,
-    answers: Receiver<Result<Told, String>>,
+    answers: Receiver<Result<Answer, String>>,
 }
 
 /// What the plugin told by itself, with the numbers of its events.
@@ -191,7 +192,10 @@ impl Session {
             return Err(died());
         }
         match lane.answers.recv_timeout(self.deadline) {
-            Ok(Ok(told)) => panic_of(name, &told).map_or(Ok(told), |panic| Err(Broken::Panicked(panic))),
+            Ok(Ok(answer)) => match panic_of(name, &answer) {
+                Some(panic) => Err(Broken::Panicked(panic)),
+                None => Ok(answer.told),
+            },
             Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => Err(died()),
             Err(RecvTimeoutError::Timeout) => {
                 self.kill();
@@ -211,43 +215,43 @@ impl Session {
     }
 
     pub(super) fn cancel(&self, cancel: &CancelRequest) -> Result<CancelResult, Broken> {
-        match self.call(&Ask::Cancel(cancel.clone()))? {
-            Told::Cancel(answer) => Ok(answer),
+        match self.call(&Ask::Call(Call::Cancel(cancel.clone())))? {
+            Told::Call(Called::Cancel(answer)) => Ok(answer),
             other => Err(mixed_up("cancel_order", &other)),
         }
     }
 
     pub(super) fn orders(&self) -> Result<Result<Vec<OrderRow>, CallError>, Broken> {
-        match self.call(&Ask::Orders)? {
-            Told::Orders(answer) => Ok(answer),
+        match self.call(&Ask::Call(Call::Orders))? {
+            Told::Call(Called::Orders(answer)) => Ok(answer),
             other => Err(mixed_up("orders_today", &other)),
         }
     }
 
     pub(super) fn trades(&self) -> Result<Result<Vec<TradeRow>, CallError>, Broken> {
-        match self.call(&Ask::Trades)? {
-            Told::Trades(answer) => Ok(answer),
+        match self.call(&Ask::Call(Call::Trades))? {
+            Told::Call(Called::Trades(answer)) => Ok(answer),
             other => Err(mixed_up("trades_today", &other)),
         }
     }
 
     pub(super) fn positions(&self) -> Result<Result<Vec<PositionRow>, CallError>, Broken> {
-        match self.call(&Ask::Positions)? {
-            Told::Positions(answer) => Ok(answer),
+        match self.call(&Ask::Call(Call::Positions))? {
+            Told::Call(Called::Positions(answer)) => Ok(answer),
             other => Err(mixed_up("positions", &other)),
         }
     }
 
     pub(super) fn account(&self) -> Result<Result<AccountRow, CallError>, Broken> {
-        match self.call(&Ask::Account)? {
-            Told::Account(answer) => Ok(answer),
+        match self.call(&Ask::Call(Call::Account))? {
+            Told::Call(Called::Account(answer)) => Ok(answer),
             other => Err(mixed_up("account", &other)),
         }
     }
 
     pub(super) fn connection(&self) -> Result<ConnectionState, Broken> {
-        match self.call(&Ask::Connection)? {
-            Told::Connection(answer) => Ok(answer),
+        match self.call(&Ask::Call(Call::Connection))? {
+            Told::Call(Called::Connection(answer)) => Ok(answer),
             other => Err(mixed_up("connection", &other)),
         }
     }
@@ -321,17 +325,12 @@ fn mixed_up(name: &str, told: &Told) -> Broken {
 }
 
 /// The panic that an answer tells of.
-fn panic_of(name: &str, told: &Told) -> Option<String> {
-    let reason = match told {
-        Told::Place(PlaceResult::Unknown { reason })
-        | Told::Cancel(CancelResult::Unknown { reason })
-        | Told::Connection(ConnectionState::Disconnected { reason }) => reason,
-        Told::Orders(Err(e)) | Told::Trades(Err(e)) | Told::Positions(Err(e)) | Told::Account(Err(e)) => {
-            &e.reason
-        }
-        _ => return None,
-    };
-    is_panic(reason).then(|| format!("`{name}` panicked ({reason})"))
+fn panic_of(name: &str, answer: &Answer) -> Option<String> {
+    let reason = answer.told.reason();
+    answer.is_panic.then(|| match reason {
+        Some(reason) => format!("`{name}` panicked ({reason})"),
+        None => format!("`{name}` panicked"),
+    })
 }
 
 fn spawn(place: &Place<'_>) -> std::io::Result<Child> {
@@ -377,7 +376,7 @@ fn lane(line: Line, gone: &Arc<AtomicBool>) -> Lane {
     let (to_caller, answers) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         loop {
-            let told = reader.read::<Told>();
+            let told = reader.read::<Answer>();
             let last = told.is_err();
             if to_caller.send(told).is_err() || last {
                 return;
@@ -400,7 +399,7 @@ fn control_lane(
             return;
         }
         loop {
-            let told = reader.read::<Told>();
+            let told = reader.read::<Answer>();
             let last = told.is_err();
             if to_caller.send(told).is_err() || last {
                 return;

@@ -1,9 +1,7 @@
 //! What the pictures of a book show, on paper and in a terminal: the largest parts, and the rest as one.
 
-use qt_core::portfolio::PositionFigures;
+use qt_core::portfolio::{PositionFigures, RiskFigures};
 use rust_decimal::Decimal;
-
-use super::Export;
 
 /// One bar.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,19 +37,15 @@ fn label(figures: &PositionFigures<'_>) -> String {
 
 /// The `most` largest by `size`, and the others as one bar behind them.
 fn largest(
-    export: &Export<'_>,
+    holdings: &[RiskFigures<'_>],
     most: usize,
     amount: fn(&PositionFigures<'_>) -> Decimal,
-    pct: impl Fn(&super::PositionRow<'_>) -> Option<Decimal>,
+    pct: impl Fn(&RiskFigures<'_>) -> Option<Decimal>,
 ) -> Vec<Bar> {
-    let mut rows: Vec<_> = export
-        .positions
-        .iter()
-        .filter(|row| row.risk.figures.position.total != 0)
-        .collect();
-    let by_size = |a: &&super::PositionRow<'_>, b: &&super::PositionRow<'_>| {
-        let size = |row: &super::PositionRow<'_>| amount(&row.risk.figures).abs();
-        let symbol = |row: &super::PositionRow<'_>| row.risk.figures.position.symbol;
+    let mut rows: Vec<_> = holdings.iter().collect();
+    let by_size = |a: &&RiskFigures<'_>, b: &&RiskFigures<'_>| {
+        let size = |row: &RiskFigures<'_>| amount(&row.figures).abs();
+        let symbol = |row: &RiskFigures<'_>| row.figures.position.symbol;
         size(b).cmp(&size(a)).then_with(|| symbol(a).cmp(&symbol(b)))
     };
     // One that stands alone behind the others is shown as itself.
@@ -62,7 +56,7 @@ fn largest(
         let rest = rows.split_off(shown);
         let sum = rest
             .iter()
-            .map(|row| amount(&row.risk.figures))
+            .map(|row| amount(&row.figures))
             .fold(Decimal::ZERO, Decimal::saturating_add);
         others = Some(Bar {
             label: format!("{} others", rest.len()),
@@ -72,9 +66,9 @@ fn largest(
         });
     }
     rows.sort_by(by_size);
-    let bar = |row: &&super::PositionRow<'_>| Bar {
-        label: label(&row.risk.figures),
-        amount: amount(&row.risk.figures),
+    let bar = |row: &&RiskFigures<'_>| Bar {
+        label: label(&row.figures),
+        amount: amount(&row.figures),
         pct: pct(row),
         others: false,
     };
@@ -82,9 +76,12 @@ fn largest(
 }
 
 /// The parts of the book's value, the largest first.
-pub(crate) fn allocation(export: &Export<'_>, most: usize) -> Vec<Bar> {
-    let mut bars = largest(export, most, |f| f.value, |row| Some(row.risk.concentration_pct));
-    let total = export.totals().value;
+pub(crate) fn allocation(holdings: &[RiskFigures<'_>], most: usize) -> Vec<Bar> {
+    let mut bars = largest(holdings, most, |f| f.value, |row| Some(row.concentration_pct));
+    let total = holdings
+        .iter()
+        .map(|row| row.figures.value)
+        .fold(Decimal::ZERO, Decimal::saturating_add);
     for bar in &mut bars {
         bar.pct = bar.pct.or_else(|| {
             let part = bar.amount.checked_mul(Decimal::ONE_HUNDRED)?;
@@ -95,8 +92,8 @@ pub(crate) fn allocation(export: &Export<'_>, most: usize) -> Vec<Bar> {
 }
 
 /// Gains and losses, the largest gain first, of the positions with the largest of either; the rest last.
-pub(crate) fn gains(export: &Export<'_>, most: usize) -> Vec<Bar> {
-    let mut bars = largest(export, most, |f| f.pnl, |row| row.risk.figures.pnl_pct);
+pub(crate) fn gains(holdings: &[RiskFigures<'_>], most: usize) -> Vec<Bar> {
+    let mut bars = largest(holdings, most, |f| f.pnl, |row| row.figures.pnl_pct);
     // Stable: of equal ones the symbol decides.
     bars.sort_by(|a, b| a.others.cmp(&b.others).then(b.amount.cmp(&a.amount)));
     bars

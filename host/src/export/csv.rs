@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::PIECE;
 use super::table::Table;
 
 /// Writes a table.
@@ -12,12 +13,17 @@ use super::table::Table;
 pub(super) fn write(out: &mut dyn Write, table: &Table<'_>) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
     writer.write_record(table.columns.iter().map(|column| column.name))?;
-    for row in 0..table.rows {
-        for column in 0..table.columns.len() {
-            let text = table.cell(row, column).into_text().unwrap_or_default();
-            writer.write_field(text.as_bytes())?;
+    let mut text = Vec::new();
+    for piece in table.pieces(PIECE) {
+        let piece = piece?;
+        for row in 0..piece.count() {
+            for column in 0..table.columns.len() {
+                text.clear();
+                piece.cell(row, column).write_text(&mut text)?;
+                writer.write_field(&text)?;
+            }
+            writer.write_record(None::<&[u8]>)?;
         }
-        writer.write_record(None::<&[u8]>)?;
     }
     writer.flush()
 }

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value};
 
-use super::table::{Cell, Table, digits, moment};
-use super::{Export, Meta, schema};
+use super::table::{Cell, Table, moment};
+use super::{Export, Meta, PIECE, schema};
 
 /// Writes an export.
 ///
@@ -59,18 +59,23 @@ fn write_table(out: &mut dyn Write, table: &Table<'_>) -> io::Result<()> {
         write!(out, "[")?;
     }
     let mut row_text = Vec::new();
-    for row in 0..table.rows {
-        row_text.clear();
-        if !table.single {
-            row_text.extend_from_slice(if row == 0 { b"\n" } else { b",\n" });
+    let mut first = true;
+    for piece in table.pieces(PIECE) {
+        let piece = piece?;
+        for row in 0..piece.count() {
+            row_text.clear();
+            if !table.single {
+                row_text.extend_from_slice(if first { b"\n" } else { b",\n" });
+            }
+            first = false;
+            row_text.push(b'{');
+            for (column, key) in keys.iter().enumerate() {
+                row_text.extend_from_slice(key.as_bytes());
+                write_cell(&mut row_text, &piece.cell(row, column))?;
+            }
+            row_text.push(b'}');
+            out.write_all(&row_text)?;
         }
-        row_text.push(b'{');
-        for (column, key) in keys.iter().enumerate() {
-            row_text.extend_from_slice(key.as_bytes());
-            write_cell(&mut row_text, table.cell(row, column))?;
-        }
-        row_text.push(b'}');
-        out.write_all(&row_text)?;
     }
     if !table.single {
         write!(out, "{}]", if table.rows == 0 { "" } else { "\n" })?;
@@ -78,14 +83,17 @@ fn write_table(out: &mut dyn Write, table: &Table<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn write_cell(out: &mut Vec<u8>, cell: Cell<'_>) -> io::Result<()> {
+fn write_cell(out: &mut Vec<u8>, cell: &Cell<'_>) -> io::Result<()> {
     match cell {
         Cell::Missing => out.extend_from_slice(b"null"),
-        Cell::Text(text) => serde_json::to_writer(&mut *out, &text)?,
-        Cell::Integer(number) => write!(out, "{number}")?,
-        Cell::Decimal(figure) => out.extend_from_slice(digits(figure).as_bytes()),
-        Cell::Timestamp(at) => write!(out, "\"{}\"", moment(at))?,
-        Cell::Date(day) => write!(out, "\"{day}\"")?,
+        Cell::Text(text) => serde_json::to_writer(&mut *out, text)?,
+        Cell::Integer(_) | Cell::Decimal(_) => cell.write_text(out)?,
+        // None of these has a character that JSON would want escaped.
+        Cell::Symbol(_) | Cell::Timestamp(_) | Cell::Date(_) => {
+            out.push(b'"');
+            cell.write_text(out)?;
+            out.push(b'"');
+        }
     }
     Ok(())
 }

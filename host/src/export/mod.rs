@@ -18,8 +18,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use qt_core::portfolio::{
-    self, EquityError, EquityPoint, PortfolioError, RiskFigures, RiskThresholds, SymbolToday, TodayPnl,
-    Totals, TradeFigures,
+    self, EquityError, EquityPoint, PortfolioError, Position, PositionFigures, RiskFigures, RiskThresholds,
+    SymbolToday, TodayPnl, Totals, TradeFigures,
 };
 use qt_core::{Fill, Order, TradingDate, UtcMillis};
 use rust_decimal::Decimal;
@@ -68,6 +68,7 @@ pub(crate) struct SummaryRow {
     held: i64,
     unpriced: i64,
     totals: Totals,
+    /// `None` where nothing of it is known, which is not a day that earned nothing.
     today: Option<TodayPnl>,
 }
 
@@ -110,10 +111,22 @@ pub(crate) struct Meta {
     pub(crate) notes: Vec<String>,
 }
 
+/// What the rows of positions are made of.
+struct Book<'a> {
+    view: &'a BookView,
+    thresholds: RiskThresholds,
+    total_value: Decimal,
+    held: usize,
+}
+
+/// Rows that are worked out at a time.
+const PIECE: usize = 4096;
+
 /// Everything that an export says.
 pub(crate) struct Export<'a> {
     pub(crate) meta: Meta,
-    pub(crate) positions: Vec<PositionRow<'a>>,
+    /// The book's positions; what an export says of each is worked out as it is written.
+    book: Option<Book<'a>>,
     pub(crate) summary: Vec<SummaryRow>,
     pub(crate) account: Vec<AccountRow>,
     pub(crate) orders: &'a [Order],
@@ -133,38 +146,10 @@ impl<'a> Export<'a> {
         thresholds: &RiskThresholds,
         with_number: bool,
     ) -> Result<Self, ExportError> {
-        let valuation = portfolio::value(&view.positions)?;
-        let totals = valuation.totals;
-        let risks = portfolio::assess(&valuation, thresholds)?;
-        drop(valuation);
+        let totals = Totals::of(&view.positions)?;
         let today = view.today.as_ref().ok();
-        let day = view.as_of.trading_date();
-        let positions: Vec<_> = risks
-            .into_iter()
-            .map(|risk| {
-                let position = risk.figures.position;
-                let of_symbol = |today: &'a TodayPnl| {
-                    // Sorted by symbol, see `TodayPnl::symbols`.
-                    let place = today
-                        .symbols
-                        .binary_search_by(|one| one.symbol.cmp(&position.symbol))
-                        .ok()?;
-                    today.symbols.get(place)
-                };
-                PositionRow {
-                    today: today.and_then(of_symbol),
-                    trades: view.history(position.symbol),
-                    own: view.own_cost(position),
-                    day,
-                    risk,
-                }
-            })
-            .collect();
-        let held = view
-            .positions
-            .iter()
-            .filter(|position| position.total != 0)
-            .count();
+        let held = view.positions.iter().filter(|position| position.total != 0);
+        let held = held.count();
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let summary = SummaryRow {
             as_of: view.as_of,
@@ -172,7 +157,7 @@ impl<'a> Export<'a> {
             unpriced: count(totals.unpriced),
             totals,
             // The parts by symbol stand with the positions.
-            today: today.map(|today| TodayPnl {
+            today: today.filter(|today| !today.is_unknown()).map(|today| TodayPnl {
                 symbols: Vec::new(),
                 unknown: Vec::new(),
                 ..*today
@@ -180,13 +165,55 @@ impl<'a> Export<'a> {
         };
         Ok(Self {
             meta: Meta::of(view),
-            positions,
+            book: Some(Book {
+                view,
+                thresholds: *thresholds,
+                total_value: totals.value,
+                held,
+            }),
             summary: vec![summary],
             account: account_rows(view, with_number),
             orders: &view.orders,
             fills: fill_rows(&view.orders),
             equity: equity_rows(snapshots)?,
         })
+    }
+
+    /// How many positions the book lists, those with no shares too.
+    fn places(&self) -> usize {
+        self.book.as_ref().map_or(0, |book| book.view.positions.len())
+    }
+
+    /// How many of them have shares.
+    fn held(&self) -> usize {
+        self.book.as_ref().map_or(0, |book| book.held)
+    }
+
+    /// What is to be said of the position at a place.
+    fn position(&self, place: usize) -> Result<Option<PositionRow<'a>>, PortfolioError> {
+        let Some(book) = &self.book else {
+            return Ok(None);
+        };
+        let row = book.view.positions.get(place).map(|position| book.row(position));
+        row.transpose()
+    }
+
+    /// The same where it has shares.
+    fn holding(&self, place: usize) -> Result<Option<PositionRow<'a>>, PortfolioError> {
+        let row = self.position(place)?;
+        Ok(row.filter(|row| row.risk.figures.position.total != 0))
+    }
+
+    /// The figures of every position with shares.
+    ///
+    /// # Errors
+    ///
+    /// A figure that cannot be worked out.
+    pub(crate) fn holdings(&self) -> Result<Vec<RiskFigures<'a>>, PortfolioError> {
+        (0..self.places())
+            .filter_map(|place| self.holding(place).transpose())
+            .map(|row| row.map(|row| row.risk))
+            .collect()
     }
 
     /// Every table, in the order of the schema.
@@ -212,6 +239,29 @@ impl<'a> Export<'a> {
     /// The totals.
     pub(crate) fn totals(&self) -> Totals {
         self.summary.first().map(|row| row.totals).unwrap_or_default()
+    }
+}
+
+impl<'a> Book<'a> {
+    fn row(&self, position: &'a Position) -> Result<PositionRow<'a>, PortfolioError> {
+        let view = self.view;
+        let figures = PositionFigures::of(position)?;
+        let risk = RiskFigures::of(figures, self.total_value, &self.thresholds)?;
+        let of_symbol = |today: &'a TodayPnl| {
+            // Sorted by symbol, see `TodayPnl::symbols`.
+            let place = today
+                .symbols
+                .binary_search_by(|one| one.symbol.cmp(&position.symbol))
+                .ok()?;
+            today.symbols.get(place)
+        };
+        Ok(PositionRow {
+            risk,
+            today: view.today.as_ref().ok().and_then(of_symbol),
+            trades: view.history(position.symbol),
+            own: view.own_cost(position),
+            day: view.as_of.trading_date(),
+        })
     }
 }
 
@@ -273,6 +323,7 @@ fn equity_rows(snapshots: &[Snapshot]) -> Result<Vec<EquityRow>, EquityError> {
             total_asset: snapshot.total_asset,
             market_value: snapshot.market_value,
             day_pnl: snapshot.day_pnl,
+            opening_value: snapshot.opening_value,
         })
         .collect();
     let curve = portfolio::equity_curve(&points)?;
@@ -464,7 +515,7 @@ pub(crate) const fn nothing() -> Export<'static> {
             source: String::new(),
             notes: Vec::new(),
         },
-        positions: Vec::new(),
+        book: None,
         summary: Vec::new(),
         account: Vec::new(),
         orders: &[],

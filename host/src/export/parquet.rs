@@ -52,13 +52,12 @@ fn written(out: &mut (dyn Write + Send), table: &Table<'_>, meta: &Meta) -> Resu
         .set_key_value_metadata(Some(key_values(table, meta)))
         .build();
     let mut writer = SerializedFileWriter::new(out, Arc::new(group), Arc::new(properties))?;
-    let mut from = 0;
-    while from < table.rows {
-        let to = table.rows.min(from + ROWS_A_GROUP);
+    for piece in table.pieces(ROWS_A_GROUP) {
+        let piece = piece.map_err(|e| ParquetError::External(Box::new(e)))?;
         let mut rows = writer.next_row_group()?;
         let mut column = 0;
         while let Some(mut into) = rows.next_column()? {
-            let values = (from..to).map(|row| table.cell(row, column));
+            let values = (0..piece.count()).map(|row| piece.cell(row, column));
             match table.columns.get(column) {
                 Some(info) => write_column(&mut into, info, values)?,
                 None => {
@@ -71,7 +70,6 @@ fn written(out: &mut (dyn Write + Send), table: &Table<'_>, meta: &Meta) -> Resu
             column += 1;
         }
         rows.close()?;
-        from = to;
     }
     writer.close().map(|_| ())
 }
@@ -201,6 +199,16 @@ struct Shared {
 impl Shared {
     fn push(&mut self, value: &[u8]) {
         self.bytes.extend_from_slice(value);
+        self.end();
+    }
+
+    fn push_text(&mut self, cell: &Cell<'_>) -> Result<(), ParquetError> {
+        cell.write_text(&mut self.bytes)?;
+        self.end();
+        Ok(())
+    }
+
+    fn end(&mut self) {
         self.ends.push(self.bytes.len());
         self.levels.push(1);
     }
@@ -226,7 +234,7 @@ fn write_text<'a>(
     for cell in cells {
         match cell {
             Cell::Missing => shared.levels.push(0),
-            Cell::Text(text) => shared.push(text.as_bytes()),
+            cell @ (Cell::Text(_) | Cell::Symbol(_)) => shared.push_text(&cell)?,
             _ => {
                 return Err(ParquetError::General(format!(
                     "column {} holds no text",

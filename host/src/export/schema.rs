@@ -18,14 +18,21 @@ pub(crate) const VERSION: u32 = 1;
 /// Every table, in the order of every format.
 pub(crate) fn tables<'a>(export: &'a Export<'_>) -> Vec<Table<'a>> {
     vec![
-        Table::new(
+        Table::made(
             "positions",
             "One row a holding, with its value, P&L, risk, and what the journal's trades say of it; what was sold out today has no shares.",
             positions(),
-            &export.positions,
+            (export.places(), export.places()),
+            |place| export.position(place),
         ),
         Table::new("summary", "All holdings together.", summary(), &export.summary).single(),
-        Table::new("risk", "The risk of each holding.", risk(), &export.positions),
+        Table::made(
+            "risk",
+            "The risk of each holding.",
+            risk(),
+            (export.places(), export.held()),
+            |place| export.holding(place),
+        ),
         Table::new(
             "account",
             "Balances, where the source knows any.",
@@ -168,7 +175,7 @@ fn positions<'a>() -> Vec<Column<PositionRow<'a>>> {
             Text,
             None,
             "Code and exchange, such as 000858.SZ.",
-            |r| Cell::shown(r.risk.figures.position.symbol),
+            |r| Cell::Symbol(r.risk.figures.position.symbol),
         ),
         optional("name", Text, None, "The broker's name for it.", |r| {
             Cell::or_missing(r.risk.figures.position.name.as_deref(), Cell::text)
@@ -380,7 +387,7 @@ fn risk<'a>() -> Vec<Column<PositionRow<'a>>> {
         Kind::Text,
         Unit::None,
         "Code and exchange.",
-        |r: &PositionRow<'a>| Cell::shown(r.risk.figures.position.symbol),
+        |r: &PositionRow<'a>| Cell::Symbol(r.risk.figures.position.symbol),
     )];
     columns.extend(risk_figures());
     columns
@@ -509,7 +516,7 @@ fn orders() -> Vec<Column<Order>> {
             |o| Cell::Integer(o.signal.retry_count.into()),
         ),
         column("symbol", Text, None, "Code and exchange.", |o| {
-            Cell::shown(o.signal.symbol)
+            Cell::Symbol(o.signal.symbol)
         }),
         column("side", Text, None, "BUY or SELL.", |o| {
             Cell::text(o.signal.side.as_str())
@@ -600,7 +607,7 @@ fn fills<'a>() -> Vec<Column<FillRow<'a>>> {
             Cell::text(&r.order.signal.id.0)
         }),
         column("symbol", Text, None, "Code and exchange.", |r| {
-            Cell::shown(r.order.signal.symbol)
+            Cell::Symbol(r.order.signal.symbol)
         }),
         column("side", Text, None, "BUY or SELL.", |r| {
             Cell::text(r.order.signal.side.as_str())

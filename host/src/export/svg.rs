@@ -67,7 +67,8 @@ const MOST: usize = 15;
 ///
 /// What the drawing library says.
 pub(super) fn picture(export: &Export<'_>, look: Look) -> Result<String, Failed> {
-    let (parts, earned) = (allocation(export, MOST), gains(export, MOST));
+    let holdings = export.holdings()?;
+    let (parts, earned) = (allocation(&holdings, MOST), gains(&holdings, MOST));
     let rows = i32::try_from(parts.len().max(earned.len()).max(1))?;
     let panels = PANEL_TITLE + rows * ROW + 24;
     let curve = if export.equity.len() < 2 { NO_CURVE } else { CURVE };

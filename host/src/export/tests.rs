@@ -90,6 +90,7 @@ fn snapshots() -> Vec<Snapshot> {
             unrealized_pnl: Decimal::ZERO,
             positions: 3,
             day_pnl: None,
+            opening_value: None,
         })
         .to_vec()
 }
@@ -143,6 +144,79 @@ fn json_says_everything_with_every_digit() {
     let tables = nothing();
     for table in tables.tables() {
         assert!(value.get(table.name).is_some(), "{}", table.name);
+    }
+}
+
+#[test]
+fn a_day_of_which_nothing_is_known_is_null_in_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let dark = |symbol: &str| Position {
+        previous_close: None,
+        ..held(symbol, None, 100, "10", Some("11"))
+    };
+    let figures = ["today_pnl", "today_overnight", "today_trades", "today_fees"];
+    let known = |view: &BookView, name: &str| {
+        let path = written(view, &format!("{name}.json"), None, folder.path());
+        let value: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let csv = written(view, &format!("{name}.csv"), Some("summary"), folder.path());
+        let mut csv = ::csv::Reader::from_path(csv).unwrap();
+        let headers = csv.headers().unwrap().clone();
+        let fields = csv.records().next().unwrap().unwrap();
+        let parquet = written(view, &format!("{name}.parquet"), Some("summary"), folder.path());
+        let parquet = SerializedFileReader::new(std::fs::File::open(parquet).unwrap()).unwrap();
+        let row = parquet.get_row_iter(None).unwrap().next().unwrap().unwrap();
+        figures.map(|figure| {
+            let place = headers.iter().position(|header| header == figure).unwrap();
+            let cell = row
+                .get_column_iter()
+                .find(|(column, _)| *column == figure)
+                .unwrap()
+                .1;
+            let known = [
+                value["summary"].get(figure).is_some_and(|v| !v.is_null()),
+                !fields.get(place).unwrap().is_empty(),
+                *cell != Field::Null,
+            ];
+            assert_eq!(known, [known[0]; 3], "{figure}");
+            known[0]
+        })
+    };
+    let bright = held("600519.SH", None, 100, "10", Some("11"));
+    assert_eq!(
+        known(&view(vec![dark("000001.SZ"), dark("000002.SZ")]), "dark"),
+        [false; 4]
+    );
+    assert_eq!(known(&view(vec![dark("000001.SZ"), bright]), "half"), [true; 4]);
+    assert_eq!(known(&view(Vec::new()), "empty"), [true; 4]);
+}
+
+#[test]
+fn what_was_sold_out_is_listed_as_the_broker_lists_it_and_counted_nowhere() {
+    let book = view(vec![
+        held("000001.SZ", None, 100, "10", Some("11")),
+        held("000002.SZ", None, 0, "10", None),
+        held("000858.SZ", None, 100, "10", Some("9")),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = written(&book, "book.json", None, folder.path());
+    let value: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let symbols = |table: &str| {
+        let rows = value[table].as_array().unwrap();
+        rows.iter()
+            .map(|row| row["symbol"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(symbols("positions"), ["000001.SZ", "000002.SZ", "000858.SZ"]);
+    assert_eq!(symbols("risk"), ["000001.SZ", "000858.SZ"]);
+    assert_eq!(value["summary"]["total_positions"], 2);
+    assert_eq!(value["summary"]["unpriced_positions"], 0);
+    let export = Export::of(&book, &[], &RiskThresholds::default(), false).unwrap();
+    assert_eq!(chart::allocation(&export.holdings().unwrap(), 5).len(), 2);
+    let tables = export.tables();
+    for (table, rows) in [("positions", 3), ("risk", 2)] {
+        let table = tables.iter().find(|one| one.name == table).unwrap();
+        let written: usize = table.pieces(1).map(|piece| piece.unwrap().count()).sum();
+        assert_eq!((table.rows, written), (rows, rows), "{}", table.name);
     }
 }
 
@@ -453,12 +527,13 @@ fn pictures_show_the_largest_and_the_rest_as_one() {
         .collect();
     let book = view(many);
     let export = Export::of(&book, &[], &RiskThresholds::default(), false).unwrap();
-    let parts = chart::allocation(&export, 15);
+    let holdings = export.holdings().unwrap();
+    let parts = chart::allocation(&holdings, 15);
     assert_eq!(parts.len(), 16);
     assert_eq!(parts[15].label, "35 others");
     let sum: Decimal = parts.iter().map(|bar| bar.amount).sum();
     assert_eq!(sum, export.totals().value);
-    let earned = chart::gains(&export, 15);
+    let earned = chart::gains(&holdings, 15);
     assert_eq!(earned[15].label, "35 others");
     assert_eq!(
         earned.iter().map(|bar| bar.amount).sum::<Decimal>(),
@@ -471,8 +546,8 @@ fn pictures_show_the_largest_and_the_rest_as_one() {
             .all(|pair| pair[0].amount >= pair[1].amount)
     );
     // One behind the others is shown as itself.
-    assert_eq!(chart::allocation(&export, 49).len(), 50);
-    assert_eq!(chart::allocation(&export, 49)[49].label, "600050.SH 名字");
+    assert_eq!(chart::allocation(&holdings, 49).len(), 50);
+    assert_eq!(chart::allocation(&holdings, 49)[49].label, "600050.SH 名字");
     for (amount, largest, long) in [
         ("0", "5", 0),
         ("5", "5", 40),

@@ -18,11 +18,12 @@ CREATE TABLE IF NOT EXISTS commits (
     digest INTEGER NOT NULL, link INTEGER NOT NULL);
 
 -- Orders as of the checkpoint, packed as they are in memory: a start copies them and parses nothing. They lie in the
--- order in which they came, so that a checkpoint writes few pages. `qt-host journal export` gives them as JSON.
+-- order in which they came, and nothing finds them by their ids alone: an id is a hash, and an index of hashes is written
+-- all over by every checkpoint, the more the longer the day. `qt-host journal export` gives them as JSON.
 CREATE TABLE IF NOT EXISTS orders (
-    place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, signal TEXT NOT NULL, retry_count INTEGER NOT NULL,
+    received_ms INTEGER NOT NULL, id TEXT NOT NULL, signal TEXT NOT NULL, retry_count INTEGER NOT NULL,
     reopens INTEGER NOT NULL, state TEXT NOT NULL, day INTEGER NOT NULL, ended_day INTEGER, body BLOB NOT NULL,
-    hash INTEGER NOT NULL);
+    hash INTEGER NOT NULL, PRIMARY KEY (received_ms, id)) WITHOUT ROWID;
 
 -- Signals whose orders were archived: never to be taken again.
 CREATE TABLE IF NOT EXISTS settled (

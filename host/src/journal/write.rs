@@ -11,11 +11,7 @@ use super::{Fact, JournalError, check_of, link, schema};
 /// Orders that may have changed since the checkpoint before a new one is written.
 const CHECKPOINT_AT: usize = 5_000;
 
-const PUT_ORDER: &str = "
-INSERT INTO orders (id, signal, retry_count, reopens, state, day, ended_day, body, hash)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-ON CONFLICT (id) DO UPDATE SET retry_count = excluded.retry_count, reopens = excluded.reopens, state = excluded.state,
-    day = excluded.day, ended_day = excluded.ended_day, body = excluded.body, hash = excluded.hash";
+const PUT_ORDER: &str = "INSERT OR REPLACE INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 /// What one transaction holds.
 #[derive(Debug, Default)]
@@ -213,10 +209,21 @@ impl Journal {
             .conn
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         {
-            let mut put = tx.prepare_cached(PUT_ORDER)?;
+            let mut changed = Vec::with_capacity(trader.changed_count());
             for order in trader.changed() {
+                changed.push((order.keys().map_err(|e| unfit(e.into()))?.received_at, order));
+            }
+            let mut drop = tx.prepare_cached("DELETE FROM orders WHERE received_ms = ?1 AND id = ?2")?;
+            for (received_at, id) in trader.rekeyed() {
+                drop.execute(params![received_at.0, id.as_str()])?;
+            }
+            // By key, as the table lies: each of its pages is touched once.
+            changed.sort_by_key(|(received_at, _)| *received_at);
+            let mut put = tx.prepare_cached(PUT_ORDER)?;
+            for (received_at, order) in &changed {
                 let keys = order.keys().map_err(|e| unfit(e.into()))?;
                 put.execute(params![
+                    received_at.0,
                     keys.id.as_str(),
                     keys.signal,
                     keys.settled.retry_count,
@@ -251,5 +258,91 @@ impl Journal {
             })
             .map(|count| usize::try_from(count).unwrap_or(0))
             .map_err(|source| JournalError::sql(&self.path, source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qt_core::{Event, Settings, Signal};
+
+    fn signal(id: &str) -> Signal {
+        Signal {
+            id: id.into(),
+            symbol: "000858.SZ".parse().unwrap(),
+            side: qt_market::Side::Buy,
+            size: 100,
+            price: Some("43.50".parse().unwrap()),
+            retry_count: 0,
+            strategy: None,
+            strategy_name: None,
+            created_at: None,
+            securities_account_id: None,
+            account_id: None,
+            broker: None,
+            activate_after: None,
+            valid_until: None,
+            execution_priority: 1000,
+            reference_price: None,
+            max_slippage_bps: None,
+            price_floor: None,
+            price_ceiling: None,
+            effective_limit_price: None,
+            plan_id: None,
+        }
+    }
+
+    fn take(journal: &mut Journal, trader: &mut Trader, at: UtcMillis, event: Event) {
+        let effects = trader.handle(at, &event).unwrap();
+        let reports = effects.into_iter().filter_map(|effect| match effect {
+            qt_core::Effect::Report(report) => Some(report),
+            _ => None,
+        });
+        let batch = Batch {
+            reports: reports.collect(),
+            facts: vec![Fact { at, event }],
+            ..Batch::default()
+        };
+        journal.commit(at, &batch, trader.digest()).unwrap();
+    }
+
+    /// The time at which an order's signal came is part of what its copy is kept by, and a clock that is set back moves it.
+    #[test]
+    fn a_clock_set_back_between_two_checkpoints_leaves_one_copy_of_an_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(super::super::FILE_NAME);
+        let (mut journal, loaded) = Journal::open(&path, None).unwrap();
+        let mut trader = loaded.trader;
+        let noon = UtcMillis(1_795_485_600_000);
+        let settings = Settings::default();
+        take(&mut journal, &mut trader, noon, Event::HostStarted { settings });
+        let taken = vec![signal("S1"), signal("S2")];
+        let invalid = Vec::new();
+        take(&mut journal, &mut trader, noon, Event::Signals { taken, invalid });
+        journal.checkpoint(&mut trader).unwrap();
+        let hour = 3_600_000;
+        for back in [1, 2] {
+            take(
+                &mut journal,
+                &mut trader,
+                noon.plus_ms(-back * hour),
+                Event::ClockJumped,
+            );
+            // Both before and after the second checkpoint a start finds what there is.
+            drop(journal);
+            let (next, loaded) = Journal::open(&path, None).unwrap();
+            (journal, trader) = (next, loaded.trader);
+            assert_eq!(trader.orders().count(), 2);
+            journal.checkpoint(&mut trader).unwrap();
+            let kept: Vec<i64> = {
+                let mut query = journal.conn.prepare("SELECT received_ms FROM orders").unwrap();
+                query
+                    .query_map([], |row| row.get(0))
+                    .unwrap()
+                    .map(Result::unwrap)
+                    .collect()
+            };
+            assert_eq!(kept, [noon.0 - back * hour; 2]);
+        }
     }
 }

@@ -56,6 +56,46 @@ impl Anatomy {
     }
 }
 
+/// What a library brings in and from where, and no more: what is asked of every file at every start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ties {
+    /// As in [`Anatomy`].
+    pub(super) format: &'static str,
+    bits: u8,
+    processor: String,
+    /// As in [`Anatomy`].
+    pub(super) needed: Vec<String>,
+    /// As in [`Anatomy`].
+    pub(super) rpath: Vec<String>,
+    /// As in [`Anatomy`].
+    pub(super) runpath: Vec<String>,
+}
+
+impl Ties {
+    /// What two libraries must have in common for one to bring in the other.
+    pub(super) fn kind(&self) -> (&'static str, u8, &str) {
+        (self.format, self.bits, &self.processor)
+    }
+}
+
+/// The ties of a library, or what can be read of them.
+pub(super) fn ties<'a, R: ReadCacheOps>(object: &object::File<'a, Window<'a, R>>) -> Ties {
+    let mut anatomy = outline(object);
+    match object {
+        object::File::Elf32(elf) => folders_and_needs(elf, &mut anatomy),
+        object::File::Elf64(elf) => folders_and_needs(elf, &mut anatomy),
+        other => imports(other, &mut anatomy),
+    }
+    Ties {
+        format: anatomy.format,
+        bits: anatomy.bits,
+        processor: anatomy.processor,
+        needed: anatomy.needed,
+        rpath: anatomy.rpath,
+        runpath: anatomy.runpath,
+    }
+}
+
 fn newest_glibc<'a>(versions: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     versions
         .filter_map(|version| version.strip_prefix(GLIBC))
@@ -71,7 +111,19 @@ fn numbers(version: &str) -> Option<Vec<u32>> {
 
 /// What a library is made of; a table that cannot be read is named and left out.
 pub(super) fn of<'a, R: ReadCacheOps>(object: &object::File<'a, Window<'a, R>>) -> Anatomy {
-    let mut anatomy = Anatomy {
+    let mut anatomy = outline(object);
+    match object {
+        object::File::Elf32(elf) => elf_tables(elf, &mut anatomy),
+        object::File::Elf64(elf) => elf_tables(elf, &mut anatomy),
+        other => imports(other, &mut anatomy),
+    }
+    exports(object, &mut anatomy);
+    anatomy
+}
+
+/// What the header tells.
+fn outline<'a, R: ReadCacheOps>(object: &object::File<'a, Window<'a, R>>) -> Anatomy {
+    Anatomy {
         format: match object.format() {
             BinaryFormat::Elf => "ELF",
             BinaryFormat::Pe => "PE",
@@ -82,14 +134,7 @@ pub(super) fn of<'a, R: ReadCacheOps>(object: &object::File<'a, Window<'a, R>>) 
         processor: processor(object.architecture())
             .map_or_else(|| format!("{:?}", object.architecture()), str::to_owned),
         ..Anatomy::default()
-    };
-    match object {
-        object::File::Elf32(elf) => elf_tables(elf, &mut anatomy),
-        object::File::Elf64(elf) => elf_tables(elf, &mut anatomy),
-        other => imports(other, &mut anatomy),
     }
-    exports(object, &mut anatomy);
-    anatomy
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -137,6 +182,16 @@ fn exports<'a, R: ReadCacheOps>(object: &object::File<'a, Window<'a, R>>, anatom
 }
 
 fn elf_tables<'a, E: FileHeader, R: ReadRef<'a>>(elf: &ElfFile<'a, E, R>, anatomy: &mut Anatomy) {
+    folders_and_needs(elf, anatomy);
+    if needed_versions(elf, anatomy).is_none() {
+        anatomy.damaged.push("needed versions");
+    }
+    if own_versions(elf, anatomy).is_none() {
+        anatomy.damaged.push("own versions");
+    }
+}
+
+fn folders_and_needs<'a, E: FileHeader, R: ReadRef<'a>>(elf: &ElfFile<'a, E, R>, anatomy: &mut Anatomy) {
     match elf.elf_dynamic_table() {
         Ok(table) => {
             for entry in table.iter().take(MAX_NAMES) {
@@ -156,12 +211,6 @@ fn elf_tables<'a, E: FileHeader, R: ReadRef<'a>>(elf: &ElfFile<'a, E, R>, anatom
             }
         }
         Err(_) => anatomy.damaged.push("needed libraries"),
-    }
-    if needed_versions(elf, anatomy).is_none() {
-        anatomy.damaged.push("needed versions");
-    }
-    if own_versions(elf, anatomy).is_none() {
-        anatomy.damaged.push("own versions");
     }
 }
 

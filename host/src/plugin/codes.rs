@@ -344,12 +344,14 @@ pub(crate) const CODES: &[Code] = &[
     },
     Code {
         code: LEFT_BEHIND,
-        title: "needs a library that lies beside it, and is loaded without it",
-        cause: "What runs is a private copy of the one file in the data folder; what lies beside the original is not \
-                beside the copy.",
-        innocent: &["the broker's library is shipped in the plugin's folder"],
-        mend: "Install that library where the system's loader looks, or name its folder in LD_LIBRARY_PATH (on Windows: \
-               PATH).",
+        title: "needs a library that is not taken along",
+        cause: "What runs is a private copy in the data folder. Libraries in the plugin's own folder and below it that \
+                it brings in by $ORIGIN are copied with it; those outside of that folder are not, and `plugins install` \
+                takes one file alone.",
+        innocent: &["the broker's library is shipped in a folder beside the plugin's"],
+        mend: "Put that library into the plugin's folder, install it where the system's loader looks, or name its \
+               folder in LD_LIBRARY_PATH (on Windows: PATH). A plugin that has such libraries is named with --plugin and \
+               not installed.",
     },
     Code {
         code: CONFIGURATION,

@@ -11,7 +11,7 @@ use super::{
         self, AMBIGUOUS, CONFIGURATION, LEFT_BEHIND, LIBRARY_TOO_OLD, MISSING_LIBRARY, NOEXEC, TRUNCATED,
         WRITABLE,
     },
-    libraries::{Gap, Loader},
+    libraries::{self, Gap, Loader},
     loader, manifest,
     search::Found,
     store,
@@ -39,8 +39,10 @@ pub(crate) struct Checkup {
     pub manifest: Option<Manifest>,
     /// What it is made of, if it is a library.
     pub anatomy: Option<Anatomy>,
-    /// SHA-256 of the file, in lower-case hexadecimal digits.
+    /// SHA-256 of the file, in lower-case hexadecimal digits; with companions that of the list of all.
     pub sha256: Option<String>,
+    /// The libraries of its own folder that it brings in.
+    pub companions: Vec<PathBuf>,
     /// Its length in bytes.
     pub size: Option<u64>,
     /// How it stands with pins and signatures.
@@ -110,7 +112,7 @@ pub(crate) fn check_up(
         .iter()
         .map(|path| {
             let mut checkup = examine(path, &found);
-            libraries(&mut checkup, &loader);
+            needs(&mut checkup, &loader);
             permissions(&mut checkup);
             let subject = |checkup: &Checkup| Some((checkup.manifest.clone()?.name, checkup.sha256.clone()?));
             if let Some((name, sha256)) = subject(&checkup) {
@@ -187,6 +189,7 @@ fn empty(path: &Path) -> Checkup {
         manifest: None,
         anatomy: None,
         sha256: None,
+        companions: Vec::new(),
         size: None,
         trust: None,
         findings: Vec::new(),
@@ -220,13 +223,15 @@ fn examine(path: &Path, found: &[Found]) -> Checkup {
     if let Ok((_, size)) = manifest::open(path) {
         checkup.size = Some(size);
         checkup.sha256 = store::hash(path).ok();
+        let companions = libraries::companions(path);
+        checkup.companions = companions.into_iter().map(|companion| companion.path).collect();
     }
     (checkup.anatomy, checkup.manifest) = (examined.anatomy, examined.manifest);
     checkup
 }
 
 /// What it needs and does not get. For another machine's file the question has no sense.
-fn libraries(checkup: &mut Checkup, loader: &Loader) {
+fn needs(checkup: &mut Checkup, loader: &Loader) {
     let foreign = checkup
         .findings
         .iter()
@@ -271,12 +276,12 @@ fn finding(gap: &Gap, plugin: &Path) -> Finding {
         Gap::LeftBehind { library, found } => Finding::new(
             LEFT_BEHIND,
             format!(
-                "needs the library {library}, which lies beside it at {}; what is loaded is a private copy in the data \
-                 folder, and beside that there is none",
+                "needs the library {library}, which lies at {}, outside of the plugin's folder; what is loaded is a \
+                 private copy in the data folder, which does not reach that",
                 found.display()
             ),
             format!(
-                "name its folder in LD_LIBRARY_PATH: LD_LIBRARY_PATH={} qt-host …, or install {library} into the system",
+                "move it into the plugin's folder, or name its own in LD_LIBRARY_PATH: LD_LIBRARY_PATH={} qt-host …",
                 found.parent().unwrap_or(Path::new("")).display()
             ),
         ),

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     PluginError, TrustPolicy,
-    codes::{ALREADY_INSTALLED, NOT_INSTALLED, STORE},
-    manifest, search, signature,
+    codes::{ALREADY_INSTALLED, LEFT_BEHIND, NOT_INSTALLED, STORE},
+    libraries, manifest, search, signature,
     store::{self, Stored},
     trust::Subject,
 };
@@ -291,6 +291,16 @@ impl Shelf {
     fn take_in(&self, file: &Path, policy: &TrustPolicy) -> Result<(Stored, Manifest), PluginError> {
         // Of the file first, so that a refusal names what the user named.
         let name = manifest::read(file)?.name;
+        let companions = libraries::companions(file);
+        if let Some(first) = companions.first() {
+            let reason = format!(
+                "brings in {} libraries from its own folder, such as {}, and one file alone is installed; leave them \
+                 together where they are and name the plugin with --plugin or `plugins`, or its folder with `plugin_dirs`",
+                companions.len(),
+                first.path.display()
+            );
+            return Err(PluginError::file(LEFT_BEHIND, file, reason));
+        }
         let stored = store::keep_as(file, file_name(&name).as_ref(), &self.data_dir)?;
         let manifest = manifest::read(&stored.path)?;
         if manifest.name != name {

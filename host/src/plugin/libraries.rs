@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use crate::system::LibraryPlaces;
@@ -24,7 +24,7 @@ pub(super) enum Gap {
         /// The folders that the loader would search, in order.
         searched: Vec<PathBuf>,
     },
-    /// It lies beside the plugin, where the private copy will not find it.
+    /// It lies outside of the plugin's folder, where the private copy will not find it.
     LeftBehind {
         /// Its name.
         library: String,
@@ -57,7 +57,7 @@ pub(super) struct Loader {
 struct Wanted {
     path: PathBuf,
     anatomy: Anatomy,
-    /// It is the plugin itself, of which a copy in another folder is loaded.
+    /// It is the plugin itself or one of its companions, of which copies in another folder are loaded.
     is_copied: bool,
     /// The RPATHs of those that brought it in, already expanded.
     inherited: Vec<PathBuf>,
@@ -80,6 +80,8 @@ impl Loader {
     /// would come to it.
     pub(super) fn gaps(&self, plugin: &Path, anatomy: &Anatomy) -> Vec<Gap> {
         let plugin = std::path::absolute(plugin).unwrap_or_else(|_| plugin.to_path_buf());
+        let root = plugin.parent().unwrap_or(Path::new("/")).to_path_buf();
+        let beside = companions(&plugin);
         let mut gaps = Vec::new();
         let mut found: HashMap<String, Option<PathBuf>> = HashMap::new();
         let mut seen = HashSet::new();
@@ -102,8 +104,8 @@ impl Loader {
                     queue.push_back(Wanted {
                         path: path.clone(),
                         anatomy,
-                        is_copied: false,
-                        inherited: inherited(&wanted),
+                        is_copied: beside.iter().any(|companion| companion.path == *path),
+                        inherited: inherited(&wanted, &root),
                     });
                 }
                 found.insert(library.clone(), path);
@@ -138,12 +140,13 @@ impl Loader {
             });
             return None;
         }
-        let folders = self.folders(wanted);
+        let root = plugin.parent().unwrap_or(Path::new("/"));
+        let folders = self.folders(wanted, root);
         let cached = self.cached.get(library).into_iter().flatten().cloned();
         // The cache comes before the system's folders and behind all others.
         let found = folders
             .iter()
-            .map(|dir| dir.join(library))
+            .map(|dir| within(&dir.join(library), root))
             .chain(cached)
             .chain(self.system.iter().map(|dir| dir.join(library)))
             .find(|path| serves(path));
@@ -169,13 +172,8 @@ impl Loader {
     }
 
     /// The folders that come before the cache, in the order of the loader.
-    fn folders(&self, wanted: &Wanted) -> Vec<PathBuf> {
-        let expand = |list: &[String]| -> Vec<PathBuf> {
-            let own = list
-                .iter()
-                .filter(|folder| !wanted.is_copied || !names_origin(folder));
-            expanded(own, &wanted.path)
-        };
+    fn folders(&self, wanted: &Wanted, root: &Path) -> Vec<PathBuf> {
+        let expand = |list: &[String]| reached(list, wanted, root);
         let mut folders = Vec::new();
         // A RUNPATH switches every RPATH off.
         if wanted.anatomy.runpath.is_empty() {
@@ -184,8 +182,106 @@ impl Loader {
         }
         folders.extend(self.environment.iter().cloned());
         folders.extend(expand(&wanted.anatomy.runpath));
+        if wanted.is_copied && wanted.anatomy.format == "PE" {
+            folders.push(root.to_path_buf());
+        }
         folders
     }
+}
+
+/// The folders of a list that are searched: of what is copied, those that lie outside of the plugin's folder are not,
+/// where they are meant relative to the file.
+fn reached(list: &[String], wanted: &Wanted, root: &Path) -> Vec<PathBuf> {
+    let of_one = |folder: &String| expanded([folder], &wanted.path);
+    list.iter()
+        .flat_map(|folder| of_one(folder).into_iter().map(move |path| (folder, path)))
+        .filter(|(folder, path)| {
+            !wanted.is_copied || !names_origin(folder) || inside(&path.join("x"), root).is_some()
+        })
+        .map(|(_, path)| path)
+        .collect()
+}
+
+/// A path with its dots worked out where it lies in `root`, so that it is known again.
+fn within(path: &Path, root: &Path) -> PathBuf {
+    inside(path, root).map_or_else(|| path.to_path_buf(), |relative| root.join(relative))
+}
+
+/// A library that lies in the plugin's folder or below it, and that the plugin brings in from there: it belongs to the
+/// plugin, and is copied with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Companion {
+    /// Where it lies, from the plugin's folder on; it never leads out of that.
+    pub(crate) relative: PathBuf,
+    /// Where it lies.
+    pub(crate) path: PathBuf,
+}
+
+/// Companions of one plugin at most.
+const MAX_COMPANIONS: usize = 64;
+
+/// Every library that the plugin brings in from its own folder, in the order of their places. What the environment
+/// and the system have is left out, since another machine has it elsewhere.
+pub(super) fn companions(plugin: &Path) -> Vec<Companion> {
+    let plugin = std::path::absolute(plugin).unwrap_or_else(|_| plugin.to_path_buf());
+    let (Some(root), Some(ties)) = (plugin.parent(), manifest::ties_of(&plugin)) else {
+        return Vec::new();
+    };
+    let mut found: Vec<Companion> = Vec::new();
+    let mut queue = VecDeque::from([(plugin.clone(), ties, Vec::<PathBuf>::new())]);
+    while let Some((file, ties, inherited)) = queue.pop_front() {
+        let own = expanded(ties.rpath.iter().filter(|folder| names_origin(folder)), &file);
+        let brought: Vec<PathBuf> = own.into_iter().chain(inherited).collect();
+        let folders = if ties.format == "PE" {
+            vec![root.to_path_buf()]
+        } else if ties.runpath.is_empty() {
+            brought.clone()
+        } else {
+            expanded(ties.runpath.iter().filter(|folder| names_origin(folder)), &file)
+        };
+        for library in ties.needed.iter().filter(|name| !name.contains(['/', '\\'])) {
+            let places = folders
+                .iter()
+                .filter_map(|folder| inside(&folder.join(library), root));
+            let Some(relative) = places.into_iter().find(|relative| root.join(relative).is_file()) else {
+                continue;
+            };
+            let path = root.join(&relative);
+            if path == plugin || found.iter().any(|known| known.relative == relative) {
+                continue;
+            }
+            // Of another processor, or no library: the loader passes over it.
+            let Some(other) = manifest::ties_of(&path).filter(|other| other.kind() == ties.kind()) else {
+                continue;
+            };
+            if found.len() == MAX_COMPANIONS {
+                return found;
+            }
+            found.push(Companion {
+                relative,
+                path: path.clone(),
+            });
+            queue.push_back((path, other, brought.clone()));
+        }
+    }
+    found.sort_by(|a, b| a.relative.cmp(&b.relative));
+    found
+}
+
+/// A path from `root` on, with its dots worked out; nothing where it leads out of `root`.
+fn inside(path: &Path, root: &Path) -> Option<PathBuf> {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    let relative = plain.strip_prefix(root).ok()?;
+    (!relative.as_os_str().is_empty()).then(|| relative.to_path_buf())
 }
 
 /// Whether a folder is meant relative to the file that names it.
@@ -209,12 +305,8 @@ fn left_behind(wanted: &Wanted, plugin: &Path, like: &Anatomy) -> Vec<PathBuf> {
     folders
 }
 
-fn inherited(wanted: &Wanted) -> Vec<PathBuf> {
-    let own = wanted.anatomy.rpath.iter();
-    let own = expanded(
-        own.filter(|folder| !wanted.is_copied || !names_origin(folder)),
-        &wanted.path,
-    );
+fn inherited(wanted: &Wanted, root: &Path) -> Vec<PathBuf> {
+    let own = reached(&wanted.anatomy.rpath, wanted, root);
     own.into_iter().chain(wanted.inherited.iter().cloned()).collect()
 }
 

@@ -14,6 +14,8 @@ use qt_plugin_api::{
     manifest::Manifest,
 };
 
+use crate::clock::Clock;
+
 use super::{
     DEFAULT_BROKER, PluginError, SearchPlan,
     codes::{NOT_LOADED, ROOT, STORE},
@@ -64,7 +66,11 @@ impl KeptPlugin {
     /// # Errors
     /// When it cannot be used.
     pub(crate) fn bring_in(&self) -> Result<PluginModule, PluginError> {
-        bring_in(&self.path, &self.copy, &self.manifest)
+        let began = Clock::system().monotonic();
+        let module = bring_in(&self.path, &self.copy, &self.manifest)?;
+        let us = began.elapsed().as_micros();
+        tracing::debug!("the plugin {} was loaded in {us} µs", self.manifest.name);
+        Ok(module)
     }
 }
 
@@ -98,6 +104,7 @@ pub(crate) fn keep(
 ) -> Result<KeptPlugin, PluginError> {
     let found = plan.scan();
     let (path, wanted) = choose(plan, &found, name)?;
+    let began = Clock::system().monotonic();
     let stored = store::keep(path, data_dir)?;
     // What counts is the copy: the file may have changed since it was listed.
     let manifest = manifest::read(&stored.path)?;
@@ -118,6 +125,8 @@ pub(crate) fn keep(
     if let Some(fault) = faults.into_iter().next() {
         return Err(fault);
     }
+    let us = began.elapsed().as_micros();
+    tracing::debug!("the plugin {} was copied and checked in {us} µs", manifest.name);
     Ok(KeptPlugin {
         manifest,
         path: path.to_path_buf(),
@@ -289,7 +298,17 @@ fn open(path: &Path) -> Result<Library, libloading::Error> {
 /// Opens a library by its absolute path.
 #[cfg(not(unix))]
 fn open(path: &Path) -> Result<Library, libloading::Error> {
-    // SAFETY: initialisers of the library run here. The user chose this file, its manifest was read, and the copy
-    // is private and complete.
-    unsafe { Library::new(path) }
+    #[cfg(windows)]
+    {
+        use libloading::os::windows::{LOAD_WITH_ALTERED_SEARCH_PATH, Library as Windows};
+        // What it brings in lies beside it, and not beside this program.
+        // SAFETY: initialisers of the library run here. The user chose this file, its manifest was read, and the copy
+        // is private and complete.
+        unsafe { Windows::load_with_flags(path, LOAD_WITH_ALTERED_SEARCH_PATH) }.map(Into::into)
+    }
+    #[cfg(not(windows))]
+    // SAFETY: as above.
+    unsafe {
+        Library::new(path)
+    }
 }

@@ -196,6 +196,14 @@ pub(super) fn anatomy_of(path: &Path) -> Option<Anatomy> {
     Some(anatomy::of(&object))
 }
 
+/// What a library brings in and from where; nothing if it is no library.
+pub(super) fn ties_of(path: &Path) -> Option<anatomy::Ties> {
+    let (file, size) = open_inner(path).ok()?;
+    let cache = ReadCache::new(file);
+    let (_, object) = parse(&cache, size).ok()?;
+    Some(anatomy::ties(&object))
+}
+
 pub(super) fn inspect<R: ReadCacheOps>(content: R, size: u64) -> Result<Manifest, Fault> {
     let cache = ReadCache::new(content);
     let (window, object) = parse(&cache, size)?;

@@ -233,7 +233,7 @@ pub(crate) struct Trusted {
 }
 
 /// Pins the plugin of a name or path, whose file must be one that could be loaded. With a key, its signature by that
-/// key must fit, and the key is trusted from now on.
+/// key must fit, and the key is trusted from now on. `verdict` knows what the conformance kit said of a content.
 ///
 /// # Errors
 /// When there is no such plugin or more than one, it cannot be used, its signature does not fit, or the lock file
@@ -244,6 +244,7 @@ pub(crate) fn pin(
     account: Option<&str>,
     key: Option<&str>,
     now_ms: i64,
+    verdict: impl FnOnce(&str) -> Option<String>,
 ) -> Result<Trusted, PluginError> {
     let path = only(plan, which)?;
     let manifest = manifest::read(&path)?;
@@ -254,16 +255,21 @@ pub(crate) fn pin(
     let pin = Pin {
         name: manifest.name,
         version: manifest.version,
+        conformance: verdict(&sha256),
         sha256,
         account: account.map(str::to_owned),
         signed_by,
-        conformance: None,
         pinned_at: jiff::Timestamp::from_millisecond(now_ms)
             .map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
             .unwrap_or_default(),
     };
     policy.pin(pin.clone(), key)?;
     Ok(Trusted { pin, path, first })
+}
+
+/// Whether a refusal comes from the lock file's pins and not from the plugin.
+pub(crate) fn is_about_pins(error: &PluginError) -> bool {
+    [codes::UNPINNED, codes::PIN_CHANGED, codes::OTHER_ACCOUNT].contains(&error.code())
 }
 
 /// The one file that a name or path means; copies of one content are one.

@@ -16,26 +16,58 @@ use sha2::{Digest, Sha256};
 use super::{
     PluginError,
     codes::{STORE, UNREADABLE},
+    libraries::{self, Companion},
     manifest::{self, unreadable},
 };
+
+/// Bytes up to which a plugin is held in memory while it is looked for in the store.
+const SMALL: u64 = 8 << 20;
 
 /// A private copy.
 pub(super) struct Stored {
     pub(super) path: PathBuf,
-    /// SHA-256 of this very copy.
+    /// The identity of this very copy; see [`hash`].
     pub(super) sha256: String,
 }
 
-/// SHA-256 of a plugin file in lower-case hexadecimal digits.
+/// The identity of a plugin file in lower-case hexadecimal digits: its SHA-256, or, where it brings in libraries from its
+/// own folder, that of the list of all of them, so that none can be exchanged under a pin.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When one of them cannot be read.
 pub(super) fn hash(path: &Path) -> Result<String, PluginError> {
+    identity(path, &hash_file(path)?, &libraries::companions(path))
+}
+
+/// SHA-256 of one file.
+pub(super) fn hash_file(path: &Path) -> Result<String, PluginError> {
     let (file, _) = manifest::open(path)?;
     digest(file).map_err(|e| {
         let (code, reason) = unreadable(&e);
         PluginError::file(code, path, reason)
     })
+}
+
+/// A list as `sha256sum` writes it; the plugin's own name is not in it, since its copies have others.
+fn identity(path: &Path, own: &str, companions: &[Companion]) -> Result<String, PluginError> {
+    if companions.is_empty() {
+        return Ok(own.to_owned());
+    }
+    let mut list = format!("{own}  plugin\n");
+    for companion in companions {
+        let sha256 = hash_file(&companion.path).map_err(|e| {
+            let (name, reason) = (companion.path.display(), e.reason());
+            PluginError::file(e.code(), path, format!("brings in {name}, which {reason}"))
+        })?;
+        // One form of the place on every system.
+        let parts: Vec<_> = companion
+            .relative
+            .iter()
+            .map(|part| part.to_string_lossy())
+            .collect();
+        list += &format!("{sha256}  {}\n", parts.join("/"));
+    }
+    Ok(HEXLOWER.encode(&Sha256::digest(list)))
 }
 
 fn digest(mut file: File) -> io::Result<String> {
@@ -77,20 +109,32 @@ pub(super) fn root(data_dir: &Path) -> PathBuf {
 /// # Errors
 /// When the file cannot be read, or the store cannot be written.
 pub(super) fn keep_as(source: &Path, name: &OsStr, data_dir: &Path) -> Result<Stored, PluginError> {
-    let expected = hash(source)?;
+    let companions = libraries::companions(source);
+    // Read once where it is small: comparing a copy with it is far faster than hashing that, too.
+    let content = small_content(source).filter(|_| companions.is_empty());
+    let expected = match &content {
+        Some(content) => HEXLOWER.encode(&Sha256::digest(content)),
+        None => identity(source, &hash_file(source)?, &companions)?,
+    };
     let root = root(data_dir);
     let known = root.join(&expected).join(name);
-    if is_intact(&known, &expected)
-        && private_folder(&root.join(&expected)).is_ok()
-        && private_folder(&root).is_ok()
-    {
+    let is_known = match &content {
+        Some(content) => is_regular(&known) && std::fs::read(&known).is_ok_and(|found| found == *content),
+        None => is_intact(&known, &expected),
+    };
+    if is_known && private_folder(&root.join(&expected)).is_ok() && private_folder(&root).is_ok() {
         return Ok(Stored {
             path: known,
             sha256: expected,
         });
     }
     let (file, _) = manifest::open(source)?;
-    copy(file, &root, name.as_ref()).map_err(|e| {
+    let copied = if companions.is_empty() {
+        copy(file, &root, name.as_ref())
+    } else {
+        copy_with(file, &companions, &root, name.as_ref(), &expected)
+    };
+    copied.map_err(|e| {
         let reason = format!(
             "could not be copied to {} ({e}); make that folder writable, free some space, or choose another with --data-dir",
             root.display()
@@ -99,10 +143,21 @@ pub(super) fn keep_as(source: &Path, name: &OsStr, data_dir: &Path) -> Result<St
     })
 }
 
+/// The content of a file that is no larger than plugins mostly are.
+fn small_content(source: &Path) -> Option<Vec<u8>> {
+    let (file, size) = manifest::open(source).ok()?;
+    let mut content = Vec::with_capacity(usize::try_from(size).ok().filter(|_| size <= SMALL)?);
+    file.take(SMALL + 1).read_to_end(&mut content).ok()?;
+    (content.len() as u64 <= SMALL).then_some(content)
+}
+
+fn is_regular(copy: &Path) -> bool {
+    std::fs::symlink_metadata(copy).is_ok_and(|m| m.is_file())
+}
+
 /// Whether a copy is a regular file with the content that its folder's name promises.
 pub(super) fn is_intact(copy: &Path, expected: &str) -> bool {
-    let own = std::fs::symlink_metadata(copy).is_ok_and(|m| m.is_file());
-    own && hash(copy).is_ok_and(|found| found == expected)
+    is_regular(copy) && hash(copy).is_ok_and(|found| found == expected)
 }
 
 /// Writes the copy beside its place and moves it there as a whole, so that no half of one is ever seen.
@@ -124,6 +179,42 @@ fn copy(mut source: File, root: &Path, name: &Path) -> io::Result<Stored> {
         Err(failed) => return Err(failed.error),
     }
     Ok(Stored { path, sha256 })
+}
+
+/// Writes a plugin with what it brings in, each at its place, into the folder of their identity.
+fn copy_with(
+    source: File,
+    companions: &[Companion],
+    root: &Path,
+    name: &Path,
+    expected: &str,
+) -> io::Result<Stored> {
+    private_folder(root)?;
+    let folder = root.join(expected);
+    private_folder(&folder)?;
+    let write = |mut source: File, path: &Path| -> io::Result<()> {
+        let mut fresh = tempfile::Builder::new().prefix(".new-").tempfile_in(root)?;
+        io::copy(&mut source, fresh.as_file_mut())?;
+        fresh.as_file().sync_all()?;
+        fresh.persist(path).map(drop).map_err(|failed| failed.error)
+    };
+    for companion in companions {
+        let path = folder.join(&companion.relative);
+        if let Some(parent) = path.parent() {
+            private_folder(parent)?;
+        }
+        write(File::open(&companion.path)?, &path)?;
+    }
+    let path = folder.join(name);
+    write(source, &path)?;
+    // Of the copies and not of what was copied, which may have changed in between.
+    if is_intact(&path, expected) {
+        let sha256 = expected.to_owned();
+        return Ok(Stored { path, sha256 });
+    }
+    Err(io::Error::other(
+        "one of its files changed meanwhile; start again",
+    ))
 }
 
 /// Makes a folder that its owner alone may enter, or makes one that exists so. Somebody else's folder is an error:

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     PluginError,
     codes::{BAD_SIGNATURE, OTHER_ACCOUNT, PIN_CHANGED, UNKNOWN_KEY, UNPINNED, UNSIGNED},
+    libraries,
     signature::{self, Signature},
 };
 
@@ -231,6 +232,9 @@ impl Judge<'_> {
             Signature::UnknownKey { .. } | Signature::Absent => None,
         };
         faults.extend(fault.map(|(code, reason)| PluginError::file(code, subject.source, reason)));
+        if required {
+            faults.extend(unsigned_companion(subject, &keys));
+        }
         Some(signature)
     }
 }
@@ -321,11 +325,10 @@ impl TrustPolicy {
         let mut lock = self.read_or_new()?;
         let same = |other: &Pin| other.name.eq_ignore_ascii_case(&pin.name) && other.account == pin.account;
         // A verdict is about a content, and stays with it.
-        pin.conformance = lock
-            .pins
-            .iter()
-            .find(|other| same(other) && other.sha256 == pin.sha256)
-            .and_then(|other| other.conformance.clone());
+        let known = lock.pins.iter().find(|other| other.sha256 == pin.sha256);
+        pin.conformance = pin
+            .conformance
+            .or_else(|| known.and_then(|other| other.conformance.clone()));
         lock.pins.retain(|other| !same(other));
         lock.pins.push(pin);
         lock.pins
@@ -336,6 +339,29 @@ impl TrustPolicy {
             lock.trusted_keys.push(key.to_owned());
         }
         self.write(&lock)
+    }
+
+    /// Notes what the conformance kit said of a content in every pin of it; says how many there are.
+    ///
+    /// # Errors
+    /// When the lock file cannot be read or written.
+    pub(crate) fn note_verdict(&self, sha256: &str, verdict: &str) -> Result<usize, PluginError> {
+        let Some(mut lock) = self.read()? else {
+            return Ok(0);
+        };
+        let mut noted = 0;
+        for pin in lock
+            .pins
+            .iter_mut()
+            .filter(|pin| pin.sha256.eq_ignore_ascii_case(sha256))
+        {
+            pin.conformance = Some(verdict.to_owned());
+            noted += 1;
+        }
+        if noted > 0 {
+            self.write(&lock)?;
+        }
+        Ok(noted)
     }
 
     /// Takes every pin of a name out; says how many there were.
@@ -445,6 +471,29 @@ impl TrustPolicy {
         }
         crate::system::replace_file(path, text.as_bytes()).map_err(|e| cannot(e.to_string()))
     }
+}
+
+/// What a plugin brings along runs as it does: where signatures are demanded, each of these files has its own.
+fn unsigned_companion(subject: &Subject<'_>, keys: &[String]) -> Option<PluginError> {
+    let folder = subject.source.parent()?;
+    libraries::companions(subject.content).iter().find_map(|companion| {
+        let source = folder.join(&companion.relative);
+        let own = Subject {
+            source: &source,
+            content: &companion.path,
+            ..*subject
+        };
+        if matches!(signature_of(&own, keys), Signature::Valid { .. }) {
+            return None;
+        }
+        let reason = format!(
+            "brings in {}, which no trusted key has signed, and `plugins.require_signature` is true; put its author's \
+             signature at {}",
+            source.display(),
+            signature::path_of(&source).display()
+        );
+        Some(PluginError::file(UNSIGNED, subject.source, reason))
+    })
 }
 
 /// What the signature beside the source says of the content.

@@ -51,8 +51,8 @@ impl std::fmt::Display for LoadFault {
 
 impl std::error::Error for LoadFault {}
 
-/// Whether the reason of an answer tells of a panic in the plugin: its broker may be in any state from then on, and
-/// should be opened anew.
+/// Whether a reason tells of a panic in the plugin. Only for words to people: whether a broker has panicked it says
+/// itself, by [`LoadedBroker::is_poisoned`]. One that never opened has nothing but its reason to tell it by.
 #[must_use]
 pub fn is_panic(reason: &str) -> bool {
     reason.starts_with(crate::glue::PANIC)
@@ -190,7 +190,10 @@ fn open_with(
         host: host.host(),
         extras: RStr::from_str(""),
     };
-    LoadedBroker::from_opened(open(&context))
+    LoadedBroker::from_opened(open(&context)).map_err(|mut failed| {
+        failed.is_temporary = host.is_temporary();
+        failed
+    })
 }
 
 fn fault(code: &'static str, sentence: String, report: String) -> LoadFault {

@@ -3,7 +3,10 @@
 use std::{
     ffi::c_void,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use abi_stable::std_types::{ROption, RStr, RString};
@@ -19,6 +22,7 @@ use crate::{
         host_config::{self, HostConfigV1, RBlock},
         host_log::{self, HostLogV1},
         host_metrics::{self, HostMetricsV1},
+        host_opening::{self, HostOpeningV1},
         offer,
     },
     services::{LogLevel, MetricKind},
@@ -96,6 +100,8 @@ pub struct Callbacks {
     /// None until the host or `open` gives one.
     read_config: Option<ReadConfig>,
     now_ms: Now,
+    /// The plugin said of its failure to open that it may pass.
+    is_temporary: AtomicBool,
 }
 
 impl Callbacks {
@@ -109,6 +115,7 @@ impl Callbacks {
             on_metric: Box::new(|_| {}),
             read_config: None,
             now_ms: Box::new(system_now_ms),
+            is_temporary: AtomicBool::new(false),
         }
     }
 
@@ -176,6 +183,11 @@ impl Lent {
         Arc::as_ptr(&self.0).cast()
     }
 
+    /// Whether the plugin said of its failure to open that it may pass.
+    pub(super) fn is_temporary(&self) -> bool {
+        self.0.is_temporary.load(Ordering::Acquire)
+    }
+
     pub(super) fn sink(&self) -> SinkHandle {
         SinkHandle {
             context: self.context(),
@@ -218,6 +230,16 @@ static CLOCK: HostClockV1 = HostClockV1 { now_ms: on_now };
 static CONFIG: HostConfigV1 = HostConfigV1 { read: read_config };
 
 static METRICS: HostMetricsV1 = HostMetricsV1 { record: on_metric };
+
+static OPENING: HostOpeningV1 = HostOpeningV1 {
+    is_temporary: on_temporary,
+};
+
+unsafe extern "C" fn on_temporary(context: *const c_void) {
+    // SAFETY: the plugin counts itself as a user of the context.
+    let callbacks = unsafe { &*context.cast::<Callbacks>() };
+    callbacks.is_temporary.store(true, Ordering::Release);
+}
 
 /// A panic of the host's own must not run into the plugin's frames.
 fn guarded<R>(otherwise: R, work: impl FnOnce() -> R) -> R {
@@ -294,6 +316,7 @@ unsafe extern "C" fn query(_context: *const c_void, name: RStr<'_>) -> ROption<R
         host_clock::NAME => offer(&CLOCK),
         host_config::NAME => offer(&CONFIG),
         host_metrics::NAME => offer(&METRICS),
+        host_opening::NAME => offer(&OPENING),
         _ => return ROption::RNone,
     };
     ROption::RSome(found)

@@ -13,6 +13,7 @@ pub mod host_clock;
 pub mod host_config;
 pub mod host_log;
 pub mod host_metrics;
+pub mod host_opening;
 pub mod quotes;
 pub mod trades;
 

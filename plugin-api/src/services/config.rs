@@ -35,7 +35,6 @@ impl HostConfig {
     /// # Errors
     /// As [`read`](Self::read), or which key does not fit the type.
     pub fn read_as<T: DeserializeOwned>(&self) -> Result<T, CallError> {
-        T::deserialize(&self.read()?)
-            .map_err(|e| CallError::new(format!("the plugin's configuration block: {e}")))
+        crate::block::read(&self.read()?).map_err(CallError::new)
     }
 }

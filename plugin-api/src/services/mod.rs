@@ -19,7 +19,10 @@ pub use metrics::{HostMetrics, MetricKind};
 pub use sink::EventSink;
 
 use crate::{
-    interfaces::{self, host_clock, host_config, host_log, host_metrics},
+    interfaces::{
+        self, host_clock, host_config, host_log, host_metrics,
+        host_opening::{self, HostOpeningV1},
+    },
     v1::host::HostHandle,
 };
 
@@ -68,6 +71,15 @@ impl<T: StableAbi> Service<T> {
 
     fn context(&self) -> *const std::ffi::c_void {
         self.host.0.context
+    }
+}
+
+/// Tells the host that the failure which `open` is about to answer with may pass. An older host does not listen, and
+/// takes the failure for one that stays.
+pub(crate) fn tell_temporary(host: &Arc<HostInner>) {
+    if let Some(opening) = Service::<HostOpeningV1>::ask(host, host_opening::NAME) {
+        // SAFETY: the table was checked, and the context is counted as used while `host` lives.
+        unsafe { (opening.table.is_temporary)(opening.context()) }
     }
 }
 

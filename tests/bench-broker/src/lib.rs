@@ -1,5 +1,8 @@
 //! A broker that costs next to nothing, so that what is measured is the host: it fills at once what
 //! is not too cheap, and notes the monotonic moment of each call in a file that outlives the host.
+//! Without such a file it does nothing but answer, so that what is measured is the way to it.
+
+mod instant;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,7 +22,7 @@ const SYMBOL: &str = "000858.SZ";
 #[derive(serde::Deserialize)]
 struct Options {
     /// The file of all orders.
-    orders: PathBuf,
+    orders: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy)]
@@ -39,7 +42,8 @@ struct Books {
 struct Bench {
     sink: EventSink,
     clock: HostClock,
-    books: Mutex<Books>,
+    /// Nothing where it only answers.
+    books: Option<Mutex<Books>>,
 }
 
 fn now_ns() -> u64 {
@@ -131,7 +135,7 @@ impl Bench {
             limit_e4: limit_e4.parse().ok()?,
             at_ns,
         };
-        let mut books = self.books.lock().ok()?;
+        let mut books = self.books.as_ref()?.lock().ok()?;
         if let Some(number) = books.by_id.get(&id) {
             return Some((*number, books.all[*number], false));
         }
@@ -143,7 +147,10 @@ impl Bench {
     }
 
     fn rows<T>(&self, row: impl Fn((usize, &Placed)) -> Option<T>) -> Result<Vec<T>, CallError> {
-        let books = self.books.lock().map_err(|_| CallError::new("lost its books"))?;
+        let Some(books) = &self.books else {
+            return Ok(Vec::new());
+        };
+        let books = books.lock().map_err(|_| CallError::new("lost its books"))?;
         Ok(books.all.iter().enumerate().filter_map(row).collect())
     }
 }
@@ -151,12 +158,8 @@ impl Bench {
 impl Broker for Bench {
     fn open(cx: OpenContext) -> Result<Self, OpenError> {
         let options: Options = cx.config()?;
-        let open = || -> std::io::Result<Books> {
-            let mut file = File::options()
-                .create(true)
-                .append(true)
-                .read(true)
-                .open(&options.orders)?;
+        let open = |path: &PathBuf| -> std::io::Result<Mutex<Books>> {
+            let mut file = File::options().create(true).append(true).read(true).open(path)?;
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
             let all: Vec<Placed> = bytes.chunks_exact(RECORD).filter_map(Placed::read).collect();
@@ -165,17 +168,26 @@ impl Broker for Bench {
                 .enumerate()
                 .map(|(number, placed)| (placed.id, number))
                 .collect();
-            Ok(Books { file, all, by_id })
+            Ok(Mutex::new(Books { file, all, by_id }))
         };
-        let books = open().map_err(|e| OpenError::new(format!("{}: {e}", options.orders.display())))?;
+        let books = options
+            .orders
+            .map(|path| open(&path).map_err(|e| OpenError::new(format!("{}: {e}", path.display()))))
+            .transpose()?;
         Ok(Self {
             sink: cx.sink,
             clock: cx.clock,
-            books: Mutex::new(books),
+            books,
         })
     }
 
     fn place_order(&self, order: &OrderRequest) -> PlaceResult {
+        if self.books.is_none() {
+            if order.strategy == instant::EVENTS {
+                (0..order.quantity).for_each(|_| self.sink.trade(instant::trade(order)));
+            }
+            return instant::place(order);
+        }
         let at_ns = now_ns();
         let Some((number, placed, is_new)) = self.note(order, at_ns) else {
             return PlaceResult::Rejected {

@@ -15,20 +15,25 @@ const STARTS: usize = 3;
 
 struct Wave {
     rate: f64,
+    /// User and system seconds of the host in it, which other work on the machine moves less than the rate.
+    cpu_seconds: f64,
     used: Usage,
     journal_bytes: u64,
 }
 
 fn wave(desk: &Desk<'_>, backend: &Clocked, host: &crate::setup::Host, first: usize, count: usize) -> Wave {
     backend.forget();
+    let before = host.usage().cpu_seconds;
     let began = now_ns();
     backend.add(signals(first, count, "43.5"));
     let posts = count * POSTS_A_SIGNAL;
     backend.wait_until("a wave is reported", |seen| seen.posts >= posts);
     let seconds = ms_between(began, backend.seen().last_post_ns) / 1e3;
+    let used = host.usage();
     Wave {
         rate: count as f64 / seconds,
-        used: host.usage(),
+        cpu_seconds: used.cpu_seconds - before,
+        used,
         journal_bytes: desk.journal_bytes(),
     }
 }
@@ -38,6 +43,7 @@ fn waves_table(waves: &[Wave], size: usize, closed_bytes: u64) -> Table {
         "wave",
         "signals so far",
         "signals/s",
+        "CPU s/1000",
         "own MB",
         "resident MB",
         "journal MB",
@@ -48,6 +54,7 @@ fn waves_table(waves: &[Wave], size: usize, closed_bytes: u64) -> Table {
             Cell::Figure((n + 1) as f64, 0),
             Cell::Figure(((n + 1) * size) as f64, 0),
             Cell::Figure(wave.rate, 0),
+            Cell::Figure(wave.cpu_seconds * 1e3 / size as f64, 3),
             Cell::Figure(wave.used.own_mb, 1),
             Cell::Figure(wave.used.resident_mb, 1),
             Cell::Figure(wave.journal_bytes as f64 / 1e6, 1),
@@ -59,6 +66,7 @@ fn waves_table(waves: &[Wave], size: usize, closed_bytes: u64) -> Table {
             "last / first".into(),
             Cell::Nothing,
             Cell::Figure(last.rate / first.rate, 2),
+            Cell::Figure(last.cpu_seconds / first.cpu_seconds, 2),
             Cell::Nothing,
             Cell::Nothing,
             Cell::Nothing,
@@ -66,6 +74,7 @@ fn waves_table(waves: &[Wave], size: usize, closed_bytes: u64) -> Table {
         let bytes = (last.used.own_mb - first.used.own_mb) * 1e6 / between;
         table.row(vec![
             "bytes an order".into(),
+            Cell::Nothing,
             Cell::Nothing,
             Cell::Nothing,
             Cell::Figure(bytes, 0),

@@ -234,19 +234,68 @@ fn a_plugin_that_cannot_open_ends_the_start_and_not_the_machine() {
     for (name, said) in [
         ("segfault-in-open", "signal: 11 (SIGSEGV)"),
         ("panic-in-open", "panic: misbehaviour: panic-in-open"),
-        ("hang-in-open", "has not opened within 0.5 s"),
     ] {
         let backend = Backend::start();
         let desk = Desk::new(&backend, &json!({}));
-        let mut options = hostile(&desk, "worker", &json!({ "misbehaviour": name }));
-        if name == "hang-in-open" {
-            options["plugin_options"]["hostile"]["open_within_seconds"] = json!(0.5);
-        }
-        desk.configure(&backend, &options);
+        desk.configure(
+            &backend,
+            &hostile(&desk, "worker", &json!({ "misbehaviour": name })),
+        );
         let output = desk.run(&[]);
         let said_there = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{name}: {said_there}");
         assert!(said_there.contains(said), "{name}: {said_there}");
+    }
+}
+
+/// The broker's terminal is not running when the host starts, and comes up later: the host says so, tells the backend,
+/// sends nothing, and trades once it is there.
+#[test]
+fn a_broker_that_is_away_at_the_start_is_waited_for() {
+    for (lane, name, said) in [
+        (
+            "worker",
+            "away-in-open",
+            "misbehaviour: the terminal is not running",
+        ),
+        (
+            "in-process",
+            "away-in-open",
+            "misbehaviour: the terminal is not running",
+        ),
+        ("worker", "hang-in-open", "has not opened within 0.5 s"),
+    ] {
+        let case = format!("{name} in the lane {lane}");
+        let backend = Backend::start();
+        let desk = Desk::new(&backend, &json!({}));
+        let mut options = hostile(&desk, lane, &json!({ "misbehaviour": name, "at_most": 6 }));
+        options["plugin_options"]["hostile"]["open_within_seconds"] = json!(0.5);
+        options["plugin_options"]["hostile"]["respawn_after_seconds"] = json!(0.2);
+        options["execution"] = json!({ "heartbeat_interval_seconds": 0.05 });
+        desk.configure(&backend, &options);
+        // One round is not a wait without an end.
+        let once = desk.run(&["--once"]);
+        let words = String::from_utf8_lossy(&once.stderr).into_owned();
+        assert_eq!(once.status.code(), Some(1), "{case}: {words}");
+        assert!(words.contains(said), "{case}: {words}");
+
+        backend.add(&signals(0, 2));
+        let mut host = desk.host("");
+        let beat = |word: &str| backend.state()["syncs"]["heartbeat"]["last"]["status"] == word;
+        wait_until(&format!("{case}: the heartbeat says so"), || {
+            beat("broker_disconnected")
+        });
+        settle(&backend, &desk, &mut host, 2, &case);
+        wait_until(&format!("{case}: the heartbeat says that it is there"), || {
+            beat("running")
+        });
+        assert_eq!(host.stop(), Some(0), "{case}: {}", desk.log());
+        let log = desk.log();
+        assert!(
+            log.contains(said) && log.contains("it is tried again in"),
+            "{case}: {log}"
+        );
+        assert_true_to_the_ledger(&backend, &desk, &case);
     }
 }
 

@@ -35,6 +35,7 @@
 //! | `hang-after-accepting` | the call never comes back, and the broker has the order |
 //! | `hang-in-control` | the list of the day's orders never comes |
 //! | `hang-in-open` | `open` never comes back |
+//! | `away-in-open` | `open` says that the broker's terminal is not running, which may pass |
 //! | `hang-in-close` | `close` never comes back |
 //! | `spin-in-place` | as `hang-in-place`, with a busy processor |
 //! | `slow` | a place takes `ms` longer, with the order at the broker before that |
@@ -276,6 +277,9 @@ impl Broker for Hostile {
         }
         if misbehaviour.strikes(Kind::HangInOpen) {
             misbehaviour::hang();
+        }
+        if misbehaviour.strikes(Kind::AwayInOpen) {
+            return Err(OpenError::temporary("misbehaviour: the terminal is not running"));
         }
         if misbehaviour.strikes(Kind::WritesElsewhere) {
             misbehaviour::write_elsewhere();

@@ -42,6 +42,7 @@ kinds! {
     HangAfterAccepting = "hang-after-accepting",
     HangInControl = "hang-in-control",
     HangInOpen = "hang-in-open",
+    AwayInOpen = "away-in-open",
     HangInClose = "hang-in-close",
     SpinInPlace = "spin-in-place",
     Slow = "slow",

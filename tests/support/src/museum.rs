@@ -61,8 +61,49 @@ pub struct Museum {
     pub exhibits: Vec<Exhibit>,
     /// Compilers that were there, with their versions.
     pub compilers: BTreeMap<&'static str, String>,
-    /// Where the sources lie, a workspace of its own.
-    pub sources: PathBuf,
+}
+
+fn folder() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    exe.ancestors().nth(3).unwrap().join("museum")
+}
+
+/// Lays the sources out, a workspace of its own, and builds nothing.
+///
+/// # Panics
+/// When they cannot be written.
+#[must_use]
+pub fn sources() -> PathBuf {
+    let folder = folder();
+    fs::create_dir_all(&folder).unwrap();
+    // A lock of its own: who needs the sources alone does not wait for a build.
+    let lock = fs::File::create(folder.join("sources.lock")).unwrap();
+    lock.lock().unwrap();
+    let sources = folder.join("sources");
+    lay_out(&sources);
+    sources
+}
+
+/// The plugin `bare` as the museum builds it by stable without optimisation, with one more flag for its own crate, so
+/// that nothing beneath it is built a second time.
+#[must_use]
+pub fn bare_with(flag: &[&str]) -> Command {
+    let mut command = cargo("stable");
+    command
+        .args([
+            "rustc",
+            "--quiet",
+            "--package",
+            "museum-bare",
+            "--profile",
+            "o0-off",
+        ])
+        .arg("--target-dir")
+        .arg(folder().join("stable"))
+        .arg("--")
+        .args(flag)
+        .current_dir(sources());
+    command
 }
 
 /// Builds what is not built yet. Several tests may call it at once.
@@ -71,13 +112,10 @@ pub struct Museum {
 /// When a plugin does not build.
 #[must_use]
 pub fn build() -> Museum {
-    let exe = std::env::current_exe().unwrap();
-    let target = exe.ancestors().nth(3).unwrap().join("museum");
-    fs::create_dir_all(&target).unwrap();
+    let sources = sources();
+    let target = folder();
     let lock = fs::File::create(target.join("lock")).unwrap();
     lock.lock().unwrap();
-    let sources = target.join("sources");
-    lay_out(&sources);
     let mut compilers = BTreeMap::from([("stable", version(&mut rustc("stable")).unwrap())]);
     // A nightly that is not installed is no fault of this project; the table says which compilers there were.
     if let Some(found) = version(&mut rustc("nightly")) {
@@ -95,11 +133,7 @@ pub fn build() -> Museum {
         .into_iter()
         .flat_map(|(compiler, opt, lto)| build_one(&sources, &target, compiler, opt, lto))
         .collect();
-    Museum {
-        exhibits,
-        compilers,
-        sources,
-    }
+    Museum { exhibits, compilers }
 }
 
 /// Cargo of a compiler, without what the cargo that runs this test has put into the environment.

@@ -24,9 +24,10 @@ fn main() -> ExitCode {
         "test" => test(&rest),
         "bench" => bench("qt-bench", &rest),
         "bench-book" => bench("qt-bench-book", &rest),
+        "bench-plugin" => bench("qt-bench-plugin", &rest),
         _ => {
             eprintln!(
-                "usage: cargo demo | cargo all-tests [FILTER...] | cargo bench-host | cargo bench-book"
+                "usage: cargo demo | cargo all-tests [FILTER...] | cargo bench-host | cargo bench-book | cargo bench-plugin"
             );
             return ExitCode::from(2);
         }
@@ -46,7 +47,8 @@ fn demo(rest: &[String]) -> Result<(), u8> {
     )
 }
 
-/// Builds a release of everything and measures: the host against the bare cost, or the book against polars.
+/// Builds a release of everything and measures: the host against the bare cost, the book against polars, or
+/// the boundary of plugins against the same code without it.
 fn bench(name: &str, rest: &[String]) -> Result<(), u8> {
     run(cargo()
         .args([

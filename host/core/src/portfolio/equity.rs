@@ -19,6 +19,9 @@ pub struct EquityPoint {
     pub market_value: Decimal,
     /// What the day earned, transfers apart; `None` where that is not known.
     pub day_pnl: Option<Decimal>,
+    /// What the shares held overnight were worth at the previous close; `None` where that is not known. Where it is what
+    /// the holdings of the snapshot before were worth, nothing was traded between the two days.
+    pub opening_value: Option<Decimal>,
 }
 
 /// A point of the curve.
@@ -77,10 +80,12 @@ pub enum EquityError {
 /// The curve of `points`, which are one a day and in order.
 ///
 /// A day moves the index by its own P&L over what was there before it (so that transfers do not
-/// count) where that P&L is known and the point before is of the weekday before. After a gap, and
-/// where the P&L is not known, the change of the total assets is all there is to go by, transfers
-/// included. A snapshot whose market value and P&L repeat those of the day before is of a day without trading,
-/// on which brokers still show the figures of the last one: it moves nothing.
+/// count) where that P&L is known and no trading day is missing before it: the point before is of the
+/// weekday before, or its holdings were worth what this day opened with, as after a holiday. After
+/// any other gap, and where the P&L is not known, the change of the total assets is all there is to
+/// go by, transfers included. A snapshot whose market value and P&L repeat those of the one before
+/// is of a day without trading, on which brokers still show the figures of the last one: it moves
+/// nothing.
 ///
 /// # Errors
 /// Days out of order, or a figure that no decimal holds.
@@ -128,12 +133,13 @@ pub fn equity_curve(points: &[EquityPoint]) -> Result<EquityCurve, EquityError> 
     reason = "one says that it failed, the other that nothing moved"
 )]
 fn growth(before: &EquityPoint, point: &EquityPoint) -> Option<Option<(Decimal, Decimal)>> {
-    if let Some(pnl) = point.day_pnl
-        && next_weekday(before.day) >= point.day
+    if point.day_pnl.is_some() && before.day_pnl == point.day_pnl && before.market_value == point.market_value
     {
-        if before.market_value == point.market_value && before.day_pnl == point.day_pnl {
-            return Some(None);
-        }
+        return Some(None);
+    }
+    if let Some(pnl) = point.day_pnl
+        && (next_weekday(before.day) >= point.day || point.opening_value == Some(before.market_value))
+    {
         let start = point.total_asset.checked_sub(pnl)?;
         return Some((start > Decimal::ZERO).then_some((point.total_asset.max(Decimal::ZERO), start)));
     }
@@ -166,6 +172,7 @@ mod tests {
             total_asset: d(total),
             market_value: d(market),
             day_pnl: pnl.map(d),
+            opening_value: None,
         }
     }
 
@@ -244,6 +251,37 @@ mod tests {
     }
 
     #[test]
+    fn a_transfer_during_a_holiday_is_no_gain() {
+        let opened = |point: EquityPoint, opening: &str| EquityPoint {
+            opening_value: Some(d(opening)),
+            ..point
+        };
+        let before = point(0, "100000", "50000", Some("1000"));
+        for (after, index) in [
+            // 100000 came in over a week without trading: the 2 % of the first day after it are all that counts.
+            (
+                opened(point(7, "204000", "54000", Some("4000")), "50000.00"),
+                "1.02",
+            ),
+            // Half was taken out.
+            (opened(point(7, "51000", "51000", Some("1000")), "50000"), "1.02"),
+            // The holdings were worth something else at the close before: there were days that nobody saw.
+            (opened(point(7, "204000", "54000", Some("4000")), "50001"), "2.04"),
+            (point(7, "204000", "54000", Some("4000")), "2.04"),
+            // A snapshot of a holiday within the gap shows the last trading day again, and money came in.
+            (opened(point(2, "200000", "50000", Some("1000")), "49000"), "1"),
+        ] {
+            assert_eq!(shown(&[before, after])[1].0, index, "{after:?}");
+        }
+        // Cash alone earns nothing, whatever comes in.
+        let cash = [
+            point(0, "100", "0", Some("0")),
+            opened(point(9, "300", "0", Some("0")), "0"),
+        ];
+        assert_eq!(shown(&cash)[1].0, "1");
+    }
+
+    #[test]
     fn empty_and_ruined_accounts_have_a_curve_too() {
         let points = [
             point(0, "0", "0", Some("0")),
@@ -293,8 +331,8 @@ mod tests {
                 apart = (apart + apart * Decimal::new(bps, 4)).round_dp(8);
                 // Every day has another market value: none is a holiday.
                 let market_value = Decimal::from(step);
-                points.push(EquityPoint { day, total_asset: assets, market_value, day_pnl: Some(assets - start) });
-                untouched.push(EquityPoint { day, total_asset: apart, market_value, day_pnl: None });
+                points.push(EquityPoint { day, total_asset: assets, market_value, day_pnl: Some(assets - start), opening_value: None });
+                untouched.push(EquityPoint { day, total_asset: apart, market_value, day_pnl: None, opening_value: None });
             }
             let (with, without) = (equity_curve(&points).unwrap(), equity_curve(&untouched).unwrap());
             for (a, b) in with.points.iter().zip(&without.points) {

@@ -50,11 +50,13 @@ pub struct GridSuggestion<'a> {
     pub buy_size: Shares,
     /// Shares sold at each level above; never more than is held.
     pub sell_size: Shares,
-    /// The average cost that is hoped for, in yuan: cost × (1 − spacing).
-    pub target_cost: Price,
-    /// How much lower that is, in percent; 0 where the cost is not above zero and cannot fall usefully.
-    pub cost_reduction_pct: Decimal,
-    /// Shares not to be exceeded: one and a half times the holding.
+    /// The average cost that is hoped for, in yuan: cost × (1 − spacing). `None` where the cost is not above zero, as
+    /// after profits were booked against it: there is no cost to reduce then.
+    pub target_cost: Option<Price>,
+    /// How much lower that is, in percent; `None` where there is no cost to reduce.
+    pub cost_reduction_pct: Option<Decimal>,
+    /// Shares not to be exceeded: one and a half times the holding, down to whole lots, and never so few that the
+    /// smallest purchase would exceed them: 1500 for 1000, 700 for 500, 200 for 100, 300 for 150.
     pub max_position: Shares,
     /// How long it is meant to run, in days.
     pub duration_days: u32,
@@ -81,6 +83,8 @@ pub struct GridLevel {
 /// The levels below and above a price, the nearest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ladder {
+    /// The price that the levels lie around, in yuan.
+    pub price: Price,
     /// price × (1 − spacing)^k, on ticks, half to even; ends above zero.
     pub buys: Vec<GridLevel>,
     /// price × (1 + spacing)^k, on ticks, half to even; ends where nothing is left to sell.
@@ -101,12 +105,10 @@ pub fn suggest_grid<'a>(
     let buy_size = buy_size(position, options)?;
     let (target_cost, cost_reduction_pct) = if position.avg_cost > Decimal::ZERO {
         let factor = (HUNDRED - options.spacing_pct) / HUNDRED;
-        (
-            At(symbol, "the target cost").mul(position.avg_cost, factor)?,
-            options.spacing_pct,
-        )
+        let target = At(symbol, "the target cost").mul(position.avg_cost, factor)?;
+        (Some(target), Some(options.spacing_pct))
     } else {
-        (position.avg_cost, Decimal::ZERO)
+        (None, None)
     };
     let max_position = max_position(position)?;
     Ok(GridSuggestion {
@@ -141,6 +143,7 @@ pub fn ladder(
     }
     let size = buy_size(position, options)?;
     Ok(Ladder {
+        price,
         buys: rungs(position, price, Side::Buy, size, options)?,
         sells: rungs(position, price, Side::Sell, size.min(position.total), options)?,
     })
@@ -239,15 +242,25 @@ fn buy_size(position: &Position, options: &GridOptions) -> Result<Shares, Portfo
     }
 }
 
+/// See [`GridSuggestion::max_position`].
 fn max_position(position: &Position) -> Result<Shares, PortfolioError> {
-    let what = "the largest position";
-    position
+    let symbol = position.symbol;
+    let too_large = PortfolioError::TooLarge {
+        symbol,
+        what: "the largest position",
+    };
+    let wished = position.total.checked_add(position.total / 2);
+    let rule = lot_rule(&symbol);
+    // The holding and the smallest purchase, up to whole lots.
+    let least = position
         .total
-        .checked_add(position.total / 2)
-        .ok_or(PortfolioError::TooLarge {
-            symbol: position.symbol,
-            what,
-        })
+        .checked_add(rule.minimum)
+        .and_then(|shares| shares.checked_add(rule.step - 1))
+        .map(|shares| shares - shares % rule.step);
+    match (wished, least) {
+        (Some(wished), Some(least)) => Ok(round_down_to_lot(&symbol, wished).max(least)),
+        _ => Err(too_large),
+    }
 }
 
 #[cfg(test)]
@@ -264,8 +277,9 @@ mod tests {
             [
                 s.buy_size.to_string(),
                 s.sell_size.to_string(),
-                round2(s.target_cost).to_string(),
-                s.cost_reduction_pct.to_string(),
+                s.target_cost
+                    .map_or("-".to_owned(), |cost| round2(cost).to_string()),
+                s.cost_reduction_pct.map_or("-".to_owned(), |pct| pct.to_string()),
                 s.max_position.to_string(),
                 s.duration_days.to_string(),
             ]
@@ -297,6 +311,49 @@ mod tests {
         assert_eq!(sizes("688981.SH", 1_000), pair("200", "200"));
         assert_eq!(sizes("688981.SH", 2_555), pair("255", "255"));
         assert_eq!(sizes("113050.SH", 300), pair("30", "30"));
+    }
+
+    #[test]
+    fn the_largest_position_is_in_whole_lots_and_has_room_for_a_purchase() {
+        let largest = |symbol: &str, total: Shares| {
+            let figures = suggestion(
+                &position(symbol, total, "10", Some("10")),
+                &GridOptions::default(),
+            );
+            figures.unwrap()[4].parse::<Shares>().unwrap()
+        };
+        for (symbol, total, shares) in [
+            // The specification's figure.
+            ("000858.SZ", 1000, 1500),
+            ("000858.SZ", 500, 700),
+            ("000858.SZ", 300, 400),
+            ("000858.SZ", 200, 300),
+            ("000858.SZ", 100, 200),
+            // Odd holdings, as after a bonus issue.
+            ("000858.SZ", 150, 300),
+            ("000858.SZ", 50, 200),
+            ("000858.SZ", 1, 200),
+            ("000858.SZ", 1234, 1800),
+            // One share is a lot where that is the step.
+            ("688981.SH", 200, 400),
+            ("688981.SH", 1001, 1501),
+            ("113050.SH", 10, 20),
+            ("113050.SH", 50, 70),
+        ] {
+            assert_eq!(largest(symbol, total), shares, "{symbol} {total}");
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_cost_there_is_none_to_reduce() {
+        for cost in ["0", "-3.5"] {
+            let free = position("000858.SZ", 1000, cost, Some("43.20"));
+            let figures = suggestion(&free, &GridOptions::default()).unwrap();
+            assert_eq!(figures[2..4], ["-", "-"], "{cost}");
+            // It can be traded in a grid all the same.
+            let levels = ladder(&free, None, &GridOptions::default()).unwrap();
+            assert_eq!((levels.price, levels.buys.len()), (d("43.20"), 10));
+        }
     }
 
     #[test]
@@ -391,7 +448,6 @@ mod tests {
             ladder(&free, None, &default),
             Err(PortfolioError::NoPrice { .. })
         ));
-        assert_eq!(suggestion(&free, &default).unwrap()[2..4], ["-2.00", "0"]);
         let huge = position("000858.SZ", i64::MAX, "1", Some("1"));
         assert!(matches!(
             suggestion(&huge, &default),

@@ -85,6 +85,59 @@ pub struct RiskFigures<'a> {
     pub level: RiskLevel,
 }
 
+impl<'a> RiskFigures<'a> {
+    /// The risk of one position of a book that is worth `total_value` yuan.
+    ///
+    /// # Errors
+    /// A figure that no decimal holds; the message names the symbol.
+    pub fn of(
+        figures: PositionFigures<'a>,
+        total_value: Decimal,
+        thresholds: &RiskThresholds,
+    ) -> Result<Self, PortfolioError> {
+        let position = figures.position;
+        let symbol = position.symbol;
+        let concentration_pct = if total_value > Decimal::ZERO {
+            At(symbol, "the concentration").percent(figures.value, total_value)?
+        } else {
+            Decimal::ZERO
+        };
+        let lost = position.avg_cost > Decimal::ZERO
+            && position.total > 0
+            && figures.source != PriceSource::Cost
+            && figures.price < position.avg_cost;
+        let drawdown_pct = if lost {
+            At(symbol, "the drawdown").percent(position.avg_cost - figures.price, position.avg_cost)?
+        } else {
+            Decimal::ZERO
+        };
+        // A broker may show more as sellable than is held, or less than nothing, between two updates.
+        let unsellable = position.total - position.sellable.clamp(0, position.total);
+        let liquidity_pct = if position.total > 0 {
+            At(symbol, "the liquidity risk")
+                .percent(Decimal::from(unsellable), Decimal::from(position.total))?
+        } else {
+            Decimal::ZERO
+        };
+        let points = |risk: Decimal, threshold: Decimal, score: u32| if risk > threshold { score } else { 0 };
+        let score = (points(
+            concentration_pct,
+            thresholds.concentration_pct,
+            CONCENTRATION_SCORE,
+        ) + points(drawdown_pct, thresholds.drawdown_pct, DRAWDOWN_SCORE)
+            + points(liquidity_pct, thresholds.unsellable_pct, LIQUIDITY_SCORE))
+        .min(HIGHEST_SCORE);
+        Ok(Self {
+            figures,
+            concentration_pct,
+            drawdown_pct,
+            liquidity_pct,
+            score,
+            level: RiskLevel::of(score),
+        })
+    }
+}
+
 /// The risk of each position, in the book's order.
 ///
 /// # Errors
@@ -96,54 +149,8 @@ pub fn assess<'a>(
     valuation
         .positions
         .iter()
-        .map(|figures| assess_one(*figures, valuation.totals.value, thresholds))
+        .map(|figures| RiskFigures::of(*figures, valuation.totals.value, thresholds))
         .collect()
-}
-
-fn assess_one<'a>(
-    figures: PositionFigures<'a>,
-    total_value: Decimal,
-    thresholds: &RiskThresholds,
-) -> Result<RiskFigures<'a>, PortfolioError> {
-    let position = figures.position;
-    let symbol = position.symbol;
-    let concentration_pct = if total_value > Decimal::ZERO {
-        At(symbol, "the concentration").percent(figures.value, total_value)?
-    } else {
-        Decimal::ZERO
-    };
-    let lost = position.avg_cost > Decimal::ZERO
-        && position.total > 0
-        && figures.source != PriceSource::Cost
-        && figures.price < position.avg_cost;
-    let drawdown_pct = if lost {
-        At(symbol, "the drawdown").percent(position.avg_cost - figures.price, position.avg_cost)?
-    } else {
-        Decimal::ZERO
-    };
-    // A broker may show more as sellable than is held, or less than nothing, between two updates.
-    let unsellable = position.total - position.sellable.clamp(0, position.total);
-    let liquidity_pct = if position.total > 0 {
-        At(symbol, "the liquidity risk").percent(Decimal::from(unsellable), Decimal::from(position.total))?
-    } else {
-        Decimal::ZERO
-    };
-    let points = |risk: Decimal, threshold: Decimal, score: u32| if risk > threshold { score } else { 0 };
-    let score = (points(
-        concentration_pct,
-        thresholds.concentration_pct,
-        CONCENTRATION_SCORE,
-    ) + points(drawdown_pct, thresholds.drawdown_pct, DRAWDOWN_SCORE)
-        + points(liquidity_pct, thresholds.unsellable_pct, LIQUIDITY_SCORE))
-    .min(HIGHEST_SCORE);
-    Ok(RiskFigures {
-        figures,
-        concentration_pct,
-        drawdown_pct,
-        liquidity_pct,
-        score,
-        level: RiskLevel::of(score),
-    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! What a day earned, from prices and trades, so that deposits and withdrawals do not count.
 
-use std::collections::BTreeMap;
-
 use qt_market::{Price, Shares, Side, Symbol};
 use rust_decimal::Decimal;
 
@@ -20,10 +18,21 @@ pub struct TodayPnl {
     pub fees: Decimal,
     /// All together.
     pub total: Decimal,
+    /// What the shares held overnight were worth at the previous close, of the symbols that can be told.
+    pub opening_value: Decimal,
     /// One for each symbol that is held or was traded today and can be told, by symbol.
     pub symbols: Vec<SymbolToday>,
     /// What cannot be told and is left out of the sums, fees apart.
     pub unknown: Vec<TodayUnknown>,
+}
+
+impl TodayPnl {
+    /// True where nothing of the day can be told: there is something to tell, and all of it is unknown.
+    /// Its sums are those of nothing then, and are not to be shown as figures.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        self.symbols.is_empty() && !self.unknown.is_empty()
+    }
 }
 
 /// A symbol's part of the day, in yuan.
@@ -50,14 +59,20 @@ pub struct TodayUnknown {
     pub reason: &'static str,
 }
 
-#[derive(Default)]
-struct Day<'a> {
-    position: Option<&'a Position>,
+/// What was traded of a symbol today.
+#[derive(Clone, Copy, Default)]
+struct Traded {
     bought: Shares,
     sold: Shares,
     /// Sold amount − bought amount.
     cash: Decimal,
     fees: Decimal,
+}
+
+/// A symbol with its holding, where there is one, and what was traded of it.
+struct Day<'a> {
+    position: Option<&'a Position>,
+    traded: Traded,
 }
 
 /// The P&L of the day whose trades `trades_today` are, all of them, with `positions` after them.
@@ -68,46 +83,112 @@ struct Day<'a> {
 /// # Errors
 /// A trade without shares, a negative holding, or a figure that no decimal holds.
 pub fn today(positions: &[Position], trades_today: &[Trade]) -> Result<TodayPnl, PortfolioError> {
-    let mut days: BTreeMap<Symbol, Day<'_>> = BTreeMap::new();
-    for position in positions {
-        days.entry(position.symbol).or_default().position = Some(position);
-    }
-    for trade in trades_today {
-        let at = At(trade.symbol, "the sum of today's trades");
-        let too_large = PortfolioError::TooLarge {
-            symbol: trade.symbol,
-            what: at.1,
-        };
-        let day = days.entry(trade.symbol).or_default();
-        let amount = trade.amount()?;
-        let (count, cash) = match trade.side {
-            Side::Buy => (&mut day.bought, -amount),
-            Side::Sell => (&mut day.sold, amount),
-        };
-        *count = count.checked_add(trade.size).ok_or(too_large)?;
-        day.cash = at.add(day.cash, cash)?;
-        day.fees = at.add(day.fees, trade.fees)?;
-    }
-    let mut all = TodayPnl::default();
-    for (symbol, day) in days {
+    let held = by_symbol(positions);
+    let traded = traded(trades_today)?;
+    let mut all = TodayPnl {
+        symbols: Vec::with_capacity(held.len()),
+        ..TodayPnl::default()
+    };
+    let mut last = None;
+    for (symbol, day) in merged(&held, &traded) {
         let at = At(symbol, "today's P&L");
-        all.fees = at.add(all.fees, day.fees)?;
+        all.fees = at.add(all.fees, day.traded.fees)?;
         match of_symbol(symbol, &day)? {
-            Ok(one) => {
+            Ok((one, opening)) => {
+                all.opening_value = at.add(all.opening_value, opening)?;
                 all.overnight = at.add(all.overnight, one.overnight)?;
                 all.trades = at.add(all.trades, one.trades)?;
                 all.symbols.push(one);
             }
             Err(reason) => all.unknown.push(TodayUnknown { symbol, reason }),
         }
+        last = Some(at);
+    }
+    if let Some(at) = last {
         all.total = at.sub(at.add(all.overnight, all.trades)?, all.fees)?;
     }
     Ok(all)
 }
 
+/// The positions by symbol; of two of one symbol the later counts. Sorted once and only where they are not: a tree of a
+/// large book costs more with every position.
+fn by_symbol(positions: &[Position]) -> Vec<&Position> {
+    let mut held: Vec<&Position> = positions.iter().collect();
+    if !positions.is_sorted_by(|a, b| a.symbol < b.symbol) {
+        held.sort_by_cached_key(|position| position.symbol);
+        // Equal ones stand in the book's order, and the first of a row of them is kept: turned round, that is the last.
+        held.reverse();
+        held.dedup_by_key(|position| position.symbol);
+        held.reverse();
+    }
+    held
+}
+
+/// What was traded of each symbol, by symbol.
+fn traded(trades: &[Trade]) -> Result<Vec<(Symbol, Traded)>, PortfolioError> {
+    let mut sorted: Vec<&Trade> = trades.iter().collect();
+    sorted.sort_by_key(|trade| trade.symbol);
+    let mut all: Vec<(Symbol, Traded)> = Vec::new();
+    for trade in sorted {
+        let at = At(trade.symbol, "the sum of today's trades");
+        let too_large = PortfolioError::TooLarge {
+            symbol: trade.symbol,
+            what: at.1,
+        };
+        let mut sum = match all.last() {
+            Some((symbol, sum)) if *symbol == trade.symbol => *sum,
+            _ => {
+                all.push((trade.symbol, Traded::default()));
+                Traded::default()
+            }
+        };
+        let amount = trade.amount()?;
+        let (count, cash) = match trade.side {
+            Side::Buy => (&mut sum.bought, -amount),
+            Side::Sell => (&mut sum.sold, amount),
+        };
+        *count = count.checked_add(trade.size).ok_or(too_large)?;
+        sum.cash = at.add(sum.cash, cash)?;
+        sum.fees = at.add(sum.fees, trade.fees)?;
+        if let Some((_, last)) = all.last_mut() {
+            *last = sum;
+        }
+    }
+    Ok(all)
+}
+
+/// Each symbol of either list once, in order; both lists are in order already.
+fn merged<'a>(
+    held: &'a [&'a Position],
+    traded: &'a [(Symbol, Traded)],
+) -> impl Iterator<Item = (Symbol, Day<'a>)> {
+    let mut held = held.iter().copied().peekable();
+    let mut traded = traded.iter().peekable();
+    std::iter::from_fn(move || {
+        let of_position = held.peek().map(|position| position.symbol);
+        let of_trade = traded.peek().map(|(symbol, _)| *symbol);
+        let symbol = match (of_position, of_trade) {
+            (Some(position), Some(trade)) => position.min(trade),
+            (position, trade) => position.or(trade)?,
+        };
+        let day = Day {
+            position: held.next_if(|position| position.symbol == symbol),
+            traded: traded
+                .next_if(|(of, _)| *of == symbol)
+                .map(|(_, sum)| *sum)
+                .unwrap_or_default(),
+        };
+        Some((symbol, day))
+    })
+}
+
+/// A symbol's part of the day, and what its shares held overnight were worth at the previous close.
+type Told = (SymbolToday, Decimal);
+
 /// A symbol's part of the day, or why it cannot be told.
-fn of_symbol(symbol: Symbol, day: &Day<'_>) -> Result<Result<SymbolToday, &'static str>, PortfolioError> {
+fn of_symbol(symbol: Symbol, day: &Day<'_>) -> Result<Result<Told, &'static str>, PortfolioError> {
     let at = At(symbol, "today's P&L");
+    let traded = &day.traded;
     let held = day.position.map_or(0, |position| position.total);
     if held < 0 {
         return Err(PortfolioError::Negative {
@@ -118,8 +199,8 @@ fn of_symbol(symbol: Symbol, day: &Day<'_>) -> Result<Result<SymbolToday, &'stat
     }
     let too_large = PortfolioError::TooLarge { symbol, what: at.1 };
     let overnight_shares = held
-        .checked_add(day.sold)
-        .and_then(|shares| shares.checked_sub(day.bought))
+        .checked_add(traded.sold)
+        .and_then(|shares| shares.checked_sub(traded.bought))
         .ok_or(too_large)?;
     if overnight_shares < 0 {
         return Ok(Err(
@@ -143,18 +224,21 @@ fn of_symbol(symbol: Symbol, day: &Day<'_>) -> Result<Result<SymbolToday, &'stat
         (Some(_), None) => return Ok(Err("its previous close is not known")),
         (None, _) => return Ok(Err("neither its price nor its previous close is known")),
     };
-    let overnight = at.mul(at.sub(price, close)?, Decimal::from(overnight_shares))?;
+    let overnight_shares = Decimal::from(overnight_shares);
+    let overnight = at.mul(at.sub(price, close)?, overnight_shares)?;
+    let opening = at.mul(close, overnight_shares)?;
     // Bought shares are worth the price now, sold ones would be: the difference to what was paid.
-    let net = Decimal::from(day.bought) - Decimal::from(day.sold);
-    let trades = at.add(day.cash, at.mul(net, price)?)?;
-    let total = at.sub(at.add(overnight, trades)?, day.fees)?;
-    Ok(Ok(SymbolToday {
+    let net = Decimal::from(traded.bought) - Decimal::from(traded.sold);
+    let trades = at.add(traded.cash, at.mul(net, price)?)?;
+    let total = at.sub(at.add(overnight, trades)?, traded.fees)?;
+    let one = SymbolToday {
         symbol,
         overnight,
         trades,
-        fees: day.fees,
+        fees: traded.fees,
         total,
-    }))
+    };
+    Ok(Ok((one, opening)))
 }
 
 #[cfg(test)]
@@ -214,6 +298,8 @@ mod tests {
             (d("2100"), d("-950"), d("150.20"))
         );
         assert_eq!(day.total, d("999.80"));
+        // 1000 at 43.00, 200 at 38.00 and 100 at 1900.
+        assert_eq!(day.opening_value, d("240600"));
         assert!(day.unknown.is_empty());
     }
 
@@ -255,6 +341,38 @@ mod tests {
         assert_eq!(unknown, ["000001.SZ", "000002.SZ", "300750.SZ", "600519.SH"]);
         // Fees are known even where the rest is not.
         assert_eq!((day.fees, day.total), (d("112"), d("-2")));
+    }
+
+    #[test]
+    fn a_day_of_which_nothing_can_be_told_is_no_day_that_earned_nothing() {
+        let dark = held("000001.SZ", 100, Some("10"), None);
+        let bright = held("000858.SZ", 100, Some("43"), Some("43"));
+        let unknown = |positions: &[Position]| today(positions, &[]).unwrap().is_unknown();
+        assert!(unknown(std::slice::from_ref(&dark)));
+        assert!(!unknown(&[dark, bright]));
+        assert!(!unknown(&[]), "an empty book earned nothing, and that is known");
+    }
+
+    #[test]
+    fn a_book_in_any_order_has_the_same_day_and_of_two_rows_the_later_counts() {
+        let sorted = [
+            held("000001.SZ", 100, Some("11"), Some("10")),
+            held("000858.SZ", 100, Some("44"), Some("43")),
+            held("600519.SH", 100, Some("1910"), Some("1900")),
+        ];
+        let trades = [
+            trade("600519.SH", Side::Buy, 100, "1900", "5"),
+            trade("300750.SZ", Side::Buy, 100, "200", "5"),
+            trade("000001.SZ", Side::Sell, 100, "11", "6"),
+        ];
+        let day = today(&sorted, &trades).unwrap();
+        let symbols: Vec<_> = day.symbols.iter().map(|one| one.symbol.to_string()).collect();
+        assert_eq!(symbols, ["000001.SZ", "000858.SZ", "600519.SH"]);
+        assert_eq!(day.unknown[0].symbol.to_string(), "300750.SZ");
+        let [a, b, c] = sorted;
+        let stale = held("000858.SZ", 7, Some("1"), None);
+        let mixed = [c, stale, b, a];
+        assert_eq!(today(&mixed, &trades).unwrap(), day);
     }
 
     #[test]

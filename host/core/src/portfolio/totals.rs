@@ -38,7 +38,37 @@ pub struct PositionFigures<'a> {
     pub pnl_pct: Option<Decimal>,
 }
 
-impl PositionFigures<'_> {
+impl<'a> PositionFigures<'a> {
+    /// The figures of one position.
+    ///
+    /// # Errors
+    /// A negative quantity, or a figure that no decimal holds; the message names the symbol.
+    pub fn of(position: &'a Position) -> Result<Self, PortfolioError> {
+        let symbol = position.symbol;
+        if position.total < 0 {
+            return Err(PortfolioError::Negative {
+                symbol,
+                what: "the quantity",
+                quantity: position.total,
+            });
+        }
+        let (price, source) = price_of(position);
+        let quantity = Decimal::from(position.total);
+        let value = At(symbol, "the value").mul(quantity, price)?;
+        let cost = At(symbol, "the cost").mul(quantity, position.avg_cost)?;
+        let pnl = At(symbol, "the P&L").sub(value, cost)?;
+        let pnl_pct = pnl_pct(At(symbol, "the P&L in percent"), pnl, cost)?;
+        Ok(Self {
+            position,
+            price,
+            source,
+            value,
+            cost,
+            pnl,
+            pnl_pct,
+        })
+    }
+
     /// True where no price is known.
     #[must_use]
     pub const fn unpriced(&self) -> bool {
@@ -59,7 +89,7 @@ pub struct Totals {
     pub pnl: Decimal,
     /// P&L in percent of the cost; `None` where that is not above zero.
     pub pnl_pct: Option<Decimal>,
-    /// How many of them have no price and are taken at their cost.
+    /// How many of them have shares and no price, and are taken at their cost.
     pub unpriced: usize,
 }
 
@@ -100,24 +130,33 @@ impl<'a> Valuation<'a> {
     }
 }
 
-/// The figures of a book.
-///
-/// # Errors
-/// A negative quantity, or a figure that no decimal holds; the message names the symbol.
-pub fn value(positions: &[Position]) -> Result<Valuation<'_>, PortfolioError> {
+impl Totals {
+    /// The totals alone, for those who want no list of every position's figures beside the book.
+    ///
+    /// # Errors
+    /// As [`value`].
+    pub fn of(positions: &[Position]) -> Result<Self, PortfolioError> {
+        summed(positions, |_| ())
+    }
+}
+
+/// Sums a book up and shows each position's figures on the way.
+fn summed<'a>(
+    positions: &'a [Position],
+    mut each: impl FnMut(PositionFigures<'a>),
+) -> Result<Totals, PortfolioError> {
     let mut totals = Totals {
         positions: positions.len(),
         ..Totals::default()
     };
-    let mut all = Vec::with_capacity(positions.len());
     for position in positions {
-        let figures = value_one(position)?;
+        let figures = PositionFigures::of(position)?;
         let symbol = position.symbol;
         totals.value = At(symbol, "the total value").add(totals.value, figures.value)?;
         totals.cost = At(symbol, "the total cost").add(totals.cost, figures.cost)?;
         totals.pnl = At(symbol, "the total P&L").add(totals.pnl, figures.pnl)?;
-        totals.unpriced += usize::from(figures.unpriced());
-        all.push(figures);
+        totals.unpriced += usize::from(figures.unpriced() && position.total != 0);
+        each(figures);
     }
     if let Some(last) = positions.last() {
         totals.pnl_pct = pnl_pct(
@@ -126,35 +165,19 @@ pub fn value(positions: &[Position]) -> Result<Valuation<'_>, PortfolioError> {
             totals.cost,
         )?;
     }
+    Ok(totals)
+}
+
+/// The figures of a book.
+///
+/// # Errors
+/// A negative quantity, or a figure that no decimal holds; the message names the symbol.
+pub fn value(positions: &[Position]) -> Result<Valuation<'_>, PortfolioError> {
+    let mut all = Vec::with_capacity(positions.len());
+    let totals = summed(positions, |figures| all.push(figures))?;
     Ok(Valuation {
         positions: all,
         totals,
-    })
-}
-
-fn value_one(position: &Position) -> Result<PositionFigures<'_>, PortfolioError> {
-    let symbol = position.symbol;
-    if position.total < 0 {
-        return Err(PortfolioError::Negative {
-            symbol,
-            what: "the quantity",
-            quantity: position.total,
-        });
-    }
-    let (price, source) = price_of(position);
-    let quantity = Decimal::from(position.total);
-    let value = At(symbol, "the value").mul(quantity, price)?;
-    let cost = At(symbol, "the cost").mul(quantity, position.avg_cost)?;
-    let pnl = At(symbol, "the P&L").sub(value, cost)?;
-    let pnl_pct = pnl_pct(At(symbol, "the P&L in percent"), pnl, cost)?;
-    Ok(PositionFigures {
-        position,
-        price,
-        source,
-        value,
-        cost,
-        pnl,
-        pnl_pct,
     })
 }
 

@@ -20,12 +20,19 @@ pub(super) struct Digest {
     unsaved: BTreeSet<ClientOrderId>,
     /// Changed and left the memory before anybody kept a copy.
     retired: Vec<Slot>,
+    /// What orders were kept by, whose time of receipt was moved since.
+    rekeyed: Vec<(UtcMillis, ClientOrderId)>,
 }
 
 impl Digest {
     pub(super) fn touch(&mut self, id: ClientOrderId) {
         self.stale.insert(id);
         self.unsaved.insert(id);
+    }
+
+    /// It is kept by another time of receipt than this from now on.
+    pub(super) fn rekeyed(&mut self, received_at: UtcMillis, id: ClientOrderId) {
+        self.rekeyed.push((received_at, id));
     }
 
     /// It was unpacked: the next digest packs it again.
@@ -72,9 +79,16 @@ impl Trader {
         slots.map(|slot| PackedOrder(slot.packed()))
     }
 
+    /// Times of receipt and ids by which no order is to be kept any longer, since its time was moved when a clock was set
+    /// back. Copies by them may exist.
+    pub fn rekeyed(&self) -> impl Iterator<Item = (UtcMillis, ClientOrderId)> {
+        self.digest.rekeyed.iter().copied()
+    }
+
     /// Copies of all that changed are kept now.
     pub fn changed_are_kept(&mut self) {
         self.digest.retired = Vec::new();
+        self.digest.rekeyed = Vec::new();
         self.digest.unsaved.clear();
     }
 
@@ -139,6 +153,10 @@ impl Trader {
         }
         self.submitting += u32::from(state == Submitting);
         self.unknown += usize::from(state == Unknown);
+        if let Some(order) = slot.whole() {
+            let wakes = super::timers::wakes_at(&self.settings, order);
+            self.wakes.change(id, None, wakes);
+        }
         self.digest.sum = self.digest.sum.wrapping_add(slot.hash());
         self.orders.insert(id, slot);
         Ok(())
@@ -189,6 +207,8 @@ impl Trader {
         if state == crate::order::OrderState::Intended {
             self.ready.insert((super::intake::Rank::of(&signal), id));
         }
+        let wakes = super::timers::wakes_at(&self.settings, &order);
+        self.wakes.change(id, None, wakes);
         self.orders.insert(id, Slot::new(order));
         self.digest.touch(id);
     }
@@ -213,6 +233,8 @@ pub struct PackedOrder<'a>(Cow<'a, [u8]>);
 pub struct PackedKeys<'a> {
     /// Ours.
     pub id: ClientOrderId,
+    /// When its signal came: with the id what a copy is kept by. A clock that is set back may move it ([`Trader::rekeyed`]).
+    pub received_at: UtcMillis,
     /// The backend's name for the signal.
     pub signal: &'a str,
     /// What is kept of it once its day is over.
@@ -241,6 +263,7 @@ impl PackedOrder<'_> {
         let head = Head::of(&self.0).ok_or(NotPacked)?;
         Ok(PackedKeys {
             id: head.id,
+            received_at: head.received_at,
             signal: head.signal.id,
             settled: head.settled(),
             state: head.state,

@@ -65,6 +65,7 @@ pub struct Trader {
     orders: HashMap<ClientOrderId, Slot>,
     /// Every order that has not ended.
     live: BTreeSet<ClientOrderId>,
+    wakes: timers::Wakes,
     /// Intended orders, in the order in which they go.
     ready: BTreeSet<(intake::Rank, ClientOrderId)>,
     submitting: u32,
@@ -294,6 +295,7 @@ impl Trader {
             return;
         };
         let before = order.state;
+        let woke = timers::wakes_at(&self.settings, order);
         if let Err(illegal) = change(order) {
             effects.push(alarm(
                 "ILLEGAL_STEP",
@@ -303,6 +305,8 @@ impl Trader {
         let reports = order.tell(now, self.settings.chase_bps);
         effects.extend(reports.into_iter().map(Effect::Report));
         let after = order.state;
+        self.wakes
+            .change(id, woke, timers::wakes_at(&self.settings, order));
         if order.revived {
             self.revived.insert(order.signal.id.clone());
         }

@@ -9,6 +9,7 @@ use crate::time::UtcMillis;
 impl Trader {
     pub(super) fn host_started(&mut self, settings: &Settings, now: UtcMillis, effects: &mut Vec<Effect>) {
         self.settings = settings.clone();
+        self.wake_anew();
         self.connected = false;
         self.reconciled = false;
         self.restart_doubts(now, effects);

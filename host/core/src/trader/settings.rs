@@ -35,6 +35,17 @@ pub struct Settings {
     pub version: String,
 }
 
+impl Settings {
+    /// How long a cancel that was sent so often is waited for before it is repeated, in ms.
+    pub(super) const fn cancel_wait_ms(&self, tries: u32) -> i64 {
+        if tries <= 1 {
+            self.cancel_grace_ms
+        } else {
+            self.cancel_interval_ms
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

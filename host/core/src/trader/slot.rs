@@ -28,7 +28,7 @@ pub(crate) struct Head<'a> {
     pub(crate) id: ClientOrderId,
     pub(crate) state: OrderState,
     pub(super) revived: bool,
-    received_at: UtcMillis,
+    pub(super) received_at: UtcMillis,
     sent_at: Option<UtcMillis>,
     ended_at: Option<UtcMillis>,
     pub(super) broker_order_id: Option<&'a str>,

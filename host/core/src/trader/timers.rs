@@ -1,12 +1,13 @@
 //! What time alone brings about.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use qt_market::Side;
 
 use super::digest::Key;
 use super::slot::Slot;
-use super::{Settled, Trader, alarm};
+use super::{Settings, Settled, Trader, alarm};
 use crate::event::Effect;
 use crate::ids::ClientOrderId;
 use crate::order::{Order, OrderState, Step};
@@ -17,6 +18,71 @@ const UNKNOWN_ALARM_MS: i64 = 60_000;
 
 /// A clock that is corrected by so little is not taken for one that was wrong.
 const CLOCK_SLACK_MS: i64 = 2_000;
+
+/// Of every order the moment from which on it may be due, so that a turn looks at those alone and not at all that live.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wakes(BTreeSet<(UtcMillis, ClientOrderId)>);
+
+impl Wakes {
+    /// An order that woke at `before` wakes at `after` now.
+    pub(super) fn change(&mut self, id: ClientOrderId, before: Option<UtcMillis>, after: Option<UtcMillis>) {
+        if before == after {
+            return;
+        }
+        if let Some(at) = before {
+            self.0.remove(&(at, id));
+        }
+        if let Some(at) = after {
+            self.0.insert((at, id));
+        }
+    }
+
+    fn until(&self, now: UtcMillis) -> impl Iterator<Item = ClientOrderId> {
+        self.0
+            .iter()
+            .take_while(move |(at, _)| *at <= now)
+            .map(|(_, id)| *id)
+    }
+}
+
+/// The earliest moment at which something may be due for an order, whatever else happens but a change of it; `None` where
+/// time brings nothing about.
+pub(super) fn wakes_at(settings: &Settings, order: &Order) -> Option<UtcMillis> {
+    match order.state {
+        // What waits for the link is looked at whenever that may be up.
+        OrderState::Deferred if order.code.as_deref() == Some("NOT_CONNECTED") => Some(UtcMillis(i64::MIN)),
+        OrderState::Deferred => {
+            let moments = [order.signal.activate_after, order.signal.valid_until];
+            moments.into_iter().flatten().min()
+        }
+        OrderState::Working | OrderState::PartiallyFilled | OrderState::Missing => match &order.cancel {
+            None => Some(expires_at(settings, order)),
+            Some(cancel) => Some(cancel.sent_at.map_or(UtcMillis(i64::MIN), |at| {
+                at.plus_ms(settings.cancel_wait_ms(cancel.tries))
+            })),
+        },
+        OrderState::Unknown => {
+            let doubt = order.doubt.filter(|doubt| !doubt.alarmed)?;
+            Some(doubt.since.plus_ms(UNKNOWN_ALARM_MS))
+        }
+        _ => None,
+    }
+}
+
+/// When an order is to be cancelled by itself.
+fn expires_at(settings: &Settings, order: &Order) -> UtcMillis {
+    order.signal.valid_until.unwrap_or_else(|| {
+        let rest = match order.signal.side {
+            Side::Buy => settings.buy_timeout_ms,
+            Side::Sell => settings.sell_timeout_ms,
+        };
+        order
+            .accepted_at
+            .or(order.sent_at)
+            .unwrap_or(order.received_at)
+            .plus_ms(rest)
+    })
+}
 
 /// What is due for an order.
 enum Due {
@@ -33,9 +99,26 @@ impl Trader {
         // What waited while the clock showed an earlier day.
         let released = now.trading_date() >= self.day && self.may_release();
         let now = now.max(self.now);
-        released
-            || now.trading_date() != self.day
-            || self.live_orders().any(|order| self.due(order, now).is_some())
+        released || now.trading_date() != self.day || self.some_order_is_due(now)
+    }
+
+    fn some_order_is_due(&self, now: UtcMillis) -> bool {
+        let is_due = |order: &Order| self.due(order, now).is_some();
+        let found = self.wakes.until(now).filter_map(|id| self.whole(id)).any(is_due);
+        debug_assert_eq!(
+            found,
+            self.live_orders().any(is_due),
+            "an order is due that is not awake"
+        );
+        found
+    }
+
+    /// Other limits: every order wakes at another time.
+    pub(super) fn wake_anew(&mut self) {
+        let wakes = self
+            .live_orders()
+            .filter_map(|order| Some((wakes_at(&self.settings, order)?, order.id)));
+        self.wakes = Wakes(wakes.collect());
     }
 
     /// The clock was set back: times of before are taken for the present, since waiting until the
@@ -60,6 +143,10 @@ impl Trader {
         }
         let ids: Vec<_> = self.orders.keys().copied().collect();
         for id in ids {
+            let key = self.order(id).map(|order| order.received_at);
+            if let Some(received_at) = key.filter(|at| *at > now) {
+                self.digest.rekeyed(received_at, id);
+            }
             self.change(id, now, effects, |order| {
                 order.not_later_than(now);
                 if let Some(doubt) = order.doubt.as_mut().filter(|_| is_far) {
@@ -71,10 +158,13 @@ impl Trader {
     }
 
     pub(super) fn run_timers(&mut self, now: UtcMillis, effects: &mut Vec<Effect>) {
-        let due: Vec<_> = self
-            .live_orders()
+        let mut due: Vec<_> = self
+            .wakes
+            .until(now)
+            .filter_map(|id| self.whole(id))
             .filter_map(|order| self.due(order, now).map(|due| (order.id, due)))
             .collect();
+        due.sort_unstable_by_key(|(id, _)| *id);
         for (id, due) in due {
             match due {
                 Due::Check => self.run_checks(id, now, effects),
@@ -125,28 +215,14 @@ impl Trader {
             // It was wanted while nobody could say what the broker calls the order.
             return self.connected.then_some(Due::CancelAgain);
         };
-        let wait = if cancel.tries <= 1 {
-            self.settings.cancel_grace_ms
-        } else {
-            self.settings.cancel_interval_ms
-        };
+        let wait = self.settings.cancel_wait_ms(cancel.tries);
         (now.since_ms(sent_at) >= wait && self.connected).then_some(Due::CancelAgain)
     }
 
     /// When an order is to be cancelled by itself.
     #[must_use]
     pub fn expires_at(&self, order: &Order) -> UtcMillis {
-        order.signal.valid_until.unwrap_or_else(|| {
-            let rest = match order.signal.side {
-                Side::Buy => self.settings.buy_timeout_ms,
-                Side::Sell => self.settings.sell_timeout_ms,
-            };
-            order
-                .accepted_at
-                .or(order.sent_at)
-                .unwrap_or(order.received_at)
-                .plus_ms(rest)
-        })
+        expires_at(&self.settings, order)
     }
 
     /// A new day in Shanghai: orders live for one day, and the broker's lists show one day.
@@ -217,6 +293,7 @@ impl Trader {
             let Some(order) = slot.order().map(Cow::into_owned) else {
                 continue;
             };
+            self.wakes.change(id, wakes_at(&self.settings, &order), None);
             self.digest.forget(slot, id);
             let entry = Settled {
                 retry_count: order.signal.retry_count,

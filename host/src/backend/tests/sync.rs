@@ -84,7 +84,7 @@ async fn a_call_that_the_backend_lacks_is_made_once_and_said_once() {
     }
     for _ in 0..3 {
         assert_eq!(
-            sync.snapshot(&book(), Decimal::TEN, Decimal::ONE).await,
+            sync.snapshot(&book(), Decimal::TEN, Some(Decimal::ONE)).await,
             Outcome::Absent
         );
     }

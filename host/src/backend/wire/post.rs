@@ -62,7 +62,7 @@ pub(crate) struct PositionRow {
     pub(crate) frozen_qty: Shares,
     /// Average cost in yuan.
     pub(crate) avg_cost: Price,
-    /// Last price in yuan.
+    /// Last price in yuan; `None` where none is known.
     pub(crate) current_price: Option<Price>,
     /// In yuan.
     pub(crate) market_value: Option<Decimal>,
@@ -254,11 +254,11 @@ pub(crate) fn account(row: &AccountRow, at: UtcMillis, securities_account_id: Op
     plain(Method::POST, CallKind::Account, body)
 }
 
-/// The book of one day.
+/// The book of one day. `total_pnl` is null where it is known of no holding.
 pub(crate) fn snapshot(
     rows: &[PositionRow],
     total_value: Decimal,
-    total_pnl: Decimal,
+    total_pnl: Option<Decimal>,
     at: UtcMillis,
     securities_account_id: Option<&str>,
 ) -> Post {
@@ -268,7 +268,7 @@ pub(crate) fn snapshot(
         .text("date", &date.to_string())
         .nested("positions", &position_list(rows, at))
         .number("total_value", exact(total_value))
-        .number("total_pnl", exact(total_pnl));
+        .maybe_number("total_pnl", total_pnl.map(exact));
     let body = Object::new()
         .nested("snapshot", &book.end())
         .maybe_text("securities_account_id", securities_account_id);

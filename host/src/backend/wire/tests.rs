@@ -571,13 +571,19 @@ fn the_book_is_posted_byte_for_byte() {
     );
 
     // 1703260800 is midnight in Shanghai plus eight minutes less: the date is Shanghai's.
-    let shot = snapshot(&[row()], decimal("43200"), decimal("700.10"), at, None);
+    let shot = snapshot(&[row()], decimal("43200"), Some(decimal("700.10")), at, None);
     assert_eq!(
         body_text(&shot),
         format!(
             "{{\"snapshot\":{{\"timestamp\":1703260800.000,\"date\":\"2023-12-23\",\"positions\":{position},\
              \"total_value\":43200,\"total_pnl\":700.1}},\"securities_account_id\":null}}"
         )
+    );
+    let dark = snapshot(&[row()], decimal("43200"), None, at, None);
+    assert!(
+        body_text(&dark).contains("\"total_pnl\":null"),
+        "{}",
+        body_text(&dark)
     );
 
     let row = AccountRow {

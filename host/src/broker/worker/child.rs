@@ -6,11 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use interprocess::local_socket::Stream;
 use qt_plugin_api::host::{Callbacks, LoadedBroker, LogLine, OpenArgs};
-use serde::Serialize;
 
-use super::frame::{
-    Ask, FrameError, Hello, News, Numbered, Opened, Order, PROTOCOL, Reader, Role, Told, Writer,
-};
+use super::frame::{Answer, Ask, Hello, News, Numbered, Opened, Order, PROTOCOL, Reader, Role, Told, Writer};
 use super::{CLOSE_LIMIT, Setup, stream};
 use crate::broker::LiveConfig;
 use crate::broker::link::OpenFailure;
@@ -161,6 +158,7 @@ fn open(setup: &Setup, events: Arc<Stream>, broker: &Slot) -> Result<(), OpenFai
     let module = plugin::load_copy(Path::new(&setup.plugin), &setup.sha256).map_err(|e| OpenFailure {
         reason: e.to_string(),
         refused: true,
+        temporary: false,
     })?;
     let args = OpenArgs {
         config: &setup.config,
@@ -168,7 +166,7 @@ fn open(setup: &Setup, events: Arc<Stream>, broker: &Slot) -> Result<(), OpenFai
         account_id: setup.account_id.as_deref(),
         callbacks: callbacks(events, broker, setup.live.clone()),
     };
-    let opened = module.open(args).map_err(|e| e.reason)?;
+    let opened = module.open(args)?;
     broker
         .set(opened)
         .map_err(|_| "it is open already".to_owned().into())
@@ -230,8 +228,14 @@ fn serve_orders(stream: &Stream, broker: &Slot) {
         crate::failpoint::die_at("worker-before-call");
         let what = broker.place_order(order);
         crate::failpoint::die_at("worker-after-call");
+        let is_poisoned = broker.is_poisoned();
         let number = call.number;
-        if answer(&mut writer, number, what).is_err() {
+        let answer = Answer {
+            number,
+            is_poisoned,
+            what,
+        };
+        if writer.write(&answer).is_err() {
             return;
         }
     }
@@ -245,24 +249,30 @@ fn serve_control(mut reader: Reader<&Stream>, mut writer: Writer<&Stream>, broke
             return;
         };
         let closes = call.what == Ask::Close;
-        let told = match &call.what {
-            Ask::Cancel(cancel) => Told::Cancel(broker.cancel_order(cancel)),
-            Ask::Orders => Told::Orders(broker.orders_today()),
-            Ask::Trades => Told::Trades(broker.trades_today()),
-            Ask::Positions => Told::Positions(broker.positions()),
-            Ask::Account => Told::Account(broker.account()),
-            Ask::Connection => Told::Connection(broker.connection()),
-            Ask::Close => {
-                broker.close();
-                Told::Closed
-            }
+        let what = carry_out(broker, &call.what);
+        let answer = Answer {
+            number: call.number,
+            is_poisoned: broker.is_poisoned(),
+            what,
         };
-        if answer(&mut writer, call.number, told).is_err() || closes {
+        if writer.write(&answer).is_err() || closes {
             return;
         }
     }
 }
 
-fn answer<T: Serialize>(writer: &mut Writer<&Stream>, number: u64, what: T) -> Result<(), FrameError> {
-    writer.write(&Numbered { number, what })
+/// Calls the plugin as it is asked to be called.
+pub(crate) fn carry_out(broker: &LoadedBroker, ask: &Ask) -> Told {
+    match ask {
+        Ask::Cancel(cancel) => Told::Cancel(broker.cancel_order(cancel)),
+        Ask::Orders => Told::Orders(broker.orders_today()),
+        Ask::Trades => Told::Trades(broker.trades_today()),
+        Ask::Positions => Told::Positions(broker.positions()),
+        Ask::Account => Told::Account(broker.account()),
+        Ask::Connection => Told::Connection(broker.connection()),
+        Ask::Close => {
+            broker.close();
+            Told::Closed
+        }
+    }
 }

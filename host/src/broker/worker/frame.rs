@@ -5,11 +5,12 @@
 //! over a stream is trusted: a frame that cannot be read ends the worker.
 
 use std::io::{self, Read, Write};
+use std::ops::Range;
 
 use qt_plugin_api::host::Event;
 use qt_plugin_api::{
     AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, LogLevel, OrderRequest, OrderRow,
-    PositionRow, TradeRow,
+    PlaceResult, PositionRow, TradeRow,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,12 +19,14 @@ use crate::broker::link::OpenFailure;
 
 /// Version of everything in this file. Both sides are the same program, except where it was replaced on the disk
 /// while it ran: then they must notice.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 /// First bytes of a greeting.
 const MAGIC: [u8; 4] = *b"QTWK";
 /// No list of a day's orders is longer; a length beyond it is no length.
 pub(super) const MOST_BYTES: u32 = 64 << 20;
 const LENGTH_BYTES: usize = 4;
+/// Bytes that a reader asks for at least.
+const LEAST_BUFFER: usize = 4096;
 
 /// What a stream is for. Each has a thread of its own on either side, so that nothing waits behind anything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,25 +48,65 @@ pub(super) struct Hello {
     pub(super) secret: String,
 }
 
-/// A call, with a number that its answer bears again.
+/// A call, with a number that its [`Answer`] bears again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Numbered<T> {
     /// The number, from 1 on.
     pub(super) number: u64,
-    /// The call or the answer.
+    /// The call.
     pub(super) what: T,
+}
+
+/// The answer to a [`Numbered`] call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Answer<T> {
+    /// The call's number.
+    pub(super) number: u64,
+    /// True once the plugin's code has panicked in this broker, in this call or in any before it.
+    pub(super) is_poisoned: bool,
+    /// What came of the call.
+    pub(super) what: T,
+}
+
+/// An answer that may say why nothing came of its call.
+pub(crate) trait Reasoned {
+    /// The reason, where there is one.
+    fn reason(&self) -> Option<&str>;
+}
+
+impl Reasoned for PlaceResult {
+    fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Accepted { .. } => None,
+            Self::Rejected { reason } | Self::Unknown { reason } => Some(reason),
+        }
+    }
+}
+
+impl Reasoned for Told {
+    fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Cancel(CancelResult::Rejected { reason } | CancelResult::Unknown { reason })
+            | Self::Connection(ConnectionState::Disconnected { reason })
+            | Self::Orders(Err(CallError { reason }))
+            | Self::Trades(Err(CallError { reason }))
+            | Self::Positions(Err(CallError { reason }))
+            | Self::Account(Err(CallError { reason })) => Some(reason),
+            _ => None,
+        }
+    }
 }
 
 /// A call on the stream for orders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Order {
-    /// Place an order; answered by a [`qt_plugin_api::PlaceResult`].
+    /// Place an order; answered by a [`PlaceResult`].
     Place(OrderRequest),
 }
 
 /// A call on the stream for all else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     /// Cancel an order.
     Cancel(CancelRequest),
     /// Every order of the day.
@@ -82,7 +125,7 @@ pub(super) enum Ask {
 
 /// The answer to an [`Ask`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Told {
+pub(crate) enum Told {
     /// Of a cancel.
     Cancel(CancelResult),
     /// Orders.
@@ -190,33 +233,44 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Reads values from frames.
+/// Reads values from frames, as many bytes at a time as there are: a frame mostly costs one call of the system.
 #[derive(Debug)]
 pub(super) struct Reader<R> {
     stream: R,
     buffer: Vec<u8>,
+    /// Where what was read and not yet used begins and ends in the buffer.
+    unused: Range<usize>,
+}
+
+/// How far a reader may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ahead {
+    /// As far as there is something.
+    Allowed,
+    /// Not beyond the frame: somebody else reads on.
+    Forbidden,
 }
 
 impl<R: Read> Reader<R> {
-    /// Reads from `stream`.
+    /// Reads from `stream`, which nobody else may read from.
     pub(super) const fn new(stream: R) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
+            unused: 0..0,
         }
     }
 
     /// Reads one value.
     pub(super) fn read<T: DeserializeOwned>(&mut self) -> Result<T, FrameError> {
-        self.fill()?;
-        decode(&self.buffer)
+        let frame = self.frame(Ahead::Allowed)?;
+        decode(&self.buffer[frame])
     }
 
-    /// Reads the greeting.
+    /// Reads the greeting and not a byte more, so that another reader may take over.
     pub(super) fn greeting(&mut self) -> Result<Hello, FrameError> {
-        self.fill()?;
-        let (magic, rest) = self
-            .buffer
+        let frame = self.frame(Ahead::Forbidden)?;
+        let (magic, rest) = self.buffer[frame]
             .split_at_checked(MAGIC.len())
             .ok_or_else(no_greeting)?;
         let (protocol, rest) = rest.split_first_chunk().ok_or_else(no_greeting)?;
@@ -229,22 +283,53 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn fill(&mut self) -> Result<(), FrameError> {
+    /// The next frame's place in the buffer, without its length.
+    fn frame(&mut self, ahead: Ahead) -> Result<Range<usize>, FrameError> {
+        self.fill(LENGTH_BYTES, ahead)?;
         let mut length = [0; LENGTH_BYTES];
-        self.stream.read_exact(&mut length).map_err(ended)?;
+        length.copy_from_slice(&self.buffer[self.unused.start..self.unused.start + LENGTH_BYTES]);
         let length = u32::from_le_bytes(length);
         if length > MOST_BYTES {
             return Err(FrameError::Malformed(format!("a frame of {length} bytes")));
         }
-        self.buffer.clear();
-        // It grows with what comes and not with what was promised.
-        let read = (&mut self.stream)
-            .take(u64::from(length))
-            .read_to_end(&mut self.buffer)?;
-        if read < length as usize {
-            return Err(FrameError::Ended);
+        let length = length as usize;
+        self.fill(LENGTH_BYTES + length, ahead)?;
+        let start = self.unused.start + LENGTH_BYTES;
+        self.unused.start = start + length;
+        Ok(start..start + length)
+    }
+
+    /// Reads until `count` bytes are there.
+    fn fill(&mut self, count: usize, ahead: Ahead) -> Result<(), FrameError> {
+        if self.unused.is_empty() {
+            self.unused = 0..0;
+        }
+        while self.unused.len() < count {
+            if self.unused.end == self.buffer.len() {
+                self.make_room();
+            }
+            let until = match ahead {
+                Ahead::Allowed => self.buffer.len(),
+                Ahead::Forbidden => self.buffer.len().min(self.unused.start + count),
+            };
+            match self.stream.read(&mut self.buffer[self.unused.end..until]) {
+                Ok(0) => return Err(FrameError::Ended),
+                Ok(read) => self.unused.end += read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(ended(e)),
+            }
         }
         Ok(())
+    }
+
+    /// Makes room behind what is there. The buffer grows with what comes and not with what was promised.
+    fn make_room(&mut self) {
+        let waiting = self.unused.len();
+        self.buffer.copy_within(self.unused.clone(), 0);
+        self.unused = 0..waiting;
+        if waiting >= self.buffer.len() / 2 {
+            self.buffer.resize(self.buffer.len().max(LEAST_BUFFER / 2) * 2, 0);
+        }
     }
 }
 

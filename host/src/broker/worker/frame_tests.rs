@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use qt_plugin_api::{Decimal, OrderErrorRow, OrderStatus, PlaceResult, PriceKind, Side};
+use qt_plugin_api::{Decimal, OrderErrorRow, OrderStatus, PriceKind, Side};
 
 use super::*;
 
@@ -175,21 +175,74 @@ fn the_encoding_is_that_of_its_protocol_version() {
     lines.push(back(&Opened(Err("no".to_owned().into()))));
     lines.push(back(&numbered(Order::Place(order()))));
     lines.extend(placed().into_iter().map(|what| {
-        back(&Numbered {
+        back(&Answer {
             number: u64::MAX,
+            is_poisoned: what.reason().is_some(),
             what,
         })
     }));
     lines.extend(asks().into_iter().map(|what| back(&Numbered { number: 1, what })));
-    lines.extend(
-        answers()
-            .into_iter()
-            .map(|what| back(&Numbered { number: 1, what })),
-    );
+    lines.extend(answers().into_iter().map(|what| {
+        back(&Answer {
+            number: 1,
+            is_poisoned: what.reason().is_some(),
+            what,
+        })
+    }));
     lines.extend(news().iter().map(back));
     let found = lines.join("\n") + "\n";
     let golden = include_str!("frames.golden");
     assert_eq!(found, golden, "found:\n{found}");
+}
+
+/// What the fuzzer of the frames starts from: the first byte says whose stream it is, as in tests/fuzz. Each file holds
+/// every frame of one stream; `QT_WRITE_CORPUS=1` writes them anew after a change of the protocol.
+#[test]
+fn the_fuzzers_corpus_holds_every_frame() {
+    let numbered = |what| frame_of(&Numbered { number: 1, what });
+    let placed = placed().into_iter().map(|what| {
+        frame_of(&Answer {
+            number: 1,
+            is_poisoned: false,
+            what,
+        })
+    });
+    let told = answers().into_iter().map(|what| {
+        frame_of(&Answer {
+            number: 1,
+            is_poisoned: true,
+            what,
+        })
+    });
+    let mut greeting = Vec::new();
+    let hello = Hello {
+        role: Role::Events,
+        secret: "s".into(),
+    };
+    Writer::new(&mut greeting).greet(&hello).unwrap();
+    let orders = frame_of(&Numbered {
+        number: 1,
+        what: Order::Place(order()),
+    });
+    let streams: [(&str, Vec<u8>); 7] = [
+        ("orders", orders),
+        ("asks", asks().into_iter().flat_map(numbered).collect()),
+        ("placed", placed.flatten().collect()),
+        ("told", told.flatten().collect()),
+        ("news", news().iter().flat_map(frame_of).collect()),
+        ("opened", frame_of(&Opened(Err("no".to_owned().into())))),
+        ("greeting", greeting),
+    ];
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus/frames");
+    for (whose, (name, frames)) in (0_u8..).zip(streams) {
+        let bytes = [vec![whose], frames].concat();
+        let path = folder.join(name);
+        if std::env::var_os("QT_WRITE_CORPUS").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&path, &bytes).unwrap();
+        }
+        assert_eq!(std::fs::read(&path).ok(), Some(bytes), "{}", path.display());
+    }
 }
 
 #[test]
@@ -208,6 +261,57 @@ fn what_cannot_be_a_frame_is_refused() {
     longer[0] += 1;
     longer.push(0);
     assert!(matches!(read(&longer), FrameError::Malformed(why) if why.contains("1 bytes behind")));
+}
+
+/// Gives at most so many bytes a call.
+struct Slow<'a>(&'a [u8], usize);
+
+impl Read for Slow<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(self.1);
+        self.0.read(&mut buffer[..most])
+    }
+}
+
+#[test]
+fn frames_are_read_whole_however_the_bytes_arrive() {
+    // One frame is larger than a reader's buffer is at first.
+    let sizes = [0, 1, 5_000, 0, 70_000, 3];
+    let said: Vec<News> = sizes
+        .into_iter()
+        .map(|size| News::Log {
+            level: LogLevel::Info,
+            target: String::new(),
+            message: "x".repeat(size),
+            fields: String::new(),
+        })
+        .collect();
+    let bytes: Vec<u8> = said.iter().flat_map(frame_of).collect();
+    for at_once in [1, 3, 4_096, 5_003, usize::MAX] {
+        let mut reader = Reader::new(Slow(&bytes, at_once));
+        for expected in &said {
+            assert_eq!(
+                &reader.read::<News>().unwrap(),
+                expected,
+                "{at_once} bytes at once"
+            );
+        }
+        assert!(matches!(reader.read::<News>(), Err(FrameError::Ended)));
+    }
+}
+
+#[test]
+fn a_greeting_leaves_what_comes_behind_it_to_the_next_reader() {
+    let hello = Hello {
+        role: Role::Control,
+        secret: "s".into(),
+    };
+    let mut bytes = Vec::new();
+    Writer::new(&mut bytes).greet(&hello).unwrap();
+    bytes.extend(frame_of(&Opened(Ok(()))));
+    let mut stream = &bytes[..];
+    assert_eq!(Reader::new(&mut stream).greeting().unwrap(), hello);
+    assert_eq!(Reader::new(stream).read::<Opened>().unwrap(), Opened(Ok(())));
 }
 
 #[test]
@@ -230,11 +334,13 @@ fn all_frames() -> Vec<Vec<u8>> {
         number: 1,
         what: Order::Place(order()),
     })];
-    frames.extend(
-        answers()
-            .into_iter()
-            .map(|what| frame_of(&Numbered { number: 1, what })),
-    );
+    frames.extend(answers().into_iter().map(|what| {
+        frame_of(&Answer {
+            number: 1,
+            is_poisoned: false,
+            what,
+        })
+    }));
     frames.extend(news().iter().map(frame_of));
     frames
 }
@@ -246,9 +352,9 @@ proptest! {
         frame.extend(&bytes);
         for stream in [&bytes[..], &frame[..]] {
             let _ = Reader::new(stream).read::<Numbered<Order>>();
-            let _ = Reader::new(stream).read::<Numbered<PlaceResult>>();
+            let _ = Reader::new(stream).read::<Answer<PlaceResult>>();
             let _ = Reader::new(stream).read::<Numbered<Ask>>();
-            let _ = Reader::new(stream).read::<Numbered<Told>>();
+            let _ = Reader::new(stream).read::<Answer<Told>>();
             let _ = Reader::new(stream).read::<News>();
             let _ = Reader::new(stream).read::<Opened>();
             let _ = Reader::new(stream).greeting();
@@ -261,9 +367,9 @@ proptest! {
         let mut frame = frames[which % frames.len()].clone();
         let at = at.index(frame.len());
         frame[at] = byte;
-        let _ = Reader::new(&frame[..]).read::<Numbered<Told>>();
+        let _ = Reader::new(&frame[..]).read::<Answer<Told>>();
         let _ = Reader::new(&frame[..]).read::<News>();
         frame.truncate(cut.index(frame.len()));
-        prop_assert!(Reader::new(&frame[..]).read::<Numbered<Told>>().is_err());
+        prop_assert!(Reader::new(&frame[..]).read::<Answer<Told>>().is_err());
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use interprocess::local_socket::{Listener as Socket, Stream};
-use qt_plugin_api::host::{Event, LogLine, is_panic};
+use qt_plugin_api::host::{Event, LogLine};
 use qt_plugin_api::{
     AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OrderRequest, OrderRow, PlaceResult,
     PositionRow, TradeRow,
@@ -17,7 +17,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::frame::{Ask, FrameError, News, Numbered, Opened, Order, PROTOCOL, Reader, Told, Writer};
+use super::frame::{
+    Answer, Ask, FrameError, News, Numbered, Opened, Order, PROTOCOL, Reader, Reasoned, Told, Writer,
+};
 use super::output::{self, Source};
 use super::stream::{self, Patient};
 use super::{Limits, Setup};
@@ -125,11 +127,15 @@ impl Worker {
         match answer {
             Ok(Opened(Ok(()))) => Ok(()),
             Ok(Opened(Err(failure))) => Err(failure),
-            Err(_) if late => Err(format!(
-                "the plugin has not opened within {} s and its worker was killed; `open_within_seconds` in `plugin_options` gives it longer",
-                self.limits.open_within.as_secs_f32()
-            )
-            .into()),
+            // Whatever it waited for may come yet.
+            Err(_) if late => Err(OpenFailure {
+                reason: format!(
+                    "the plugin has not opened within {} s and its worker was killed; `open_within_seconds` in `plugin_options` gives it longer",
+                    self.limits.open_within.as_secs_f32()
+                ),
+                refused: false,
+                temporary: true,
+            }),
             Err(e) => Err(process.fate(&e).into()),
         }
     }
@@ -329,13 +335,13 @@ impl Channel {
         }
     }
 
-    fn call<T: Serialize, R: DeserializeOwned>(&mut self, what: T) -> Result<R, FrameError> {
+    fn call<T: Serialize, R: DeserializeOwned>(&mut self, what: T) -> Result<Answer<R>, FrameError> {
         self.last += 1;
         let number = self.last;
         self.writer.write(&Numbered { number, what })?;
-        let answer: Numbered<R> = self.reader.read()?;
+        let answer: Answer<R> = self.reader.read()?;
         if answer.number == number {
-            return Ok(answer.what);
+            return Ok(answer);
         }
         let text = format!("the answer to call {} came for call {number}", answer.number);
         Err(FrameError::Malformed(text))
@@ -367,16 +373,7 @@ impl Session {
         lock(&self.lost).clone()
     }
 
-    /// Takes note of a panic that an answer tells of: whatever state the plugin is in, nobody uses it again.
-    fn note(&self, call: &str, reason: &str) {
-        if is_panic(reason) {
-            self.lose(format!(
-                "the plugin panicked ({call}: {reason}) and its worker is ended"
-            ));
-        }
-    }
-
-    fn call<T: Serialize, R: DeserializeOwned>(
+    fn call<T: Serialize, R: DeserializeOwned + Reasoned>(
         &self,
         channel: &Mutex<Channel>,
         slot: usize,
@@ -387,11 +384,19 @@ impl Session {
         *lock(&self.calls[slot]) = Some((name, Instant::now()));
         let answer = channel.call(what);
         *lock(&self.calls[slot]) = None;
-        answer.map_err(|e| {
+        let answer: Answer<R> = answer.map_err(|e| {
             let reason = self.process.fate(&e);
             self.lose(reason.clone());
             format!("{name}: {reason}")
-        })
+        })?;
+        // Whatever state the plugin is in after a panic, nobody uses it again.
+        if answer.is_poisoned {
+            let reason = answer.what.reason().unwrap_or("before this answer came");
+            self.lose(format!(
+                "the plugin panicked ({name}: {reason}) and its worker is ended"
+            ));
+        }
+        Ok(answer.what)
     }
 
     fn ask(&self, name: &'static str, ask: Ask) -> Result<Told, String> {
@@ -408,11 +413,7 @@ impl Session {
         read: impl FnOnce(Told) -> Option<Result<T, CallError>>,
     ) -> Result<T, CallError> {
         let told = self.ask(name, ask).map_err(CallError::new)?;
-        let answer = read(told).unwrap_or_else(|| Err(CallError::new(self.wrong_answer(name))));
-        if let Err(e) = &answer {
-            self.note(name, &e.reason);
-        }
-        answer
+        read(told).unwrap_or_else(|| Err(CallError::new(self.wrong_answer(name))))
     }
 
     fn wrong_answer(&self, name: &str) -> String {
@@ -439,28 +440,18 @@ impl BrokerLink for Session {
         if let Some(reason) = self.lost() {
             return Placed::NotSent(reason);
         }
-        let answer = match self.call(&self.orders, 0, "place", Order::Place(order.clone())) {
-            Ok(answer) => answer,
-            Err(reason) => PlaceResult::Unknown { reason },
-        };
-        if let PlaceResult::Unknown { reason } = &answer {
-            self.note("place", reason);
-        }
-        Placed::Answer(answer)
+        let answer = self.call(&self.orders, 0, "place", Order::Place(order.clone()));
+        Placed::Answer(answer.unwrap_or_else(|reason| PlaceResult::Unknown { reason }))
     }
 
     fn cancel(&self, cancel: &CancelRequest) -> CancelResult {
-        let answer = match self.ask("cancel", Ask::Cancel(cancel.clone())) {
+        match self.ask("cancel", Ask::Cancel(cancel.clone())) {
             Ok(Told::Cancel(answer)) => answer,
             Ok(_) => CancelResult::Unknown {
                 reason: self.wrong_answer("cancel"),
             },
             Err(reason) => CancelResult::Unknown { reason },
-        };
-        if let CancelResult::Unknown { reason } = &answer {
-            self.note("cancel", reason);
         }
-        answer
     }
 
     fn orders_today(&self) -> Result<Vec<OrderRow>, CallError> {
@@ -492,17 +483,13 @@ impl BrokerLink for Session {
     }
 
     fn connection(&self) -> ConnectionState {
-        let state = match self.ask("connection", Ask::Connection) {
+        match self.ask("connection", Ask::Connection) {
             Ok(Told::Connection(state)) => state,
             Ok(_) => ConnectionState::Disconnected {
                 reason: self.wrong_answer("connection"),
             },
             Err(reason) => ConnectionState::Disconnected { reason },
-        };
-        if let ConnectionState::Disconnected { reason } = &state {
-            self.note("connection", reason);
         }
-        state
     }
 
     fn close(&self) {

@@ -19,6 +19,8 @@ use serde_json::Value;
 
 use super::LiveConfig;
 
+pub(crate) use child::carry_out;
+pub(crate) use frame::{Ask, Reasoned, Told};
 pub(crate) use host::Worker;
 
 /// How long a closing plugin may take before its worker ends without it.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Desk, Failure, options, plain};
+use crate::conformance;
 use crate::plugin::{self, Checkup, PluginError};
 
 /// Exported symbols that people are shown; `--json` has all.
@@ -62,6 +63,8 @@ fn as_json(desk: &Desk, checkup: &Checkup) -> Value {
         .collect();
     json!({
         "path": checkup.path.to_string_lossy(), "size": checkup.size, "sha256": checkup.sha256,
+        "companions": checkup.companions.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+        "conformance": verdict(desk, checkup),
         "manifest": checkup.manifest,
         "lane": checkup.manifest.as_ref().map(|manifest| super::lane(&desk.config, manifest)),
         "format": anatomy.format, "bits": anatomy.bits, "processor": anatomy.processor,
@@ -74,6 +77,11 @@ fn as_json(desk: &Desk, checkup: &Checkup) -> Value {
         "signature": checkup.trust.as_ref().and_then(|trust| trust.signature.as_ref()).map(plugin::Signature::word),
         "options": options, "findings": findings,
     })
+}
+
+/// What the conformance kit last said of this very content.
+fn verdict(desk: &Desk, checkup: &Checkup) -> Option<String> {
+    conformance::pin_text(&desk.data_dir, checkup.sha256.as_deref()?)
 }
 
 fn schema(checkup: &Checkup) -> Option<&Value> {
@@ -110,6 +118,10 @@ fn text(desk: &Desk, checkup: &Checkup) -> String {
             .unwrap_or_default(),
     );
     say("sha256", checkup.sha256.clone().unwrap_or_default());
+    for companion in &checkup.companions {
+        say("brings along", companion.to_string_lossy().into_owned());
+    }
+    say("tested", verdict(desk, checkup).unwrap_or_default());
     say(
         "trust",
         checkup

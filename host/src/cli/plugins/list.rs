@@ -4,11 +4,13 @@ use serde_json::{Value, json};
 
 use super::{Desk, plain};
 use crate::cli::table::{Align, Table};
+use crate::conformance;
 use crate::plugin::{self, PluginFile, SearchPlan, Signature};
 
 /// The list as a table for people or as a JSON array, with a line break at its end.
 pub(super) fn list(desk: &Desk, json: bool) -> String {
-    let files = plugin::list(&desk.plan, json);
+    // A verdict is found by its hash, which is left out where there is none to find.
+    let files = plugin::list(&desk.plan, json || conformance::any_recorded(&desk.data_dir));
     if json {
         let rows: Vec<Value> = files.iter().map(|file| row_json(desk, file)).collect();
         return format!("{:#}\n", Value::Array(rows));
@@ -24,6 +26,11 @@ pub(super) fn list(desk: &Desk, json: bool) -> String {
 
 fn places(plan: &SearchPlan) -> String {
     plan.places().iter().map(|place| format!("  {place}\n")).collect()
+}
+
+/// What the conformance kit last said of a file's content, in one word.
+fn tested(desk: &Desk, file: &PluginFile) -> Option<&'static str> {
+    conformance::word(&desk.data_dir, file.sha256.as_deref()?)
 }
 
 /// One shape for every state, so that a script need not ask which keys there are.
@@ -43,6 +50,7 @@ fn row_json(desk: &Desk, file: &PluginFile) -> Value {
         "sha256": file.sha256,
         "trust": file.trust.as_ref().map(|trust| trust.pin),
         "signature": file.trust.as_ref().and_then(|trust| trust.signature.as_ref()).map(Signature::word),
+        "tested": tested(desk, file),
         "code": refusal.map(plugin::PluginError::code),
         "reason": refusal.map(plugin::PluginError::reason),
     })
@@ -56,6 +64,7 @@ fn table(desk: &Desk, files: &[PluginFile]) -> String {
         "CAPABILITIES",
         "LANE",
         "TRUST",
+        "TESTED",
         "STATE",
         "PATH",
     ];
@@ -71,6 +80,7 @@ fn table(desk: &Desk, files: &[PluginFile]) -> String {
             .trust
             .as_ref()
             .map_or_else(|| "-".to_owned(), plugin::Trust::words);
+        let tested = tested(desk, file).unwrap_or("-");
         match &file.manifest {
             Some(manifest) => table.row([
                 manifest.name.clone(),
@@ -79,10 +89,11 @@ fn table(desk: &Desk, files: &[PluginFile]) -> String {
                 manifest.capabilities.join(","),
                 super::lane(&desk.config, manifest).to_owned(),
                 trust,
+                tested.to_owned(),
                 state,
                 path.clone(),
             ]),
-            None => table.row(["-", "-", "-", "-", "-", &trust, &state, &path].map(str::to_owned)),
+            None => table.row(["-", "-", "-", "-", "-", &trust, tested, &state, &path].map(str::to_owned)),
         }
         if let Some(refusal) = &file.refusal {
             notes += &format!(
@@ -129,7 +140,7 @@ mod tests {
                 .as_str()
                 .is_some_and(|r| r.contains("text file"))
         );
-        assert_eq!(rows[0].as_object().map(serde_json::Map::len), Some(14));
+        assert_eq!(rows[0].as_object().map(serde_json::Map::len), Some(15));
         let text = list(&desk(&[&file], dir.path()), false);
         assert!(text.contains("Refused QT-P004: "), "{text}");
     }

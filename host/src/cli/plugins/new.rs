@@ -14,7 +14,7 @@ use crate::cli::{Failure, print};
 #[command(after_help = "\
 Examples:
   qt-host plugins new my-broker                      writes ./my-broker
-  qt-host plugins new my-broker --path work/mine     writes ./work/mine
+  qt-host plugins new my-broker --path brokers/mine  writes ./brokers/mine
   qt-host plugins new my-broker --api-path ../quanttrader/plugin-api
                                                      builds against a copy of qt-plugin-api
 

@@ -90,6 +90,10 @@ pub(super) struct TestArgs {
     )]
     patience: f64,
 
+    /// Test a file that no pin vouches for, although the lock file demands one: a build of your own.
+    #[arg(long)]
+    unpinned: bool,
+
     /// Keep the cases' folders here; the folder must be new or empty.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -106,7 +110,8 @@ pub(super) fn run(args: &TestArgs, as_json: bool, options: &Options) -> Result<(
     }
     let config = options.load(Purpose::Look)?;
     let data_dir = config.data_dir()?;
-    let plugin = keep(args.plugin.as_deref().unwrap_or_default(), &config, &data_dir)?;
+    let plan = crate::desk::search_plan(&config, &data_dir);
+    let plugin = keep(args, &plan, &data_dir)?;
     let (folder, temporary) = folder(args.keep.as_deref())?;
     let subject = subject(args, &config, &plugin, folder)?;
     // A second session at the broker could throw out the one that trades: no host runs beside this, or starts.
@@ -133,14 +138,19 @@ pub(super) fn run(args: &TestArgs, as_json: bool, options: &Options) -> Result<(
     if let Err(e) = kept {
         crate::cli::warn(&format!("the verdict could not be kept: {e}"));
     }
+    let pinned = report
+        .complete
+        .then(|| conformance::pin_text(&data_dir, &report.sha256))
+        .flatten();
+    if let Some(text) = &pinned
+        && let Err(e) = plan.trust().note_verdict(&report.sha256, text)
+    {
+        crate::cli::warn(&format!("the verdict could not be noted beside its pin: {e}"));
+    }
     drop((temporary, lease));
     let text = if as_json {
         format!("{:#}\n", json!(report))
     } else {
-        let pinned = report
-            .complete
-            .then(|| conformance::pin_text(&data_dir, &report.sha256))
-            .flatten();
         let pinned = pinned.map_or_else(String::new, |text| format!("kept     {text}\n"));
         shown(&report, args.keep.is_some()) + &pinned
     };
@@ -180,21 +190,31 @@ fn listed(cases: &[&'static Case], as_json: bool) -> String {
     text
 }
 
-/// A private copy of the plugin of a name, or of the file at a path.
-fn keep(which: &str, config: &Config, data_dir: &Path) -> Result<KeptPlugin, Failure> {
+/// A private copy of the plugin of a name, or of the file at a path. Its code is about to run, so that the lock file
+/// counts here as at a start.
+fn keep(args: &TestArgs, plan: &SearchPlan, data_dir: &Path) -> Result<KeptPlugin, Failure> {
     system::create_private_dir(data_dir)?;
+    let which = args.plugin.as_deref().unwrap_or_default();
     let path = Path::new(which);
     let is_path = path.components().count() > 1 || which.ends_with(std::env::consts::DLL_SUFFIX);
+    let mut trust = plan.trust().clone();
+    if args.unpinned {
+        trust.lock = None;
+    }
     let kept = if is_path {
-        plugin::keep(
-            &SearchPlan::new(&[path.to_owned()], &[], data_dir),
-            None,
-            data_dir,
-        )
+        let one = SearchPlan::new(&[path.to_owned()], &[], data_dir).trusting(trust);
+        plugin::keep(&one, None, data_dir)
     } else {
-        plugin::keep(&crate::desk::search_plan(config, data_dir), Some(which), data_dir)
+        plugin::keep(&plan.clone().trusting(trust), Some(which), data_dir)
     };
-    kept.map_err(|e| Failure::plugin(e.to_string()))
+    kept.map_err(|e| {
+        let hint = if plugin::is_about_pins(&e) {
+            "; to test it before it is trusted, add --unpinned"
+        } else {
+            ""
+        };
+        Failure::plugin(super::with_explain(&format!("{e}{hint}"), e.code()))
+    })
 }
 
 /// The folder of the cases' folders, and what deletes it at the end.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Desk, Failure, plain};
-use crate::plugin;
+use crate::{conformance, plugin};
 
 pub(super) fn trust(
     desk: &Desk,
@@ -14,13 +14,21 @@ pub(super) fn trust(
     if let Some(key) = key {
         plugin::check_key(key).map_err(|why| Failure::usage(format!("--key {key:?} {why}")))?;
     }
-    let trusted = plugin::pin(&desk.plan, which, account, key.map(str::trim), desk.now_ms)?;
+    let verdict = |sha256: &str| conformance::pin_text(&desk.data_dir, sha256);
+    let trusted = plugin::pin(
+        &desk.plan,
+        which,
+        account,
+        key.map(str::trim),
+        desk.now_ms,
+        verdict,
+    )?;
     let lock = desk.plan.trust().lock.clone().unwrap_or_default();
     let pin = &trusted.pin;
     if desk.json {
         let all = json!({
             "name": pin.name, "version": pin.version, "sha256": pin.sha256, "account": pin.account,
-            "signed_by": pin.signed_by, "pinned_at": pin.pinned_at, "path": trusted.path.to_string_lossy(),
+            "signed_by": pin.signed_by, "conformance": pin.conformance, "pinned_at": pin.pinned_at, "path": trusted.path.to_string_lossy(),
             "lock": lock.to_string_lossy(), "first": trusted.first,
         });
         return crate::cli::print(&format!("{all:#}\n"));
@@ -39,6 +47,13 @@ pub(super) fn trust(
     if let Some(key) = &pin.signed_by {
         text += &format!("  signed  by {key}\n");
     }
+    text += &match &pin.conformance {
+        Some(verdict) => format!("  tested  {verdict}\n"),
+        None => format!(
+            "  tested  never; run: qt-host plugins test {}\n",
+            plain(&pin.name)
+        ),
+    };
     if trusted.first {
         text += "The lock file is new: from now on only plugins that are pinned in it are loaded.\n";
     }

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use qt_core::portfolio::PortfolioError;
 use rust_decimal::Decimal;
 use unicode_width::UnicodeWidthStr;
 
@@ -9,9 +10,10 @@ use super::cells::{Style, money, padded, percent, rule, signed_money};
 use crate::export::Export;
 use crate::export::chart::{Bar, allocation, gains, length};
 
-const WIDE: usize = 100;
-/// Columns that the longest bar takes.
-const LONGEST: u32 = 36;
+/// A terminal that nobody made wider has so many columns.
+const WIDE: usize = 80;
+/// Columns that bars take: as many as the labels leave of [`WIDE`], within these.
+const BARS: (usize, usize) = (16, 36);
 /// More bars than these do not fit a screen.
 const MOST: usize = 10;
 /// Columns that the curve takes at most.
@@ -19,11 +21,15 @@ const CURVE: usize = 60;
 const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// Allocation, P&L by position, and the equity curve.
-#[must_use]
-pub(crate) fn chart(export: &Export<'_>, style: &Style) -> String {
+///
+/// # Errors
+///
+/// A figure that cannot be worked out.
+pub(crate) fn chart(export: &Export<'_>, style: &Style) -> Result<String, PortfolioError> {
+    let holdings = export.holdings()?;
     let single = rule('-', WIDE);
     let mut text = format!("\nALLOCATION\n{single}");
-    let parts = allocation(export, MOST);
+    let parts = allocation(&holdings, MOST);
     if parts.is_empty() {
         text.push_str("no holdings\n");
     }
@@ -34,7 +40,7 @@ pub(crate) fn chart(export: &Export<'_>, style: &Style) -> String {
         )
     });
     text.push_str(&format!("\nP&L BY POSITION\n{single}"));
-    let earned = gains(export, MOST);
+    let earned = gains(&holdings, MOST);
     if earned.is_empty() {
         text.push_str("no holdings\n");
     }
@@ -44,7 +50,7 @@ pub(crate) fn chart(export: &Export<'_>, style: &Style) -> String {
     });
     text.push_str(&format!("\nEQUITY\n{single}"));
     text.push_str(&curve(export));
-    text
+    Ok(text)
 }
 
 fn bars(text: &mut String, bars: &[Bar], style: &Style, figure: impl Fn(&Bar) -> (String, Decimal)) {
@@ -61,15 +67,40 @@ fn bars(text: &mut String, bars: &[Bar], style: &Style, figure: impl Fn(&Bar) ->
         .map(|bar| label(bar).width())
         .max()
         .unwrap_or_default();
+    // 2 + 18 + 1 + 8 + 2 columns are the figures' and the gaps'.
+    let room = WIDE.saturating_sub(wide + 31).clamp(BARS.0, BARS.1);
+    let has = |sign: fn(Decimal) -> bool| bars.iter().any(|bar| !bar.drawn().is_zero() && sign(bar.drawn()));
+    let losses = has(|amount| amount < Decimal::ZERO);
+    // Losses and gains share the room, each on its side of an axis; without losses there is no axis.
+    let side = if losses && has(|amount| amount > Decimal::ZERO) {
+        room / 2
+    } else {
+        room
+    };
     for bar in bars {
         let (figure, tone) = figure(bar);
-        let long = length(bar.drawn(), most, LONGEST);
+        let long = length(bar.drawn(), most, u32::try_from(side).unwrap_or(u32::MAX));
         let blocks: String = std::iter::repeat_n('█', long.try_into().unwrap_or_default()).collect();
-        let line = format!(
-            "{}  {figure}  {}",
-            padded(&label(bar), wide),
-            style.paint(&blocks, tone)
-        );
+        // Nothing is painted where nothing is: colours around it would stay at the end of the line.
+        let paint = |text: &str| {
+            if text.is_empty() {
+                String::new()
+            } else {
+                style.paint(text, tone)
+            }
+        };
+        let is_loss = bar.drawn() < Decimal::ZERO;
+        let (left, right) = if is_loss {
+            (blocks.as_str(), "")
+        } else {
+            ("", blocks.as_str())
+        };
+        let left = if losses {
+            format!("{}{}│", " ".repeat(side - left.width()), paint(left))
+        } else {
+            String::new()
+        };
+        let line = format!("{}  {figure}  {left}{}", padded(&label(bar), wide), paint(right));
         text.push_str(line.trim_end());
         text.push('\n');
     }

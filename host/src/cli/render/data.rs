@@ -81,12 +81,13 @@ pub(crate) fn grid_json(suggestion: &GridSuggestion<'_>, ladder: Option<&Ladder>
         "spacing_pct": number(suggestion.spacing_pct),
         "buy_size": suggestion.buy_size,
         "sell_size": suggestion.sell_size,
-        "target_cost": number(suggestion.target_cost),
-        "cost_reduction_pct": number(suggestion.cost_reduction_pct),
+        "target_cost": optional(suggestion.target_cost),
+        "cost_reduction_pct": optional(suggestion.cost_reduction_pct),
         "max_position": suggestion.max_position,
         "estimated_duration_days": suggestion.duration_days,
     });
     if let Some(ladder) = ladder {
+        value["levels_around"] = number(ladder.price);
         value["buys"] = ladder.buys.iter().map(level).collect();
         value["sells"] = ladder.sells.iter().map(level).collect();
     }

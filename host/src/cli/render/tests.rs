@@ -155,6 +155,8 @@ fn the_ladder_reads_from_the_highest_sale_to_the_lowest_purchase() {
     let levels = ladder_of(book.positions[0].position, None, &options).unwrap();
     let expected = "
 ================================================================================
+LEVELS AROUND ¥40.00
+================================================================================
 Level              Price        Size      Position    Average Cost
 ================================================================================
 SELL 2            ¥44.10         100             0               -
@@ -173,9 +175,69 @@ BUY 3             ¥34.30         100          500!          ¥38.68
         ladder_csv(&levels)
     );
     let json = grid_json(&suggestion, Some(&levels));
+    assert_eq!(json["levels_around"].to_string(), "40");
     assert_eq!(json["buys"][2]["price"].to_string(), "34.3");
     assert_eq!(json["sells"][1]["avg_cost_after"], serde_json::Value::Null);
     assert!(grid_json(&suggestion, None).get("buys").is_none());
+}
+
+#[test]
+fn a_grid_on_a_holding_without_a_cost_says_that_there_is_none_to_reduce() {
+    let book = [position("000858.SZ", 1000, "-3.50", Some("40"))];
+    let book = value(&book).unwrap();
+    let suggestion = suggest_grid(&book.positions[0], &GridOptions::default()).unwrap();
+    let text = grid(&suggestion, &PLAIN);
+    for line in [
+        "  Target Cost:         n/a\n",
+        "  Cost Reduction:      n/a\n",
+        "  There is no cost to reduce: the average cost is ¥-3.50, not above zero.\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(!text.contains("to reduce cost from"), "{text}");
+    let json = grid_json(&suggestion, None);
+    assert_eq!(
+        (&json["target_cost"], &json["cost_reduction_pct"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
+}
+
+#[test]
+fn a_price_that_is_none_is_marked_in_the_grid_and_in_the_summary_too() {
+    let mut closed = position("000002.SZ", 100, "10", None);
+    closed.previous_close = Some(d("9"));
+    let book = [
+        position("000001.SZ", 100, "10", None),
+        closed,
+        position("000858.SZ", 100, "5", Some("5")),
+    ];
+    let book = value(&book).unwrap();
+    for (place, price, note) in [
+        (
+            0,
+            "  Current Price:   ¥10.00*\n",
+            "* no price known: valued at cost\n",
+        ),
+        (
+            1,
+            "  Current Price:   ¥9.00~\n",
+            "~ no last price: valued at the previous close\n",
+        ),
+    ] {
+        let suggestion = suggest_grid(&book.positions[place], &GridOptions::default()).unwrap();
+        let text = grid(&suggestion, &PLAIN);
+        assert!(text.contains(price) && text.ends_with(note), "{text}");
+    }
+    let text = summary(&book, None, 5, &PLAIN);
+    let rows: Vec<_> = text.lines().filter(|line| line.contains("Value=")).collect();
+    assert_eq!(
+        rows,
+        [
+            "1. 000001.SZ      Value=    ¥1,000.00* P&L=     +0.00 ( +0.00%)",
+            "2. 000002.SZ      Value=      ¥900.00~ P&L=   -100.00 (-10.00%)",
+            "3. 000858.SZ      Value=      ¥500.00  P&L=     +0.00 ( +0.00%)",
+        ]
+    );
 }
 
 #[test]
@@ -236,9 +298,10 @@ fn what_has_no_price_or_no_percentage_says_so() {
     assert_eq!(row("600519.SH"), "¥-3.50 ¥1920.00 ¥192,000.00 ¥192,350.00 n/a");
     assert_eq!(row("510300.SH"), "¥4.123 ¥4.125 ¥412.50 ¥0.16 +0.04%");
     assert_eq!(row("688981.SH"), "¥0.00 ¥0.00* ¥0.00 ¥0.00 n/a");
-    assert!(
-        text.ends_with("~ no last price: valued at the previous close\n* no price known: valued at cost\n")
-    );
+    assert!(text.ends_with(
+        "~ no last price: valued at the previous close\n* no price known: valued at cost\n\
+             0 shares: sold out today; no total and no risk counts it\n"
+    ));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use qt_plugin_api::{OrderRequest, OrderRow, OrderStatus, PlaceResult, Side};
 
 use super::super::Stop;
 use super::super::bench::{Bench, Lists};
+use super::super::probe::{Ask, Call};
 use super::super::session::{LOOK, Session};
 use crate::clock::Clock;
 
@@ -189,7 +190,7 @@ pub(crate) fn idempotent(bench: &mut Bench<'_>) -> Result<String, Stop> {
     bench.say("placed the same again");
     again(&session, &order, &placed.broker_order_id)?;
     one_order(bench, &session, &before, &order)?;
-    session.call(&super::super::probe::Ask::Close)?;
+    session.call(&Ask::Call(Call::Close))?;
     drop(session);
     let session = bench.reopen()?;
     bench.say("placed the same again");

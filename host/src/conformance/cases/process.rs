@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 
 use super::super::Stop;
 use super::super::bench::{Bench, Placed};
-use super::super::probe::Ask;
+use super::super::probe::{Ask, Call};
 use super::super::session::{Broken, LOOK, Session};
 
 /// How long a plugin is left alone to see whether it ends its process by itself.
@@ -36,11 +36,11 @@ fn every_call(bench: &mut Bench<'_>, session: &Session) -> Result<(), Broken> {
         }
     }
     for ask in [
-        Ask::Connection,
-        Ask::Orders,
-        Ask::Trades,
-        Ask::Positions,
-        Ask::Account,
+        Ask::Call(Call::Connection),
+        Ask::Call(Call::Orders),
+        Ask::Call(Call::Trades),
+        Ask::Call(Call::Positions),
+        Ask::Call(Call::Account),
     ] {
         session.call(&ask)?;
     }
@@ -51,7 +51,7 @@ pub(crate) fn closes(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     bench.say("closed it twice, then dropped it");
     let before = session.stderr().text.len();
-    for ask in [Ask::Close, Ask::Close, Ask::Free] {
+    for ask in [Ask::Call(Call::Close), Ask::Call(Call::Close), Ask::Free] {
         session
             .call(&ask)
             .map_err(|broken| Stop::Fail(broken.text().to_owned()))?;
@@ -70,7 +70,7 @@ pub(crate) fn closes(bench: &mut Bench<'_>) -> Result<String, Stop> {
 pub(crate) fn after_close(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     bench.say("closed it, and called it again");
-    session.call(&Ask::Close)?;
+    session.call(&Ask::Call(Call::Close))?;
     let fail = |text: &str| Err(Stop::Fail(format!("after the close, {text}")));
     if bench.may_place() {
         let order = bench.buy(bench.subject.price);
@@ -143,11 +143,11 @@ pub(crate) fn panics(bench: &mut Bench<'_>) -> Result<String, Stop> {
             calls += 1;
         }
         for ask in [
-            Ask::Orders,
-            Ask::Trades,
-            Ask::Positions,
-            Ask::Account,
-            Ask::Connection,
+            Ask::Call(Call::Orders),
+            Ask::Call(Call::Trades),
+            Ask::Call(Call::Positions),
+            Ask::Call(Call::Account),
+            Ask::Call(Call::Connection),
         ] {
             session.call(&ask).map_err(contained)?;
         }
@@ -190,7 +190,7 @@ pub(crate) fn own_folder(bench: &mut Bench<'_>) -> Result<String, Stop> {
     bench.say("opened it with another folder as current folder, home and place for temporary files");
     let session = bench.start(&bench.subject.config, Some(&elsewhere))?;
     every_call(bench, &session)?;
-    session.call(&Ask::Close)?;
+    session.call(&Ask::Call(Call::Close))?;
     let mut found = Vec::new();
     collect(&elsewhere, &elsewhere, &mut found);
     if found.is_empty() {
@@ -217,7 +217,7 @@ fn collect(root: &Path, folder: &Path, found: &mut Vec<String>) {
 pub(crate) fn quiet(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     every_call(bench, &session)?;
-    session.call(&Ask::Close)?;
+    session.call(&Ask::Call(Call::Close))?;
     session.drain();
     let captured = session.stdout();
     if captured.bytes == 0 {

@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::{
-    plugin::libraries::{Gap, Loader},
+    plugin::libraries::{self, Gap, Loader},
     system::LibraryPlaces,
 };
 
@@ -137,23 +137,85 @@ fn an_rpath_is_inherited_and_a_runpath_is_not() {
     assert_eq!(with(None, folder.to_str()), 1);
 }
 
-#[test]
-fn a_library_beside_the_plugin_is_told_as_left_behind() {
-    let room = Room::new();
-    let beside = room.file("d/lib/libsdk.so", &library(None, &Wants::default()));
-    let wants = Wants {
-        needed: &["libsdk.so"],
-        runpath: Some("$ORIGIN/lib"),
+fn wanting(needed: &'static [&'static str], runpath: &'static str) -> Wants<'static> {
+    Wants {
+        needed,
+        runpath: Some(runpath),
         ..Wants::default()
-    };
-    let plugin = room.file("d/p.so", &needing("p", &wants));
-    assert_eq!(
-        gaps(&room, &plugin),
-        [Gap::LeftBehind {
-            library: "libsdk.so".to_owned(),
-            found: beside
-        }]
+    }
+}
+
+#[test]
+fn a_library_outside_of_the_plugins_folder_is_told_as_left_behind() {
+    let room = Room::new();
+    let outside = room.file("lib/libsdk.so", &library(None, &Wants::default()));
+    let plugin = room.file(
+        "d/p.so",
+        &needing("p", &wanting(&["libsdk.so"], "$ORIGIN/../lib")),
     );
+    let found = gaps(&room, &plugin);
+    let [Gap::LeftBehind { library, found }] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(library, "libsdk.so");
+    assert_eq!(
+        found.canonicalize().expect("there"),
+        outside.canonicalize().expect("there")
+    );
+    assert_eq!(libraries::companions(&plugin), []);
+}
+
+/// A plugin that needs a library in a folder below its own, which needs another one beside itself.
+fn with_companions(room: &Room) -> PathBuf {
+    room.file(
+        "d/lib/libsdk.so",
+        &library(None, &wanting(&["libcrypt.so"], "$ORIGIN")),
+    );
+    room.file("d/lib/libcrypt.so", &library(None, &Wants::default()));
+    // Nobody brings it in.
+    room.file("d/lib/libother.so", &library(None, &Wants::default()));
+    room.file("d/p.so", &needing("p", &wanting(&["libsdk.so"], "$ORIGIN/lib")))
+}
+
+#[test]
+fn what_a_plugin_brings_in_from_its_own_folder_is_copied_and_counts() {
+    let room = Room::new();
+    let plugin = with_companions(&room);
+    let relative: Vec<_> = libraries::companions(&plugin)
+        .into_iter()
+        .map(|c| c.relative)
+        .collect();
+    assert_eq!(relative, ["lib/libcrypt.so", "lib/libsdk.so"].map(PathBuf::from));
+    assert_eq!(gaps(&room, &plugin), []);
+    let data = room.path("data");
+    let stored = store::keep(&plugin, &data).expect("kept");
+    assert_eq!(stored.sha256, store::hash(&plugin).expect("hash"));
+    assert_ne!(stored.sha256, store::hash_file(&plugin).expect("hash"));
+    let folder = stored.path.parent().expect("a folder");
+    for name in ["lib/libsdk.so", "lib/libcrypt.so"] {
+        assert!(folder.join(name).is_file(), "{name}");
+    }
+    assert!(!folder.join("lib/libother.so").exists());
+    // The same again is the same copy; a damaged one is mended.
+    assert_eq!(store::keep(&plugin, &data).expect("kept").path, stored.path);
+    std::fs::write(folder.join("lib/libcrypt.so"), "damaged").expect("written");
+    assert!(!store::is_intact(&stored.path, &stored.sha256));
+    assert_eq!(store::keep(&plugin, &data).expect("mended").path, stored.path);
+    assert!(store::is_intact(&stored.path, &stored.sha256));
+}
+
+#[test]
+fn a_changed_library_beside_a_pinned_plugin_is_refused() {
+    let room = Room::new();
+    let plugin = with_companions(&room);
+    let lock = TrustPolicy::new(None, &room.path("data"), &[], false, None);
+    let plan = room.plan(&[&plugin], &[]).trusting(lock);
+    pin(&plan, "p", None, None, 0, |_| None).expect("pinned");
+    assert_eq!(list(&plan, false)[0].refusal, None);
+    let other = library(None, &wanting(&["libc.so.6"], "/nowhere"));
+    room.file("d/lib/libcrypt.so", &other);
+    let refusal = list(&plan, false)[0].refusal.clone().expect("changed");
+    assert_eq!(refusal.code(), PIN_CHANGED);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn without_a_lock_all_may_be_loaded_and_with_one_only_what_is_pinned() {
     let both = |room: &Room| room.plan(&[&a, &b], &[]).trusting(with_lock(room, None));
     assert_eq!(refused_with(&room, &both(&room), "beta"), None);
     assert!(
-        pin(&both(&room), "alpha", None, None, NOW_MS)
+        pin(&both(&room), "alpha", None, None, NOW_MS, |_| None)
             .expect("pinned")
             .first
     );
@@ -38,7 +38,7 @@ fn without_a_lock_all_may_be_loaded_and_with_one_only_what_is_pinned() {
         assert!(error.to_string().contains(part), "{error}");
     }
     assert!(
-        !pin(&both(&room), "beta", None, None, NOW_MS)
+        !pin(&both(&room), "beta", None, None, NOW_MS, |_| None)
             .expect("pinned")
             .first
     );
@@ -55,7 +55,9 @@ fn a_changed_file_is_refused_with_both_hashes_and_where_it_was_pinned() {
     let room = Room::new();
     let file = room.file("a.so", &plugin_bytes(&manifest_json("alpha")));
     let plan = plan(&room, &file, with_lock(&room, None));
-    let pinned = pin(&plan, "alpha", None, None, NOW_MS).expect("pinned").pin;
+    let pinned = pin(&plan, "alpha", None, None, NOW_MS, |_| None)
+        .expect("pinned")
+        .pin;
     let mut text = manifest_json("alpha");
     text["version"] = json!("1.2.4");
     room.file("a.so", &plugin_bytes(&text));
@@ -71,7 +73,7 @@ fn a_changed_file_is_refused_with_both_hashes_and_where_it_was_pinned() {
     ] {
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
-    pin(&plan, "alpha", None, None, NOW_MS).expect("pinned again");
+    pin(&plan, "alpha", None, None, NOW_MS, |_| None).expect("pinned again");
     assert_eq!(refused_with(&room, &plan, "alpha"), None);
     assert_eq!(plan.trust().pins().expect("pins").len(), 1);
 }
@@ -81,14 +83,14 @@ fn a_pin_for_one_account_is_none_for_another() {
     let room = Room::new();
     let file = room.file("a.so", &plugin_bytes(&manifest_json("alpha")));
     let of = |account| plan(&room, &file, with_lock(&room, account));
-    pin(&of(None), "alpha", Some("ACC1"), None, NOW_MS).expect("pinned");
+    pin(&of(None), "alpha", Some("ACC1"), None, NOW_MS, |_| None).expect("pinned");
     assert_eq!(refused_with(&room, &of(Some("ACC1")), "alpha"), None);
     for other in [Some("ACC2"), None] {
         let error = refused_with(&room, &of(other), "alpha").expect("another account");
         assert_eq!(error.code(), OTHER_ACCOUNT);
         assert!(error.to_string().contains("ACC1"), "{error}");
     }
-    pin(&of(None), "alpha", None, None, NOW_MS).expect("for all");
+    pin(&of(None), "alpha", None, None, NOW_MS, |_| None).expect("for all");
     assert_eq!(refused_with(&room, &of(Some("ACC2")), "alpha"), None);
     assert_eq!(of(None).trust().pins().expect("pins").len(), 2);
 }
@@ -113,11 +115,31 @@ fn a_lock_file_that_is_named_and_absent_or_damaged_lets_nothing_pass() {
         assert_eq!(error.code(), LOCK_FILE, "{damaged}");
         assert!(error.to_string().contains("my.lock"), "{error}");
         // And it is not overwritten by the next pin.
-        assert!(pin(&named, "alpha", None, None, NOW_MS).is_err());
+        assert!(pin(&named, "alpha", None, None, NOW_MS, |_| None).is_err());
     }
     std::fs::remove_file(&lock).expect("gone");
-    pin(&named, "alpha", None, None, NOW_MS).expect("pinned");
+    pin(&named, "alpha", None, None, NOW_MS, |_| None).expect("pinned");
     assert_eq!(refused_with(&room, &named, "alpha"), None);
+}
+
+#[test]
+fn a_verdict_comes_with_the_pin_and_is_replaced_by_a_later_one() {
+    let room = Room::new();
+    let file = room.file("a.so", &plugin_bytes(&manifest_json("alpha")));
+    let plan = plan(&room, &file, with_lock(&room, None));
+    let noted = |plan: &SearchPlan| plan.trust().pins().expect("pins")[0].conformance.clone();
+    assert_eq!(plan.trust().note_verdict("aa", "passed").expect("no lock"), 0);
+    assert!(
+        !room.path("data/plugins.lock").exists(),
+        "a verdict makes no lock file"
+    );
+    let pinned = pin(&plan, "alpha", None, None, NOW_MS, |_| Some("failed".to_owned()));
+    let sha256 = pinned.expect("pinned").pin.sha256;
+    assert_eq!(noted(&plan).as_deref(), Some("failed"));
+    assert_eq!(plan.trust().note_verdict(&sha256, "passed").expect("noted"), 1);
+    assert_eq!(noted(&plan).as_deref(), Some("passed"));
+    assert_eq!(plan.trust().note_verdict("aa", "failed").expect("of nobody"), 0);
+    assert_eq!(noted(&plan).as_deref(), Some("passed"));
 }
 
 #[test]
@@ -125,11 +147,13 @@ fn a_verdict_stays_with_its_content() {
     let room = Room::new();
     let file = room.file("a.so", &plugin_bytes(&manifest_json("alpha")));
     let plan = plan(&room, &file, with_lock(&room, None));
-    let first = pin(&plan, "alpha", None, None, NOW_MS).expect("pinned").pin;
+    let first = pin(&plan, "alpha", None, None, NOW_MS, |_| None)
+        .expect("pinned")
+        .pin;
     let lock = room.path("data/plugins.lock");
     let text = std::fs::read_to_string(&lock).expect("lock");
     std::fs::write(&lock, format!("{text}conformance = \"passed\"\n")).expect("lock");
-    pin(&plan, "alpha", None, None, NOW_MS).expect("the same again");
+    pin(&plan, "alpha", None, None, NOW_MS, |_| None).expect("the same again");
     assert_eq!(
         plan.trust().pins().expect("pins")[0].conformance.as_deref(),
         Some("passed")
@@ -137,7 +161,7 @@ fn a_verdict_stays_with_its_content() {
     let mut text = manifest_json("alpha");
     text["version"] = json!("9");
     room.file("a.so", &plugin_bytes(&text));
-    let second = pin(&plan, "alpha", None, None, NOW_MS)
+    let second = pin(&plan, "alpha", None, None, NOW_MS, |_| None)
         .expect("another content")
         .pin;
     assert_ne!(first.sha256, second.sha256);
@@ -203,10 +227,10 @@ fn a_key_that_is_given_with_a_pin_is_trusted_from_then_on() {
     let (author, other) = (Signer::new(), Signer::new());
     author.sign(&file);
     let plan = plan(&room, &file, signed_by(&room, &[], true));
-    let error = pin(&plan, "alpha", None, Some(&other.key()), NOW_MS).expect_err("another's key");
+    let error = pin(&plan, "alpha", None, Some(&other.key()), NOW_MS, |_| None).expect_err("another's key");
     assert_eq!(error.code(), UNKNOWN_KEY);
     assert_eq!(plan.trust().pins().expect("none"), []);
-    let pinned = pin(&plan, "alpha", None, Some(&author.key()), NOW_MS).expect("pinned");
+    let pinned = pin(&plan, "alpha", None, Some(&author.key()), NOW_MS, |_| None).expect("pinned");
     assert_eq!(pinned.pin.signed_by, Some(author.key()));
     assert_eq!(refused_with(&room, &plan, "alpha"), None);
 }
@@ -256,7 +280,9 @@ fn a_file_swapped_between_check_and_load_is_not_loaded() {
     for swap_in_place in [true, false] {
         std::fs::copy(&a, &chosen).expect("copied");
         let plan = plan(&room, &chosen, with_lock(&room, None));
-        let pinned = pin(&plan, "simulated", None, None, NOW_MS).expect("pinned").pin;
+        let pinned = pin(&plan, "simulated", None, None, NOW_MS, |_| None)
+            .expect("pinned")
+            .pin;
         let prepared = loader::keep(&plan, Some("simulated"), &room.path("data")).expect("checked");
         if swap_in_place {
             std::fs::write(&chosen, std::fs::read(&b).expect("bytes")).expect("swapped");

@@ -38,9 +38,14 @@ fn a_broker_that_cannot_answer_gives_its_reason_and_never_an_empty_table() {
             assert!(out.stdout.is_empty(), "{command:?} {more} printed something");
         }
     }
-    // The same through a running host: positions fail there at the first question after those of the start.
+    a_running_host_passes_on_every_failure(&backend);
+}
+
+/// The same through a running host. Every third question fails there, and the host's own questions count too, so that either
+/// the book or the reason may come at any one time; among a few of them there are both, and never anything else.
+fn a_running_host_passes_on_every_failure(backend: &Backend) {
     let desk = Desk::new(
-        &backend,
+        backend,
         &json!({ "simulated": { "fault_snapshot_fails": { "every": 3 } },
                  "execution": { "position_sync_interval_seconds": 0, "reconcile_interval_seconds": 3600 } }),
     );
@@ -48,15 +53,24 @@ fn a_broker_that_cannot_answer_gives_its_reason_and_never_an_empty_table() {
     wait_until("the books were compared", || {
         desk.log().contains("Fetched 0 pending")
     });
-    let out = desk.run(&["positions"]);
-    assert_eq!(out.status.code(), Some(1), "{}", said(&out));
-    assert!(
-        said(&out).contains("the query for positions failed"),
-        "{}",
-        said(&out)
-    );
-    assert!(out.stdout.is_empty());
-    assert_eq!(words(&shown(&desk, &["positions"])).len(), 5);
+    let (mut books, mut reasons) = (0, 0);
+    for _ in 0..9 {
+        let out = desk.run(&["positions"]);
+        if out.status.success() {
+            assert_eq!(words(&String::from_utf8_lossy(&out.stdout)).len(), 5);
+            books += 1;
+        } else {
+            assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+            assert!(
+                said(&out).contains("the query for positions failed"),
+                "{}",
+                said(&out)
+            );
+            assert!(out.stdout.is_empty());
+            reasons += 1;
+        }
+    }
+    assert!(books > 0 && reasons > 0, "{books} books, {reasons} reasons");
     assert_eq!(host.stop(), Some(0));
 }
 
