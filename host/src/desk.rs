@@ -259,33 +259,9 @@ impl Opened {
         })?;
         let mourning = spawn(say_if_dead(ended, shared.stopped.clone()));
         let ready = spawn(tell_ready(status.clone(), self.ready));
-        let reporter = spawn(reporter::run(
-            ReportSettings {
-                concurrency: usize::try_from(config.execution.report_concurrency).unwrap_or(16),
-                grace: REPORT_GRACE,
-            },
-            ReportLinks {
-                client: Arc::clone(&shared.client),
-                engine: self.engine_in.clone(),
-                gauge: self.gauge.clone(),
-                source: Box::new(rows),
-                new_rows: Arc::clone(&self.outbox.added),
-                reload: Arc::clone(&self.outbox.reload),
-                shutdown: shared.stopped.clone(),
-            },
-        ));
+        let reporter = spawn(place.report(shared, &self.engine_in, &self.gauge, &self.outbox, rows));
         let sync = spawn(place.sync(shared, &to_broker, &status, &self.gauge));
-        let control = spawn(crate::control::serve(
-            place.data_dir.clone(),
-            self.engine_in.clone(),
-            crate::control::BookLinks {
-                broker: to_broker.clone(),
-                adapter: place.plugin.name().to_owned(),
-                deadline: config.execution.call_deadline,
-            },
-            Arc::new(exchange),
-            move || Clock::system().now_ms(),
-        ));
+        let control = spawn(place.take_commands(&self.engine_in, &to_broker, exchange));
         Ok(Desk {
             round: Some(RoundLinks {
                 status,
@@ -354,6 +330,53 @@ impl Place {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Settings::default()
         }
+    }
+
+    /// Posts the reports until the host ends.
+    fn report(
+        &self,
+        shared: &Shared,
+        engine: &Sender,
+        gauge: &Gauge,
+        outbox: &OutboxSignal,
+        rows: Rows,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let concurrency = self.config.execution.report_concurrency;
+        reporter::run(
+            ReportSettings {
+                concurrency: usize::try_from(concurrency).unwrap_or(16),
+                grace: REPORT_GRACE,
+            },
+            ReportLinks {
+                client: Arc::clone(&shared.client),
+                engine: engine.clone(),
+                gauge: gauge.clone(),
+                source: Box::new(rows),
+                new_rows: Arc::clone(&outbox.added),
+                reload: Arc::clone(&outbox.reload),
+                shutdown: shared.stopped.clone(),
+            },
+        )
+    }
+
+    /// Takes commands from the account's folder.
+    fn take_commands(
+        &self,
+        engine: &Sender,
+        broker: &BrokerSender,
+        exchange: Exchange,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        crate::control::serve(
+            self.data_dir.clone(),
+            engine.clone(),
+            crate::control::BookLinks {
+                broker: broker.clone(),
+                adapter: self.plugin.name().to_owned(),
+                deadline: self.config.execution.call_deadline,
+            },
+            Arc::new(exchange),
+            || Clock::system().now_ms(),
+        )
     }
 
     /// Keeps the backend's picture of the account fresh.
