@@ -8,12 +8,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use crate::broker::{Book, BrokerSender};
 use crate::engine::input::{Input, Sender};
@@ -38,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const EXCHANGE_PATIENCE: Duration = Duration::from_secs(300);
 /// A command older than this is not carried out: who asked has given up.
 const STALE_MS: i64 = 60_000;
+/// How often this process has asked.
+static ASKED_SO_FAR: AtomicU32 = AtomicU32::new(0);
 /// A command is small; anything larger is not one.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -55,6 +58,19 @@ enum Asked {
     Command(Command),
     /// What its broker holds; the answer is a [`BrokerBook`] or a reason. It changes nothing.
     Book,
+    /// Which plugin runs; the answer is a [`Running`] or a reason. It changes nothing.
+    Plugin,
+}
+
+/// The plugin that a host runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Running {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its version.
+    pub(crate) version: String,
+    /// SHA-256 of its file.
+    pub(crate) sha256: String,
 }
 
 /// What the broker of a running host holds.
@@ -123,8 +139,20 @@ pub(crate) fn ask(data_dir: &Path, command: &Command, now_ms: i64) -> Result<Rep
             Command::SwapPlugin { .. } => EXCHANGE_PATIENCE,
             _ => PATIENCE,
         },
-        || true,
+        // Who waits for minutes learns at once of a host that is gone.
+        || !matches!(command, Command::SwapPlugin { .. }) || Lease::is_held(data_dir),
     )
+}
+
+/// Asks the host that runs on `data_dir` which plugin it runs.
+///
+/// # Errors
+///
+/// [`ControlError`], `Gone` as soon as nobody holds the data folder; within it, why the host cannot say so now.
+pub(crate) fn ask_plugin(data_dir: &Path, now_ms: i64) -> Result<Result<Running, String>, ControlError> {
+    answer_to(data_dir, Asked::Plugin, now_ms, PATIENCE, || {
+        Lease::is_held(data_dir)
+    })
 }
 
 /// Asks the host that runs on `data_dir` what its broker holds, and waits for the answer, which the
@@ -157,7 +185,9 @@ fn answer_to<T: DeserializeOwned>(
         source,
     };
     std::fs::create_dir_all(&folder).map_err(io)?;
-    let name = format!("{now_ms}-{}", std::process::id());
+    // One command may ask more than once in a millisecond.
+    let number = ASKED_SO_FAR.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{now_ms}-{}-{number}", std::process::id());
     let envelope = Envelope {
         asked_ms: now_ms,
         asked,
@@ -270,15 +300,22 @@ pub(crate) async fn serve(
                 Ok(Asked::Command(Command::SwapPlugin { file, sha256 })) => {
                     // It takes its time, and a halt must not wait for it.
                     let exchange = Arc::clone(&exchange);
-                    tokio::spawn(async move {
+                    let swap = async move {
                         leave_answer(&path, &exchange.swap(file, sha256).await);
-                    });
+                    };
+                    tokio::spawn(swap.in_current_span());
                     continue;
                 }
                 Ok(Asked::Command(command)) => carry_out(command, &engine).await,
                 Ok(Asked::Book) => {
                     // A slow broker keeps no command waiting.
-                    tokio::spawn(show_book(path, book.clone()));
+                    tokio::spawn(show_book(path, book.clone()).in_current_span());
+                    continue;
+                }
+                Ok(Asked::Plugin) => {
+                    if let Err(e) = write_answer(&path, &exchange.running()) {
+                        warn!("it was asked which plugin runs, and the answer cannot be written: {e}");
+                    }
                     continue;
                 }
                 Err(reply) => Some(reply),

@@ -16,6 +16,8 @@ use crate::broker::BrokerSender;
 use crate::broker::link::Opener;
 use crate::broker::supervisor::Supervisor;
 use crate::config::Lane;
+use crate::control::Running;
+use crate::desk;
 use crate::engine::input::{Input, Sender};
 use crate::engine::{Reply, Status};
 use crate::hosting::{self, Room};
@@ -26,6 +28,7 @@ use crate::system;
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// How long a new version may take from its opening to compared books.
 const TRADES_WITHIN: Duration = Duration::from_secs(30);
+const BUSY: &str = "another exchange is under way; wait for it";
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What an exchange needs.
@@ -59,10 +62,24 @@ impl Exchange {
         }
     }
 
+    /// What runs.
+    ///
+    /// # Errors
+    ///
+    /// An exchange is under way, so that nobody can say.
+    pub(crate) fn running(&self) -> Result<Running, String> {
+        let running = self.running.try_lock().map_err(|_| BUSY.to_owned())?;
+        Ok(Running {
+            name: running.name().to_owned(),
+            version: running.manifest().version.clone(),
+            sha256: running.sha256().to_owned(),
+        })
+    }
+
     /// Exchanges what runs for the plugin in `file`.
     pub(crate) async fn swap(self: &Arc<Self>, file: PathBuf, sha256: Option<String>) -> Reply {
         let Ok(mut running) = self.running.try_lock() else {
-            return Reply::refused("another exchange is under way; wait for it");
+            return Reply::refused(BUSY);
         };
         let old = title(&running);
         match self.swap_held(&running, file, sha256).await {
@@ -130,8 +147,9 @@ impl Exchange {
         name: &str,
         runs: &str,
     ) -> Result<(KeptPlugin, Arc<dyn Opener>), String> {
-        let plan = SearchPlan::new(std::slice::from_ref(&file), &[], &self.room.data_dir);
-        let new = plugin::keep(&plan, Some(name), &self.room.data_dir).map_err(|e| e.to_string())?;
+        let plan = SearchPlan::new(std::slice::from_ref(&file), &[], &self.room.home)
+            .trusting(desk::trust(&self.room.config, &self.room.home));
+        let new = plugin::keep(&plan, Some(name), &self.room.home).map_err(|e| e.to_string())?;
         // Where the file holds another plugin, the search may have found the wanted one elsewhere.
         if !new.name().eq_ignore_ascii_case(name) || new.path() != file {
             return Err(format!(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use qt_plugin_api::host::PluginModule;
 use qt_plugin_api::manifest::Manifest;
+use serde_json::Value;
 
 use crate::app::AppError;
 use crate::broker::in_process::InProcess;
@@ -15,7 +16,7 @@ use crate::broker::supervisor::Waits;
 use crate::broker::worker::{Limits, Worker};
 use crate::broker::{Listener, LiveConfig};
 use crate::config::{Config, Lane};
-use crate::plugin::{DEFAULT_BROKER, KeptPlugin};
+use crate::plugin::{self, DEFAULT_BROKER, KeptPlugin, PluginError};
 use crate::system;
 
 /// How many deadlines a call may take before its worker is killed, unless the configuration says otherwise.
@@ -53,6 +54,8 @@ pub(crate) struct Room {
     /// The configuration.
     pub(crate) config: Config,
     /// The host's data folder.
+    pub(crate) home: PathBuf,
+    /// The account's, which is the same where there is one account.
     pub(crate) data_dir: PathBuf,
     /// The broker's number of the account.
     pub(crate) account_id: Option<String>,
@@ -71,17 +74,27 @@ pub(crate) fn plugin_folder(data_dir: &Path, name: &str) -> Result<PathBuf, AppE
     Ok(folder)
 }
 
+/// The plugin's block of the configuration, which its manifest lets pass.
+///
+/// # Errors
+///
+/// Every fault of the block; none of the plugin's code has run.
+pub(crate) fn block(config: &Config, plugin: &KeptPlugin) -> Result<Value, PluginError> {
+    let block = config.plugin_blocks.get(plugin.name());
+    plugin::check_block(plugin.path(), plugin.manifest(), block)?;
+    Ok(block.cloned().unwrap_or_else(|| serde_json::json!({})))
+}
+
 impl Room {
     /// What opens `plugin` in its lane.
     ///
     /// # Errors
     ///
-    /// The plugin cannot be loaded, or its folder not made.
+    /// The plugin's block of the configuration does not fit, it cannot be loaded, or its folder not made.
     pub(crate) fn opener(&self, plugin: &KeptPlugin) -> Result<Arc<dyn Opener>, AppError> {
         let name = plugin.name();
         let data_dir = plugin_folder(&self.data_dir, name)?;
-        let block = self.config.plugin_blocks.get(name).cloned();
-        let block = block.unwrap_or_else(|| serde_json::json!({}));
+        let block = block(&self.config, plugin)?;
         let title = format!("{name} {}", plugin.manifest().version);
         Ok(match lane(&self.config, plugin.manifest()) {
             Lane::InProcess => Arc::new(InProcess {

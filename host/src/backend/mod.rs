@@ -8,6 +8,7 @@ pub(crate) mod client;
 pub(crate) mod gauge;
 pub(crate) mod poller;
 pub(crate) mod reporter;
+mod routes;
 pub(crate) mod sync;
 pub(crate) mod wire;
 

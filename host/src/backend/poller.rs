@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qt_core::UtcMillis;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::TRADING;
 use super::client::{Answer, Caller, Cause, Client};
-use super::gauge::Gauge;
+pub(crate) use super::routes::Route;
+use super::routes::Routes;
 use super::wire::{self, SignalsAnswer, View};
 use crate::backoff::Backoff;
-use crate::engine::input::{Input, Sender};
+use crate::engine::input::Input;
 
 /// While more than this of the last answer is on its way, asking again would mostly fetch the same.
 const DEEP: usize = 256;
@@ -41,25 +42,21 @@ pub(crate) struct PollSettings {
 pub(crate) struct PollLinks {
     /// The backend.
     pub(crate) client: Arc<Client>,
-    /// Where signals go.
-    pub(crate) engine: Sender,
-    /// How far the reports are.
-    pub(crate) gauge: Gauge,
-    /// True while the engine takes signals.
-    pub(crate) ready: watch::Receiver<bool>,
+    /// The accounts that signals go to.
+    pub(crate) routes: Vec<Route>,
     /// True once the host ends.
     pub(crate) shutdown: watch::Receiver<bool>,
 }
 
 /// Polls until shutdown, or until the engine is gone.
 pub(crate) async fn run(settings: PollSettings, links: PollLinks) {
-    let mut shutdown = links.shutdown.clone();
+    let mut shutdown = links.shutdown;
     let mut poller = Poller {
         settings,
-        links,
+        client: links.client,
+        routes: Routes::new(links.routes),
         backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
         trouble: None,
-        held_sent: false,
         on_its_way: 0,
         settled_before: 0,
         lines: Lines::default(),
@@ -83,10 +80,10 @@ enum Trouble {
 
 struct Poller {
     settings: PollSettings,
-    links: PollLinks,
+    client: Arc<Client>,
+    routes: Routes,
     backoff: Backoff,
     trouble: Option<Trouble>,
-    held_sent: bool,
     /// New signals whose first report was not delivered when we last looked.
     on_its_way: u64,
     settled_before: u64,
@@ -109,9 +106,9 @@ enum Next {
 
 impl Poller {
     async fn poll_for_ever(&mut self) {
-        let mut tokens = self.links.client.token_changes();
+        let mut tokens = self.client.token_changes();
         loop {
-            if self.links.ready.wait_for(|ready| *ready).await.is_err() {
+            if !self.routes.any_ready().await {
                 return;
             }
             tokens.mark_unchanged();
@@ -129,13 +126,13 @@ impl Poller {
     }
 
     async fn poll_once(&mut self) -> Next {
-        let view = if self.held_sent {
-            View::Pending
-        } else {
+        let view = if self.routes.lacks_held() {
             View::Submitted
+        } else {
+            View::Pending
         };
         let limit = self.settings.limit.clamp(1, wire::MAX_SIGNALS);
-        let value = match self.links.client.signals(limit, view).await {
+        let value = match self.client.signals(limit, view).await {
             Answer::Done(value) => value,
             other => return self.failed(other).await,
         };
@@ -153,7 +150,7 @@ impl Poller {
         if !self.recovered().await {
             return Next::End;
         }
-        self.links.gauge.set_last_poll((self.settings.now)());
+        self.routes.set_last_poll((self.settings.now)());
         match view {
             View::Submitted => self.hand_over_held(found, limit).await,
             View::Pending => self.hand_over(found, limit).await,
@@ -173,48 +170,26 @@ impl Poller {
             warn!(target: TRADING, "{count} signals that the backend holds as submitted cannot be understood");
         }
         debug!(target: TRADING, "The backend holds {} signals as submitted", found.taken.len());
-        if self
-            .links
-            .engine
-            .send(Input::HeldAsSubmitted(found.taken))
-            .await
-            .is_err()
-        {
+        if !self.routes.hand_over_held(found).await {
             return Next::End;
         }
-        self.held_sent = true;
         Next::After(Duration::ZERO)
     }
 
     async fn hand_over(&mut self, found: SignalsAnswer, limit: usize) -> Next {
         self.lines.fetched(&found);
         let full = found.entries >= limit;
-        if found.taken.is_empty() && found.invalid.is_empty() {
-            self.links.gauge.add_round();
+        let settled = self.routes.settled();
+        // The next poll waits until what this one brought is durable: polls never overlap.
+        let Some(new) = self.routes.hand_over(found).await else {
+            return Next::End;
+        };
+        if new == 0 {
             return Next::Interval;
         }
-        let settled = self.links.gauge.settled();
-        let (done, committed) = oneshot::channel();
-        let input = Input::Signals {
-            taken: found.taken,
-            invalid: found.invalid,
-            done,
-        };
-        if self.links.engine.send(input).await.is_err() {
-            return Next::End;
-        }
-        // The next poll waits until what this one brought is durable: polls never overlap.
-        let Ok(new) = committed.await else {
-            return Next::End;
-        };
         self.on_its_way = self.still_on_its_way(settled) + new as u64;
         self.settled_before = settled;
-        self.links.gauge.add_round();
-        if full && new > 0 {
-            Next::Soon
-        } else {
-            Next::Interval
-        }
+        if full { Next::Soon } else { Next::Interval }
     }
 
     const fn still_on_its_way(&self, settled: u64) -> u64 {
@@ -225,11 +200,11 @@ impl Poller {
     /// Signals stay pending until their first post is delivered. Until most of them are off the
     /// backend's list, or the usual interval has passed, asking again would fetch the same.
     async fn until_there_is_room(&mut self) {
-        let gauge = self.links.gauge.clone();
         let deep = (self.settings.limit / 2).clamp(1, DEEP);
+        let routes = &self.routes;
         let room = async {
-            while gauge.depth() >= DEEP || self.still_on_its_way(gauge.settled()) >= deep as u64 {
-                gauge.moved().await;
+            while routes.depth() >= DEEP || self.still_on_its_way(routes.settled()) >= deep as u64 {
+                routes.moved().await;
             }
         };
         if timeout(self.settings.interval, room).await.is_err() {
@@ -246,7 +221,7 @@ impl Poller {
                 if self.changed(Trouble::Token, what) {
                     debug!(target: TRADING, "Signals are refused with {status}");
                 }
-                let news = token_refused(&self.links.client, Caller::Poller, status);
+                let news = token_refused(&self.client, Caller::Poller, status);
                 if self.tell(news).await {
                     Next::AfterOrNewToken(TOKEN_RETRY)
                 } else {
@@ -269,7 +244,7 @@ impl Poller {
             }
             Answer::Refused { status, text } => {
                 let wait = self.backoff.next(None);
-                let base = self.links.client.base();
+                let base = self.client.base();
                 let what = format!(
                     "{base}/trader/signals answered {status}: {text}; is `api_base_url` right? The format is \
                      http://host:port/api"
@@ -285,25 +260,25 @@ impl Poller {
 
     /// True when this trouble is not the one of the last poll.
     fn changed(&mut self, trouble: Trouble, text: String) -> bool {
-        self.links.gauge.set_trouble(text);
+        self.routes.set_trouble(&text);
         self.trouble.replace(trouble) != Some(trouble)
     }
 
     /// False when the engine is gone.
     async fn recovered(&mut self) -> bool {
         self.backoff.reset();
-        self.links.gauge.set_trouble(String::new());
+        self.routes.set_trouble("");
         if self.trouble.take().is_some() {
             info!(target: TRADING, "The backend answers again");
         }
-        let news = token_accepted(&self.links.client, Caller::Poller);
+        let news = token_accepted(&self.client, Caller::Poller);
         self.tell(news).await
     }
 
     /// False when the engine is gone.
-    async fn tell(&self, news: Option<Input>) -> bool {
+    async fn tell(&mut self, news: Option<Input>) -> bool {
         match news {
-            Some(input) => self.links.engine.send(input).await.is_ok(),
+            Some(input) => self.routes.tell(input).await,
             None => true,
         }
     }

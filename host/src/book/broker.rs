@@ -14,12 +14,13 @@ use qt_plugin_api::host::{Callbacks, LoadedBroker, OpenArgs, PluginModule};
 use serde_json::{Value, json};
 
 use super::BookError;
-use crate::app;
 use crate::broker::seat::Seat;
 use crate::broker::{Book, read};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, ControlError};
+use crate::desk;
+use crate::hosting;
 use crate::lease::{Lease, LeaseError};
 use crate::plugin;
 use crate::system;
@@ -52,9 +53,11 @@ pub(super) fn ask(config: &Config, data_dir: &Path, clock: Clock) -> Result<(Str
 
 /// Opens the plugin and asks it; nothing where another process took the data folder meanwhile.
 fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(String, Book)>, BookError> {
+    let home = config.home_dir()?;
     system::create_private_dir(data_dir)?;
     let wanted = config.names_broker.then_some(config.broker.as_str());
-    let plugin = plugin::keep(&app::search_plan(config, data_dir), wanted, data_dir)?;
+    let plugin = plugin::keep(&desk::search_plan(config, &home), wanted, &home)?;
+    let mut options = hosting::block(config, &plugin)?;
     let looks = plugin
         .manifest()
         .capabilities
@@ -74,11 +77,6 @@ fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(
     system::create_private_dir(&folder)?;
     // The worker of a host that was killed may not have ended yet.
     let seat = (!looks).then(|| Seat::new(&folder));
-    let mut options = config
-        .plugin_blocks
-        .get(&adapter)
-        .cloned()
-        .unwrap_or_else(|| json!({}));
     if looks {
         options[READ_ONLY] = json!(true);
     }
@@ -88,7 +86,7 @@ fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(
         no_book: read::lacks_a_book(&plugin.manifest().capabilities),
         options,
         folder,
-        account: app::broker_account(config, &adapter),
+        account: desk::broker_account(config, &adapter),
         clock,
         deadline: config.execution.call_deadline,
     };

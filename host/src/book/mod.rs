@@ -189,7 +189,7 @@ pub(crate) fn gather(config: &Config, from: &BookFrom, clock: Clock) -> Result<B
 fn of_broker(config: &Config, clock: Clock) -> Result<BookView, BookError> {
     let data_dir = config.data_dir()?;
     let (adapter, book) = broker::ask(config, &data_dir, clock)?;
-    let key = crate::app::account_key(config, &adapter);
+    let key = crate::desk::account_key(config, &adapter);
     let own = match own::read(config, &data_dir, Some(&key)) {
         // Nothing was traded with this data folder yet, or nothing is kept.
         Err(BookError::Journal(JournalError::Absent { .. })) => own::Own::default(),

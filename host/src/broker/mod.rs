@@ -19,7 +19,7 @@ use qt_core::{ClientOrderId, Event, NewOrder};
 use qt_plugin_api::ConnectionState;
 use qt_plugin_api::host as plugin;
 use tokio::sync::{oneshot, watch};
-use tracing::warn;
+use tracing::{Instrument, warn};
 
 use control_lane::{ControlLane, Job, Watched};
 use place_lane::PlaceLane;
@@ -29,6 +29,7 @@ use supervisor::{Seen, Supervisor};
 
 use crate::clock::Clock;
 use crate::engine::input::{Input, Sender, ToBroker};
+use crate::telemetry;
 
 /// Where the engine sends its requests. Never blocks, so that the engine never waits for a plugin.
 #[derive(Debug, Clone)]
@@ -155,14 +156,13 @@ impl Lanes {
         };
         let place = self.sender.place.clone();
         let to_engine = engine.clone();
-        std::thread::Builder::new().name("broker-orders".into()).spawn({
+        telemetry::thread("broker-orders", {
             let place = place.clone();
             move || place.run(&broker, &to_engine, clock)
         })?;
-        let closing = std::thread::Builder::new()
-            .name("broker-control".into())
-            .spawn(move || control.run())?;
-        let watchdog = tokio::spawn(watchdog(place, watched, seen, engine, deadline));
+        let closing = telemetry::thread("broker-control", move || control.run())?;
+        let watchdog = watchdog(place, watched, seen, engine, deadline);
+        let watchdog = tokio::spawn(watchdog.in_current_span());
         Ok(Running {
             sender: self.sender,
             closing,
@@ -302,9 +302,11 @@ impl Listener {
     /// For a plugin in this process.
     fn callbacks(&self, live: LiveConfig) -> plugin::Callbacks {
         let (listener, clock) = (self.clone(), self.clock);
+        // The plugin's own threads know of no span.
+        let about = tracing::Span::current();
         plugin::Callbacks::new(move |_number, event| listener.event(event))
             .with_clock(move || clock.now_ms())
-            .with_log(services::log)
+            .with_log(move |line| about.in_scope(|| services::log(line)))
             .with_log_filter(services::log_enabled)
             .with_metrics(services::metric)
             .with_config(move || live.read())

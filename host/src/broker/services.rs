@@ -64,6 +64,8 @@ pub(crate) struct LiveConfig {
     broker: String,
     /// The plugin.
     plugin: String,
+    /// The account, where it is one of several.
+    account: Option<String>,
 }
 
 impl LiveConfig {
@@ -73,6 +75,10 @@ impl LiveConfig {
             file: config.file.clone(),
             broker: config.broker.clone(),
             plugin: plugin.to_owned(),
+            account: config
+                .securities_account_id
+                .clone()
+                .filter(|_| config.is_one_of_several()),
         }
     }
 
@@ -85,13 +91,22 @@ impl LiveConfig {
         let sources = Sources {
             file: self.file.clone(),
             flags: Flags {
-                broker: Some(self.broker.clone()),
+                // Where there are several accounts, each entry names its own.
+                broker: self.account.is_none().then(|| self.broker.clone()),
                 ..Flags::default()
             },
             ..Sources::default()
         };
         let loaded = crate::config::load(&sources, Purpose::Look).map_err(|mistakes| mistakes.to_string())?;
-        let block = loaded.config.plugin_blocks.get(&self.plugin);
+        let block = match &self.account {
+            None => loaded.config.plugin_blocks.get(&self.plugin),
+            Some(id) => {
+                let mut accounts = loaded.config.accounts.iter();
+                let own = accounts.find(|account| account.securities_account_id == *id);
+                own.ok_or_else(|| format!("`accounts` has no entry {id} any more"))?
+                    .block(&self.plugin)
+            }
+        };
         Ok(block.cloned().unwrap_or_else(|| json!({})))
     }
 }

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use super::link::{BrokerLink, OpenFailure, Opener, Placed, Wake};
 use crate::backoff::Backoff;
+use crate::telemetry;
 
 /// How often a broker that says nothing is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -28,12 +29,10 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// Does something that may hang in a plugin, and waits for it no longer than `limit`.
 fn within(limit: Duration, work: impl FnOnce() + Send + 'static) {
     let (done, is_done) = std::sync::mpsc::channel();
-    let started = std::thread::Builder::new()
-        .name("broker-closing".into())
-        .spawn(move || {
-            work();
-            done.send(()).ok();
-        });
+    let started = telemetry::thread("broker-closing", move || {
+        work();
+        done.send(()).ok();
+    });
     if started.is_err() || is_done.recv_timeout(limit).is_err() {
         warn!(
             "the plugin does not close within {} s; it is left alone",
@@ -49,6 +48,27 @@ pub(crate) struct Waits {
     pub(crate) least: Duration,
     /// At the end.
     pub(crate) most: Duration,
+}
+
+/// What a broker that does not open the first time means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// There is nothing to trade with.
+    MustOpen,
+    /// One that may pass by itself is waited for, as after a loss; any other is for a person to mend.
+    MayWait,
+    /// It is tried on, whatever the plugin says of it: others trade meanwhile.
+    MayFail,
+}
+
+impl First {
+    fn waits_for(self, failure: &OpenFailure) -> bool {
+        match self {
+            Self::MustOpen => false,
+            Self::MayWait => failure.temporary,
+            Self::MayFail => !failure.refused,
+        }
+    }
 }
 
 /// The connection as the watchdog sees it.
@@ -112,16 +132,16 @@ impl Shared {
 }
 
 impl Supervisor {
-    /// Opens the broker for the first time and keeps it open from then on. With `patient`, a first failure that may
-    /// pass is taken as a lost broker is: it is told, and tried again.
+    /// Opens the broker for the first time and keeps it open from then on. A first failure that is waited for is
+    /// taken as a lost broker is: it is told, and tried again.
     ///
     /// # Errors
     ///
-    /// Why it cannot be opened: at the start, that is for a person to mend.
+    /// Why it cannot be opened, where [`First`] does not wait for that.
     pub(crate) fn open(
         opener: Arc<dyn Opener>,
         waits: Waits,
-        patient: bool,
+        first: First,
         opened: impl Fn() + Send + Sync + 'static,
     ) -> Result<Arc<Self>, OpenFailure> {
         let now = Instant::now();
@@ -150,9 +170,7 @@ impl Supervisor {
         let (tell, told) = std::sync::mpsc::channel();
         let own = Arc::clone(&shared);
         // On a thread of its own: the plugin's code may block, and never in the runtime's threads.
-        std::thread::Builder::new()
-            .name("broker-keeper".into())
-            .spawn(move || own.run(&tell, patient))
+        telemetry::thread("broker-keeper", move || own.run(&tell, first))
             .map_err(|e| format!("the system gives no thread for it: {e}"))?;
         told.recv()
             .map_err(|_| OpenFailure::from("it panicked".to_owned()))??;
@@ -282,11 +300,13 @@ enum Next {
 }
 
 impl Shared {
-    fn run(self: Arc<Self>, tell: &Sender<Result<(), OpenFailure>>, patient: bool) {
+    fn run(self: Arc<Self>, tell: &Sender<Result<(), OpenFailure>>, first: First) {
         let opener = Arc::clone(&self.state().opener);
         match self.open(&*opener) {
             Ok(link) => self.take_up(&opener, link),
-            Err(failure) if failure.temporary && patient => self.open_failed(&*opener, &failure.reason),
+            Err(failure) if first.waits_for(&failure) => {
+                self.open_failed(&*opener, &failure.reason);
+            }
             Err(failure) => {
                 tell.send(Err(failure)).ok();
                 return;

@@ -145,7 +145,7 @@ fn wait_for(seen: &mut watch::Receiver<Seen>, what: impl FnMut(&Seen) -> bool) -
 #[test]
 fn a_spoilt_broker_is_ended_and_another_one_takes_its_place() {
     let opens = Arc::new(Opens::default());
-    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, true, || ()).unwrap();
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, First::MustOpen, || ()).unwrap();
     let mut seen = keeper.seen();
     keeper.look();
     assert_eq!(accepted_by(keeper.place(&order())), "1");
@@ -180,7 +180,7 @@ fn a_spoilt_broker_is_ended_and_another_one_takes_its_place() {
 #[test]
 fn opening_is_tried_again_and_its_failures_are_told() {
     let opens = Arc::new(Opens::default());
-    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, true, || ()).unwrap();
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, First::MustOpen, || ()).unwrap();
     let mut seen = keeper.seen();
     opens.failures.store(3, Ordering::SeqCst);
     opens.all.lock().unwrap()[0].spoil("lost");
@@ -195,10 +195,22 @@ fn opening_is_tried_again_and_its_failures_are_told() {
 }
 
 #[test]
+fn a_first_failure_is_tried_on_where_others_trade_meanwhile() {
+    let opens = Arc::new(Opens::default());
+    opens.failures.store(2, Ordering::SeqCst);
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, First::MayFail, || ()).unwrap();
+    let mut seen = keeper.seen();
+    wait_for(&mut seen, |seen| seen.number == 1);
+    keeper.look();
+    assert_eq!(accepted_by(keeper.place(&order())), "1");
+    keeper.close();
+}
+
+#[test]
 fn a_first_failure_is_the_callers() {
     let opens = Arc::new(Opens::default());
     opens.failures.store(1, Ordering::SeqCst);
-    let failed = Supervisor::open(Arc::new(opens), WAITS, true, || ()).err();
+    let failed = Supervisor::open(Arc::new(opens), WAITS, First::MustOpen, || ()).err();
     assert_eq!(failed.unwrap().reason, "the terminal is away");
 }
 
@@ -209,27 +221,27 @@ fn a_first_failure_that_may_pass_is_told_and_tried_again() {
         away: true,
         ..Opens::default()
     });
-    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, true, || ()).unwrap();
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, First::MayWait, || ()).unwrap();
     wait_for(&mut keeper.seen(), |seen| seen.number == 1);
     assert_eq!(accepted_by(keeper.place(&order())), "1");
     keeper.close();
 
     // One round, or a plugin that fails for good, is not waited for.
-    for (away, patient) in [(true, false), (false, true)] {
+    for (away, first) in [(true, First::MustOpen), (false, First::MayWait)] {
         let opens = Arc::new(Opens {
             failures: AtomicU32::new(1),
             away,
             ..Opens::default()
         });
-        let failed = Supervisor::open(Arc::new(opens), WAITS, patient, || ()).err();
-        assert_eq!(failed.unwrap().reason, "the terminal is away", "{away} {patient}");
+        let failed = Supervisor::open(Arc::new(opens), WAITS, first, || ()).err();
+        assert_eq!(failed.unwrap().reason, "the terminal is away", "{away} {first:?}");
     }
 }
 
 #[test]
 fn an_exchange_closes_the_old_broker_before_it_opens_the_new_one() {
     let (old, new) = (Arc::new(Opens::default()), Arc::new(Opens::default()));
-    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, true, || ()).unwrap();
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, First::MustOpen, || ()).unwrap();
     new.count.store(10, Ordering::SeqCst);
     let shut = new.gate.lock().unwrap();
     let first = Arc::clone(&old.all.lock().unwrap()[0]);
@@ -253,7 +265,7 @@ fn an_exchange_closes_the_old_broker_before_it_opens_the_new_one() {
 #[test]
 fn an_exchange_that_fails_brings_the_old_broker_back() {
     let (old, new) = (Arc::new(Opens::default()), Arc::new(Opens::default()));
-    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, true, || ()).unwrap();
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, First::MustOpen, || ()).unwrap();
     new.failures.store(1, Ordering::SeqCst);
     let failed = keeper.exchange(Arc::new(Arc::clone(&new))).unwrap_err();
     assert_eq!(failed, "the terminal is away; numbered is back");

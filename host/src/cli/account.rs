@@ -2,9 +2,10 @@
 
 use clap::Args;
 
+use super::accounts::{Form, show_books};
 use super::book::{BookArgs, account};
 use super::render::account as render;
-use super::{Failure, Options, print};
+use super::{Failure, Options};
 
 /// Show the balances and today's P&L, which deposits and withdrawals do not change.
 #[derive(Debug, Args)]
@@ -18,16 +19,13 @@ pub(super) struct AccountArgs {
 }
 
 pub(super) fn run(args: &AccountArgs, options: &Options) -> Result<(), Failure> {
-    let (config, view) = args.book.gather(options)?;
-    let balances = account(&view)?;
-    print(&if args.book.json {
-        format!("{}\n", render::json(balances, &view, args.with_account_number))
-    } else {
-        render::text(
-            balances,
-            &view,
-            &args.book.style(&config),
-            args.with_account_number,
-        )
+    let form = if args.book.json { Form::Json } else { Form::Text };
+    show_books(&args.book, options, form, |config, view| {
+        let balances = account(view)?;
+        Ok(if args.book.json {
+            format!("{}\n", render::json(balances, view, args.with_account_number))
+        } else {
+            render::text(balances, view, &args.book.style(config), args.with_account_number)
+        })
     })
 }

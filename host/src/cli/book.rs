@@ -51,15 +51,43 @@ enum ColorWord {
 }
 
 impl BookArgs {
-    /// The configuration and the book; what should be known about the book goes to standard error.
+    /// The configuration and the book of one account; what should be known about the book goes to standard error.
     pub(super) fn gather(&self, options: &Options) -> Result<(Config, BookView), Failure> {
-        let config = options.load(Purpose::Look)?;
-        let view = book::gather(&config, &self.from, Clock::system())?;
+        let config = if self.is_of_a_file() {
+            options.load(Purpose::Look)?
+        } else {
+            options.load_one(Purpose::Look)?
+        };
+        let view = self.view(&config)?;
+        Ok((config, view))
+    }
+
+    /// The configuration of every account that is meant.
+    pub(super) fn load_each(&self, options: &Options) -> Result<Vec<Config>, Failure> {
+        if self.is_of_a_file() {
+            return Ok(vec![options.load(Purpose::Look)?]);
+        }
+        options.load_each(Purpose::Look)
+    }
+
+    /// A file is nobody's account.
+    fn is_of_a_file(&self) -> bool {
+        matches!(self.from, BookFrom::File(_))
+    }
+
+    /// The book of an account.
+    pub(super) fn view(&self, config: &Config) -> Result<BookView, Failure> {
+        let view = book::gather(config, &self.from, Clock::system())?;
+        let whose = if config.is_one_of_several() {
+            format!("account {}: ", config.account_label())
+        } else {
+            String::new()
+        };
         for note in &view.notes {
             // Nobody may be reading it any more; the book is what was asked for.
-            let _ = writeln!(std::io::stderr(), "note: {note}");
+            let _ = writeln!(std::io::stderr(), "note: {whose}{note}");
         }
-        Ok((config, view))
+        Ok(view)
     }
 
     /// How text looks here.
@@ -179,7 +207,7 @@ impl From<BookError> for Failure {
             BookError::Backend | BookError::File { .. } | BookError::Folder(_) => {
                 Self::usage(error.to_string())
             }
-            BookError::Plugin(_) => Self::plugin(error.to_string()),
+            BookError::Plugin(plugin) => plugin.into(),
             BookError::Journal(journal) => journal.into(),
             BookError::Portfolio(portfolio) => portfolio.into(),
             BookError::Broker { .. } | BookError::Control(_) | BookError::Lease(_) => {

@@ -102,7 +102,7 @@ fn print_schema(json: bool) -> Result<(), Failure> {
 /// The daily snapshots of the account that a book is of; none beside a file.
 pub(super) fn snapshots(config: &Config, view: &BookView) -> Result<Vec<Snapshot>, Failure> {
     let account = match &view.source {
-        BookSource::Broker { adapter } => Some(crate::app::account_key(config, adapter)),
+        BookSource::Broker { adapter } => Some(crate::desk::account_key(config, adapter)),
         // One data folder is one account's.
         BookSource::Journal { .. } => None,
         BookSource::File { .. } => return Ok(Vec::new()),

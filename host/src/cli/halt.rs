@@ -2,14 +2,16 @@
 
 use clap::Args;
 
-use super::live::carry_out;
+use super::live::{carry_out, carry_out_for_each};
 use super::{Failure, Options};
+use crate::config::Purpose;
 use crate::engine::Command;
 
 /// What `halt` takes.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  qt-host halt --reason \"news\"\n  qt-host halt --cancel-open\n  qt-host resume"
+    after_help = "Examples:\n  qt-host halt --reason \"news\"\n  qt-host halt --cancel-open\n  qt-host halt --account SA-001     one \
+                  account of several; without it all of them\n  qt-host resume"
 )]
 pub(super) struct HaltArgs {
     /// Why, for the log and for whoever comes next.
@@ -51,16 +53,26 @@ pub(super) fn halt(args: HaltArgs, options: &Options) -> Result<(), Failure> {
         reason: args.reason,
         cancel_open: args.cancel_open,
     };
-    carry_out(options, &command, args.json)
+    // Of several accounts all are meant: stopping one too many costs less than one too few.
+    carry_out_for_each(options, &options.load_each(Purpose::Look)?, &command, args.json)
 }
 
 pub(super) fn resume(args: &ResumeArgs, options: &Options) -> Result<(), Failure> {
-    carry_out(options, &Command::Resume, args.json)
+    // One that was halted for a reason of its own must not go on by chance.
+    carry_out_for_each(
+        options,
+        &options.load_named(Purpose::Look)?,
+        &Command::Resume,
+        args.json,
+    )
 }
 
 pub(super) fn cancel(args: CancelArgs, options: &Options) -> Result<(), Failure> {
-    let command = args
-        .order
-        .map_or(Command::CancelAll, |order| Command::Cancel { order });
-    carry_out(options, &command, args.json)
+    match args.order {
+        Some(order) => carry_out(options, &Command::Cancel { order }, args.json),
+        None => {
+            let each = options.load_each(Purpose::Look)?;
+            carry_out_for_each(options, &each, &Command::CancelAll, args.json)
+        }
+    }
 }

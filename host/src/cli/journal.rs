@@ -60,10 +60,17 @@ pub(super) enum JournalCommand {
 }
 
 pub(super) fn run(command: JournalCommand, options: &Options) -> Result<(), Failure> {
-    let config = options.load(Purpose::Look)?;
+    if let JournalCommand::Verify {
+        file: Some(file),
+        json,
+    } = &command
+    {
+        return verify(file, *json);
+    }
+    let config = options.load_one(Purpose::Look)?;
     let path = config.data_dir()?.join(journal::FILE_NAME);
     match command {
-        JournalCommand::Verify { file, json } => verify(&file.unwrap_or(path), json),
+        JournalCommand::Verify { json, .. } => verify(&path, json),
         JournalCommand::Show { order, json } => show(&path, order, json),
         JournalCommand::Export { file, force, json } => export(&path, &file, force, json),
         JournalCommand::Archive {

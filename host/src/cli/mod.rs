@@ -1,6 +1,7 @@
 //! The command line: what may be said, and who does it.
 
 mod account;
+mod accounts;
 mod archive;
 mod book;
 mod config;
@@ -82,6 +83,11 @@ pub struct Options {
     /// The broker plugin to use, by name.
     #[arg(long, global = true, value_name = "NAME")]
     broker: Option<String>,
+
+    /// The account that is meant, by its `securities_account_id`, where the configuration lists several; `all` for every
+    /// one of them.
+    #[arg(long, global = true, value_name = "ID")]
+    account: Option<String>,
 
     /// Where the broker plugin runs, whatever the configuration says: in a process of its own or in this one.
     #[arg(long, global = true, value_enum, value_name = "LANE")]

@@ -7,10 +7,11 @@ use qt_core::{Order, OrderState, TradingDate, UtcMillis};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
+use super::accounts::{id_of, worst};
 use super::live::carry_out;
 use super::table::{Align, Table, local_time};
 use super::{Failure, Options};
-use crate::config::Purpose;
+use crate::config::{Config, Purpose};
 use crate::engine::Command;
 use crate::journal::JournalError;
 use crate::{clock::Clock, journal};
@@ -114,12 +115,19 @@ pub(super) fn orders(args: OrdersArgs, options: &Options) -> Result<(), Failure>
     if args.review {
         filter.states.push(OrderState::Review);
     }
-    let found = read(&filter, options)?;
+    let Found {
+        rows: found,
+        several,
+        failures,
+    } = read(&filter, options)?;
     if filter.json {
-        let list: Vec<Value> = found.iter().map(as_json).collect();
-        return super::print(&format!("{}\n", json!(list)));
+        let named = |(account, order): &(String, Order)| of_account(as_json(order), account, several);
+        let list: Vec<Value> = found.iter().map(named).collect();
+        super::print(&format!("{}\n", json!(list)))?;
+        return worst(failures);
     }
     let titles = [
+        ("Account", Align::Left),
         ("Order", Align::Left),
         ("Signal", Align::Left),
         ("Symbol", Align::Left),
@@ -133,8 +141,9 @@ pub(super) fn orders(args: OrdersArgs, options: &Options) -> Result<(), Failure>
         ("Taken", Align::Left),
         ("Reason", Align::Left),
     ];
-    let rows = found.iter().map(|order| {
+    let rows = found.iter().map(|(account, order)| {
         vec![
+            account.clone(),
             order.id.to_string(),
             order.signal.id.to_string(),
             order.signal.symbol.to_string(),
@@ -160,31 +169,37 @@ pub(super) fn orders(args: OrdersArgs, options: &Options) -> Result<(), Failure>
     } else {
         "no orders"
     };
-    print_rows(&titles, rows, filter.csv, empty)
+    print_rows(&titles, rows, several, filter.csv, empty)?;
+    worst(failures)
 }
 
 pub(super) fn fills(args: &FillsArgs, options: &Options) -> Result<(), Failure> {
     let found = read(&args.filter, options)?;
+    let several = found.several;
     let mut fills: Vec<_> = found
+        .rows
         .iter()
-        .flat_map(|order| order.fills.iter().map(move |fill| (order, fill)))
+        .flat_map(|(account, order)| order.fills.iter().map(move |fill| (account, order, fill)))
         .collect();
-    fills.sort_by_key(|(_, fill)| fill.at);
+    fills.sort_by_key(|(_, _, fill)| fill.at);
     if args.filter.json {
         let list: Vec<Value> = fills
             .iter()
-            .map(|(order, fill)| {
-                json!({
+            .map(|(account, order, fill)| {
+                let row = json!({
                     "fill_id": fill.id.0, "order": order.id, "signal": order.signal.id.0, "symbol": order.signal.symbol,
                     "side": order.signal.side.as_str(), "size": fill.size, "price": fill.price,
                     "commission": fill.commission, "stamp_tax": fill.stamp_tax, "transfer_fee": fill.transfer_fee,
                     "at_ms": fill.at.0,
-                })
+                });
+                of_account(row, account, several)
             })
             .collect();
-        return super::print(&format!("{}\n", json!(list)));
+        super::print(&format!("{}\n", json!(list)))?;
+        return worst(found.failures);
     }
     let titles = [
+        ("Account", Align::Left),
         ("Time", Align::Left),
         ("Symbol", Align::Left),
         ("Side", Align::Left),
@@ -198,8 +213,9 @@ pub(super) fn fills(args: &FillsArgs, options: &Options) -> Result<(), Failure> 
     ];
     // What the broker does not say stays empty: it is not 0.
     let said = |fee: Option<Decimal>| fee.map(|fee| fee.to_string()).unwrap_or_default();
-    let rows = fills.iter().map(|(order, fill)| {
+    let rows = fills.iter().map(|(account, order, fill)| {
         vec![
+            (*account).clone(),
             local_time(fill.at.0),
             order.signal.symbol.to_string(),
             order.signal.side.to_string(),
@@ -212,15 +228,29 @@ pub(super) fn fills(args: &FillsArgs, options: &Options) -> Result<(), Failure> 
             order.signal.id.to_string(),
         ]
     });
-    print_rows(&titles, rows, args.filter.csv, "no fills")
+    print_rows(&titles, rows, several, args.filter.csv, "no fills")?;
+    worst(found.failures)
 }
 
+/// Names the account where there are several.
+fn of_account(mut row: Value, account: &str, several: bool) -> Value {
+    if several {
+        row["account"] = json!(account);
+    }
+    row
+}
+
+/// Prints a table whose first column is the account, which is left out where there is one.
 fn print_rows(
     titles: &[(&'static str, Align)],
     rows: impl Iterator<Item = Vec<String>>,
+    several: bool,
     csv: bool,
     empty: &str,
 ) -> Result<(), Failure> {
+    let from = usize::from(!several);
+    let titles = titles.get(from..).unwrap_or_default();
+    let rows = rows.map(|row| row.into_iter().skip(from));
     if csv {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let failed = |e: csv::Error| Failure::failed(format!("the CSV cannot be written: {e}"));
@@ -244,9 +274,35 @@ fn print_rows(
     super::print(&table.render(empty))
 }
 
-/// Orders that pass the filter, oldest first.
-fn read(filter: &Filter, options: &Options) -> Result<Vec<Order>, Failure> {
-    let config = options.load(Purpose::Look)?;
+/// Orders that pass a filter, oldest first, each with its account.
+struct Found {
+    rows: Vec<(String, Order)>,
+    several: bool,
+    /// Accounts whose journal cannot be read, or is not there yet though others are.
+    failures: Vec<(String, Failure)>,
+}
+
+fn read(filter: &Filter, options: &Options) -> Result<Found, Failure> {
+    let each = options.load_each(Purpose::Look)?;
+    let several = each.len() > 1;
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
+    for config in &each {
+        let account = id_of(config);
+        match of_one(filter, config) {
+            Ok(orders) => rows.extend(orders.into_iter().map(|order| (account.clone(), order))),
+            Err(failure) if several => failures.push((account, failure)),
+            Err(failure) => return Err(failure),
+        }
+    }
+    rows.sort_by_key(|(_, order)| (order.received_at, order.id));
+    Ok(Found {
+        rows,
+        several,
+        failures,
+    })
+}
+
+fn of_one(filter: &Filter, config: &Config) -> Result<Vec<Order>, Failure> {
     let path = config.data_dir()?.join(journal::FILE_NAME);
     let today = UtcMillis(Clock::system().now_ms()).trading_date();
     let since = filter.since.map_or(today, day_of);
@@ -261,7 +317,6 @@ fn read(filter: &Filter, options: &Options) -> Result<Vec<Order>, Failure> {
         let state = filter.states.is_empty() || filter.states.contains(&order.state);
         day && symbol && state
     });
-    found.sort_by_key(|order| (order.received_at, order.id));
     Ok(found)
 }
 

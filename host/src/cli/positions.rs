@@ -3,9 +3,12 @@
 use clap::Args;
 use qt_core::portfolio;
 
+use super::accounts::{Form, show_books};
 use super::book::{BookArgs, CsvArg, no_positions};
 use super::render::{data, history, positions as table};
-use super::{Failure, Options, print};
+use super::{Failure, Options};
+use crate::book::BookView;
+use crate::config::Config;
 
 /// List what is held: quantity, cost, price, value and P&L.
 ///
@@ -29,33 +32,45 @@ pub(super) struct PositionsArgs {
 }
 
 pub(super) fn run(args: &PositionsArgs, options: &Options) -> Result<(), Failure> {
-    let (config, view) = args.book.gather(options)?;
+    let form = match (args.book.json, args.csv.csv) {
+        (true, _) => Form::Json,
+        (_, true) => Form::Csv,
+        _ => Form::Text,
+    };
+    show_books(&args.book, options, form, |config, view| {
+        answer(args, form, config, view)
+    })
+}
+
+fn answer(args: &PositionsArgs, form: Form, config: &Config, view: &BookView) -> Result<String, Failure> {
     if args.history {
-        let rows = history::rows(&view);
-        return print(&if args.book.json {
-            format!("{}\n", history::list_json(&rows))
-        } else if args.csv.csv {
-            history::csv(&rows)
-        } else {
-            let mut text = history::table(&rows, &args.book.style(&config));
-            if rows.is_empty() {
-                text.push_str(&no_positions(&view));
+        let rows = history::rows(view);
+        return Ok(match form {
+            Form::Json => format!("{}\n", history::list_json(&rows)),
+            Form::Csv => history::csv(&rows),
+            Form::Text => {
+                let mut text = history::table(&rows, &args.book.style(config));
+                if rows.is_empty() {
+                    text.push_str(&no_positions(view));
+                }
+                text
             }
-            text
         });
     }
     let valuation = portfolio::value(&view.positions)?;
-    print(&if args.book.json {
-        let mut list = data::positions_json(&valuation);
-        history::add_to(&mut list, &view);
-        format!("{list}\n")
-    } else if args.csv.csv {
-        data::positions_csv(&valuation)
-    } else {
-        let mut text = table(&valuation, &args.book.style(&config));
-        if valuation.positions.is_empty() {
-            text.push_str(&no_positions(&view));
+    Ok(match form {
+        Form::Json => {
+            let mut list = data::positions_json(&valuation);
+            history::add_to(&mut list, view);
+            format!("{list}\n")
         }
-        text
+        Form::Csv => data::positions_csv(&valuation),
+        Form::Text => {
+            let mut text = table(&valuation, &args.book.style(config));
+            if valuation.positions.is_empty() {
+                text.push_str(&no_positions(view));
+            }
+            text
+        }
     })
 }

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::accounts::{id_of, worst};
 use super::live::carry_out;
 use super::table::{Align, Table, local_time};
 use super::{Failure, Options};
-use crate::config::Purpose;
+use crate::config::{Config, Purpose};
 use crate::engine::Command;
 use crate::journal::{OutboxReader, ReportRow, ReportState};
 
@@ -90,7 +91,10 @@ pub(super) fn run(command: ReportsCommand, options: &Options) -> Result<(), Fail
 }
 
 fn reader(options: &Options) -> Result<OutboxReader, Failure> {
-    let config = options.load(Purpose::Look)?;
+    reader_of(&options.load_one(Purpose::Look)?)
+}
+
+fn reader_of(config: &Config) -> Result<OutboxReader, Failure> {
     Ok(OutboxReader::open(
         &config.data_dir()?.join(crate::journal::FILE_NAME),
     )?)
@@ -103,15 +107,32 @@ fn list(args: &ListArgs, options: &Options) -> Result<(), Failure> {
     } else {
         &[Waiting, Dead]
     };
-    let rows = reader(options)?.list(states, args.limit)?;
-    if args.json {
-        let list: Vec<_> = rows
-            .iter()
-            .map(|row| as_json(row, args.with_account_number))
-            .collect();
-        return super::print(&format!("{}\n", json!(list)));
+    let each = options.load_each(Purpose::Look)?;
+    let several = each.len() > 1;
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
+    for config in &each {
+        let listed = reader_of(config).and_then(|reader| Ok(reader.list(states, args.limit)?));
+        match listed {
+            Ok(listed) => rows.extend(listed.into_iter().map(|row| (id_of(config), row))),
+            Err(failure) if several => failures.push((id_of(config), failure)),
+            Err(failure) => return Err(failure),
+        }
     }
-    let mut table = Table::new(&[
+    if args.json {
+        let named = |(account, row): &(String, ReportRow)| {
+            let mut value = as_json(row, args.with_account_number);
+            if several {
+                value["account"] = json!(account);
+            }
+            value
+        };
+        let list: Vec<_> = rows.iter().map(named).collect();
+        super::print(&format!("{}\n", json!(list)))?;
+        return worst(failures);
+    }
+    let from = usize::from(!several);
+    let columns = [
+        ("Account", Align::Left),
         ("ID", Align::Right),
         ("State", Align::Left),
         ("Kind", Align::Left),
@@ -119,9 +140,11 @@ fn list(args: &ListArgs, options: &Options) -> Result<(), Failure> {
         ("Step", Align::Left),
         ("Made", Align::Left),
         ("Error", Align::Left),
-    ]);
-    for row in &rows {
-        table.row([
+    ];
+    let mut table = Table::new(columns.get(from..).unwrap_or_default());
+    for (account, row) in &rows {
+        let cells = [
+            account.clone(),
             row.id.to_string(),
             state_word(row.state).into(),
             format!("{:?}", row.report.kind()).to_lowercase(),
@@ -129,9 +152,11 @@ fn list(args: &ListArgs, options: &Options) -> Result<(), Failure> {
             row.report.step.clone(),
             local_time(row.made_ms),
             row.error.clone().unwrap_or_default(),
-        ]);
+        ];
+        table.row(cells.into_iter().skip(from));
     }
-    super::print(&table.render("no report waits and none was refused"))
+    super::print(&table.render("no report waits and none was refused"))?;
+    worst(failures)
 }
 
 fn show(id: i64, with_number: bool, json: bool, options: &Options) -> Result<(), Failure> {

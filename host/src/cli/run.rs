@@ -10,7 +10,7 @@ pub fn run(options: &Options, once: bool) -> Result<(), Failure> {
     crate::failpoint::arm();
     let loaded = crate::config::load(&options.sources(), Purpose::Trade)?;
     let config = loaded.config;
-    let _log = telemetry::init(config.log_level, &config.data_dir()?.join("logs"))?;
+    let _log = telemetry::init(config.log_level, &config.home_dir()?.join("logs"))?;
     for warning in &loaded.warnings {
         tracing::warn!(target: telemetry::QUANT_TRADER, "{warning}");
     }
@@ -24,16 +24,22 @@ pub fn run(options: &Options, once: bool) -> Result<(), Failure> {
 
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
+        let message = error.to_string();
         match error {
-            AppError::Setting(_) | AppError::Backend(_) | AppError::Folder(_) => {
-                Self::usage(error.to_string())
-            }
+            // The code says what is the matter, the words which account it is with.
+            AppError::OfAccount { source, .. } => Self {
+                message,
+                ..Self::from(*source)
+            },
+            AppError::Setting(_) | AppError::Backend(_) | AppError::Folder(_) => Self::usage(message),
             AppError::Plugin(plugin) => plugin.into(),
-            AppError::Refused(_) => Self::plugin(error.to_string()),
+            AppError::Refused(_) => Self::plugin(message),
             AppError::Journal(journal) => journal.into(),
-            AppError::Lease(_) | AppError::Open { .. } | AppError::NoRound { .. } | AppError::Threads(_) => {
-                Self::failed(error.to_string())
-            }
+            AppError::Lease(_)
+            | AppError::Open { .. }
+            | AppError::NoRound { .. }
+            | AppError::Panicked(_)
+            | AppError::Threads(_) => Self::failed(message),
         }
     }
 }

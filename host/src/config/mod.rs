@@ -1,5 +1,6 @@
 //! File, `TRADER_*` environment and flags in; one checked [`Config`] out, or every mistake at once.
 
+mod accounts;
 mod defaults;
 mod file;
 mod lines;
@@ -17,9 +18,11 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
+pub use accounts::{ALL as ALL_ACCOUNTS, Account, FOLDER as ACCOUNTS_FOLDER};
 #[allow(unused_imports, reason = "other rooms name near misses too")]
 pub use mistake::{Mistake, Mistakes, Origin, near_miss};
 pub use secret::Secret;
+pub use show::sounds_secret;
 pub use sources::{Environment, Flags, Loaded, Purpose, Sources, load};
 pub use walk::parse_decimal;
 
@@ -66,6 +69,10 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// How tables look.
     pub display: Display,
+    /// The entries of the list `accounts`; none where the whole file is one account's.
+    pub accounts: Vec<Account>,
+    /// The host's data folder, where this is one account of several: `data_dir` is then the account's own.
+    pub home: Option<PathBuf>,
 }
 
 /// What the `plugins` block says of trust.

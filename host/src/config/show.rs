@@ -24,6 +24,19 @@ const SECRET_WORDS: [&str; 9] = [
     "token",
 ];
 
+/// Keys of the top level that no account has for itself.
+const FOR_ALL: [&str; 9] = [
+    "api_base_url",
+    "api_token",
+    "poll_interval",
+    "log_level",
+    "plugins",
+    "plugin_dirs",
+    "journal",
+    "display",
+    "accounts",
+];
+
 /// Every key with its value in force; secrets and account numbers masked.
 pub fn shown(config: &Config) -> Value {
     let mut top = Map::new();
@@ -74,10 +87,31 @@ pub fn shown(config: &Config) -> Value {
         Colors::Western => "western",
     };
     put("display", json!({ "colors": colors }));
+    put("accounts", accounts(config));
     for name in config.plugin_blocks.names() {
         put(name, config.plugin_blocks.get(name).map_or(Value::Null, masked));
     }
     Value::Object(top)
+}
+
+/// What is in force for each account of the list, without what is the same for all.
+fn accounts(config: &Config) -> Value {
+    if config.accounts.is_empty() {
+        return json!([]);
+    }
+    let each = config.each_account().unwrap_or_default();
+    each.into_iter()
+        .map(|account| {
+            let Value::Object(mut whole) = shown(&account) else {
+                return Value::Null;
+            };
+            if let Some(lane) = account.lane {
+                whole.insert("lane".to_owned(), json!(lane.name()));
+            }
+            whole.retain(|key, _| !FOR_ALL.contains(&key.as_str()));
+            Value::Object(whole)
+        })
+        .collect()
 }
 
 /// A list where nothing is said of trust, as most files have it.
@@ -154,14 +188,19 @@ fn paths(paths: &[PathBuf]) -> Value {
     paths.iter().map(|path| shown_path(path)).collect()
 }
 
+/// Whether the name of a plugin's option says that its value is nobody's business.
+pub fn sounds_secret(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    SECRET_WORDS.iter().any(|word| lower.contains(word))
+}
+
 /// A plugin's block with everything masked whose name sounds secret: what a plugin keeps there is its own affair.
 fn masked(value: &Value) -> Value {
     match value {
         Value::Object(map) => map
             .iter()
             .map(|(key, inner)| {
-                let lower = key.to_lowercase();
-                let hidden = SECRET_WORDS.iter().any(|word| lower.contains(word)) && !inner.is_null();
+                let hidden = sounds_secret(key) && !inner.is_null();
                 (key.clone(), if hidden { json!(MASK) } else { masked(inner) })
             })
             .collect(),

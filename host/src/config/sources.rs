@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Number, Value};
 
+use super::lines::joined;
 use super::mistake::{Mistake, Mistakes, Origin, near_miss};
 use super::walk::Walk;
-use super::{ApiBaseUrl, Config, PluginBlocks, Secret, defaults, file};
+use super::{ApiBaseUrl, Config, PluginBlocks, Secret, accounts, defaults, file};
 use crate::telemetry::LogLevel;
 
 /// The plugins that come with the program: their blocks are known by name.
@@ -225,6 +226,7 @@ fn add_flags(flags: &Flags, values: &mut Map<String, Value>, walk: &mut Walk) {
 }
 
 fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: &mut Walk) -> Config {
+    let common = accounts::Common::of(&values);
     let mut top = walk.block(values);
     let url_text = top.text(
         "api_base_url",
@@ -237,6 +239,7 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
     plugins.dirs.extend(top.file_paths("plugin_dirs"));
     let file_data_dir = top.file_path("data_dir");
     let broker = top.optional_text("broker", "the name of a broker plugin");
+    let entries = top.entries("accounts", "an account");
     let mut config = Config {
         api_base_url: None,
         api_token,
@@ -258,10 +261,15 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
         risk: defaults::risk(top.inner("risk")),
         file: sources.file.clone(),
         display: defaults::display(top.inner("display")),
+        accounts: Vec::new(),
+        home: None,
     };
     let (rest, known) = top.rest();
-    config.plugin_blocks = plugin_blocks(rest, &known, &config.broker, walk);
-    check_miniqmt(&config.plugin_blocks, walk);
+    config.plugin_blocks = plugin_blocks("", rest, &known, &config.broker, walk);
+    check_miniqmt("", &config.plugin_blocks, walk);
+    if !entries.is_empty() {
+        config.accounts = accounts::read(entries, &common, &config, walk);
+    }
     config.api_base_url = url_text.as_deref().and_then(|text| check_url(text, walk));
     check_needs(purpose, url_text.is_none(), config.api_token.as_ref(), walk);
     config
@@ -325,8 +333,9 @@ pub fn missing(no_url: bool, no_token: bool) -> Vec<Mistake> {
     url.into_iter().chain(token).collect()
 }
 
-/// What nobody asked for at the top level: a plugin's block if it is one, else a mistake.
-fn plugin_blocks(
+/// What nobody asked for at a level: a plugin's block if it is one, else a mistake.
+pub fn plugin_blocks(
+    prefix: &str,
     rest: Map<String, Value>,
     known: &[&'static str],
     broker: &str,
@@ -338,7 +347,11 @@ fn plugin_blocks(
         let is_plugin =
             OWN_PLUGINS.iter().any(|own| own.eq_ignore_ascii_case(&key)) || broker.eq_ignore_ascii_case(&key);
         if is_plugin && !value.is_null() && !value.is_object() {
-            walk.wrong(&key, None, "expected the plugin's options as a block in braces");
+            walk.wrong(
+                &joined(prefix, &key),
+                None,
+                "expected the plugin's options as a block in braces",
+            );
         } else if value.is_null() || REMARKS.iter().any(|remark| key.starts_with(remark)) {
             continue;
         } else if value.is_object() && (is_plugin || near_miss(&key, names.iter().copied()).is_none()) {
@@ -347,19 +360,19 @@ fn plugin_blocks(
                 .find(|other: &&String| other.eq_ignore_ascii_case(&key))
             {
                 let expected = format!("the same plugin has a block `{other}` already; keep one of them");
-                walk.wrong(&key, None, expected);
+                walk.wrong(&joined(prefix, &key), None, expected);
             }
             blocks.insert(key, value);
         } else {
             file::wipe(&mut value);
-            walk.unknown(&key, &key, &names);
+            walk.unknown(&joined(prefix, &key), &key, &names);
         }
     }
     PluginBlocks(blocks)
 }
 
 /// The options of the specification are checked here; all others are the plugin's own.
-fn check_miniqmt(blocks: &PluginBlocks, walk: &mut Walk) {
+pub fn check_miniqmt(prefix: &str, blocks: &PluginBlocks, walk: &mut Walk) {
     let Some((name, Value::Object(options))) = blocks
         .0
         .iter()
@@ -374,7 +387,7 @@ fn check_miniqmt(blocks: &PluginBlocks, walk: &mut Walk) {
         {
             // The account number is not shown, not even where it was written without quotation marks.
             walk.wrong(
-                &format!("{name}.{key}"),
+                &joined(prefix, &format!("{name}.{key}")),
                 None,
                 "expected a text in quotation marks (not shown)",
             );

@@ -66,9 +66,14 @@ impl Walk {
 
     /// Opens the top level.
     pub fn block(&mut self, values: Map<String, Value>) -> Block<'_> {
+        self.block_at("", values)
+    }
+
+    /// Opens the level at a dotted path.
+    pub fn block_at(&mut self, path: &str, values: Map<String, Value>) -> Block<'_> {
         Block {
             walk: self,
-            prefix: String::new(),
+            prefix: path.to_owned(),
             values,
             known: Vec::new(),
         }
@@ -318,6 +323,22 @@ impl Block<'_> {
             }
         }
         paths
+    }
+
+    /// The entries of a list, each of which is still to be looked at.
+    pub fn entries(&mut self, key: &'static str, of: &str) -> Vec<Value> {
+        match self.take(key) {
+            None => Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.wrong(
+                    key,
+                    Some(&other),
+                    format!("expected a list in brackets, each entry {of}"),
+                );
+                Vec::new()
+            }
+        }
     }
 
     /// Whether the value of a key is a block in braces.

@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use qt_plugin_api::manifest::Manifest;
+use serde_json::Value;
 
 use super::{
-    Anatomy, PluginError, SearchPlan, Trust,
-    codes::{self, AMBIGUOUS, LEFT_BEHIND, LIBRARY_TOO_OLD, MISSING_LIBRARY, NOEXEC, TRUNCATED, WRITABLE},
+    Anatomy, PluginError, SearchPlan, Trust, block,
+    codes::{
+        self, AMBIGUOUS, CONFIGURATION, LEFT_BEHIND, LIBRARY_TOO_OLD, MISSING_LIBRARY, NOEXEC, TRUNCATED,
+        WRITABLE,
+    },
     libraries::{self, Gap, Loader},
     loader, manifest,
     search::Found,
@@ -66,6 +70,24 @@ impl Finding {
 
     fn of_error(error: &PluginError) -> Self {
         Self::of_sentence(error.code(), &error.reason())
+    }
+}
+
+impl Checkup {
+    /// Adds what is wrong with the plugin's block of the configuration, which is `whose`: empty, or an account's words.
+    pub(crate) fn check_block(&mut self, block: Option<&Value>, whose: &str) {
+        let Some(manifest) = &self.manifest else { return };
+        let faults = block::faults(manifest, block);
+        self.findings.extend(faults.into_iter().map(|fault| {
+            Finding::new(
+                CONFIGURATION,
+                format!("does not take its block of the configuration{whose}: {fault}"),
+                format!(
+                    "correct it; `qt-host plugins inspect {}` prints every option",
+                    manifest.name
+                ),
+            )
+        }));
     }
 }
 

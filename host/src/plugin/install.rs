@@ -69,6 +69,8 @@ pub(crate) struct Done {
     pub name: String,
     /// The version that was current before.
     pub from: Option<String>,
+    /// The content that was current before.
+    pub before: Option<String>,
     /// The version that is current now; nothing after a removal.
     pub to: Option<String>,
     /// The content that is current now or was removed.
@@ -398,6 +400,7 @@ impl Shelf {
         self.publish_signature(stored, &target)?;
         Ok(Done {
             name: manifest.name.clone(),
+            before: current.as_ref().map(|current| current.sha256.clone()),
             from: current.map(|current| current.manifest.version),
             to: Some(manifest.version.clone()),
             sha256: stored.sha256.clone(),

@@ -4,6 +4,7 @@
 //! name is its own hash, so that nobody can replace or shorten a file that is mapped.
 
 mod anatomy;
+mod block;
 mod codes;
 mod doctor;
 mod install;
@@ -22,7 +23,8 @@ use std::path::{Path, PathBuf};
 use qt_plugin_api::{host::LoadFault, manifest::Manifest};
 
 pub(crate) use anatomy::Anatomy;
-use codes::{AMBIGUOUS, LOCK_FILE, NOT_FOUND};
+pub(crate) use block::check_block;
+use codes::{AMBIGUOUS, CONFIGURATION, LOCK_FILE, NOT_FOUND};
 pub(crate) use codes::{CODES, Code, explain};
 pub(crate) use doctor::{Checkup, check_up};
 pub(crate) use install::{Done, Kept, Shelf};
@@ -84,6 +86,14 @@ pub(crate) enum PluginError {
         /// The sentence that continues "the lock file …".
         reason: String,
     },
+    /// Its block of the configuration is not what its manifest says that it takes; none of its code has run.
+    #[error("{CONFIGURATION}: the plugin {path} does not take its block of the configuration: {faults}", path = path.display())]
+    Block {
+        /// The plugin's file.
+        path: PathBuf,
+        /// Every fault: the key, its value unless that is a secret, and what belongs there.
+        faults: String,
+    },
     /// What was asked of the installed plugins cannot be done.
     #[error("{code}: {text}")]
     Shelf {
@@ -120,6 +130,7 @@ impl PluginError {
             Self::NotFound(_) => NOT_FOUND,
             Self::Ambiguous { .. } => AMBIGUOUS,
             Self::Lock { .. } => LOCK_FILE,
+            Self::Block { .. } => CONFIGURATION,
         }
     }
 
@@ -134,6 +145,7 @@ impl PluginError {
             Self::File { reason, .. } | Self::Lock { reason, .. } => reason.clone(),
             Self::NotFound(text) | Self::Shelf { text, .. } => text.clone(),
             Self::Ambiguous { .. } => self.to_string(),
+            Self::Block { faults, .. } => format!("does not take its block of the configuration: {faults}"),
         }
     }
 
@@ -141,7 +153,11 @@ impl PluginError {
     pub(crate) fn report(&self) -> &str {
         match self {
             Self::File { report, .. } => report,
-            Self::NotFound(_) | Self::Ambiguous { .. } | Self::Lock { .. } | Self::Shelf { .. } => "",
+            Self::NotFound(_)
+            | Self::Ambiguous { .. }
+            | Self::Lock { .. }
+            | Self::Block { .. }
+            | Self::Shelf { .. } => "",
         }
     }
 }

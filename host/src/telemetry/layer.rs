@@ -7,9 +7,11 @@ use std::sync::{Arc, LazyLock};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
 
 use super::level::LogLevel;
 use super::queue::Queue;
@@ -34,8 +36,29 @@ impl LineLayer {
     }
 }
 
-impl<S: Subscriber> Layer<S> for LineLayer {
-    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+/// The account that a span's lines are about.
+struct Account(String);
+
+impl Visit for Account {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == super::ACCOUNT {
+            self.0.clear();
+            // Writing into a text cannot fail.
+            let _ = Escaped(&mut self.0).write_fmt(format_args!("{value:?}"));
+        }
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut account = Account(String::new());
+        attributes.record(&mut account);
+        if let Some(span) = context.span(id).filter(|_| !account.0.is_empty()) {
+            span.extensions_mut().insert(account);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         thread_local! {
             static TEXT: RefCell<Text> = RefCell::default();
         }
@@ -48,6 +71,12 @@ impl<S: Subscriber> Layer<S> for LineLayer {
             event.record(&mut *text);
             let level = text.level(*event.metadata().level());
             if level >= self.least {
+                for span in context.event_scope(event).into_iter().flatten() {
+                    if let Some(Account(account)) = span.extensions().get() {
+                        // As above.
+                        let _ = write!(text.fields, " {}={account}", super::ACCOUNT);
+                    }
+                }
                 let second = Clock::system().now_ms().div_euclid(1000);
                 let Text {
                     stamp,
@@ -194,6 +223,27 @@ mod tests {
             rest,
             " [WARNING] quantTrader: Late by 3 s order_id=ORD-1 size=100 late=true\n"
         );
+    }
+
+    #[test]
+    fn lines_within_an_accounts_span_name_it_on_whatever_thread() {
+        let text = said(LogLevel::Info, || {
+            let span = super::super::of_account("SA-1/****0001\n[INFO] forged");
+            let _inside = span.enter();
+            tracing::info!(size = 100, "here");
+            let dispatch = tracing::dispatcher::get_default(Clone::clone);
+            let there = super::super::thread("there", move || {
+                tracing::dispatcher::with_default(&dispatch, || tracing::info!("there"));
+            });
+            there.unwrap().join().unwrap();
+        });
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        let account = r" account=SA-1/****0001\n[INFO] forged";
+        assert!(lines[0].ends_with(&format!(": here size=100{account}")), "{text}");
+        assert!(lines[1].ends_with(&format!(": there{account}")), "{text}");
+        let without = said(LogLevel::Info, || tracing::info!("nobody's"));
+        assert!(without.ends_with(": nobody's\n"), "{without}");
     }
 
     #[test]

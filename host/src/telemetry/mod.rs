@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Span;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, filter};
@@ -24,6 +25,28 @@ use queue::Queue;
 pub const QUANT_TRADER: &str = "quantTrader";
 /// The target of the trading loop, as the specification's examples have it.
 pub const TRADER_LOOP: &str = "quant_trader.trader_loop";
+
+/// The field by which a line names its account, where there are several.
+const ACCOUNT: &str = "account";
+
+/// What everything that is said within it is about.
+pub fn of_account(label: &str) -> Span {
+    tracing::error_span!(target: QUANT_TRADER, "account", account = %label)
+}
+
+/// Starts a thread whose lines are about what those of the starting one are about.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<std::thread::JoinHandle<T>> {
+    let span = Span::current();
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || span.in_scope(work))
+}
 
 /// The log file's name; backups add `.1` to `.5`.
 pub const LOG_FILE: &str = "quantTrader.log";

@@ -24,7 +24,7 @@ fn configurations() -> Vec<PathBuf> {
     let folder = std::fs::read_dir(examples().join("config")).unwrap();
     let mut found: Vec<PathBuf> = folder.map(|entry| entry.unwrap().path()).collect();
     found.sort();
-    assert!(found.len() >= 5, "{found:?}");
+    assert!(found.len() >= 6, "{found:?}");
     found
 }
 
@@ -147,26 +147,39 @@ fn every_simulated_configuration_trades() {
             std::fs::copy(plugin("simulated"), plugins.join("libsimulated.so")).unwrap();
             std::fs::copy(plugin("miniqmt"), plugins.join("libminimal_broker.so")).unwrap();
         }
-        backend.add(
-            &json!({ "order_id": "E1", "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 135.5 }),
-        );
+        // One signal for each account; where the whole file is one account's, it names none.
+        let none = vec![json!({})];
+        let accounts = shown["accounts"].as_array().filter(|all| !all.is_empty());
+        let accounts = accounts.unwrap_or(&none);
+        for (number, account) in accounts.iter().enumerate() {
+            let mut signal = json!({ "order_id": format!("E{number}"), "symbol": "000858.SZ", "action": "BUY", "size": 100,
+                                     "price": 135.5 });
+            if let Some(id) = account.get("securities_account_id") {
+                signal["securities_account_id"] = id.clone();
+            }
+            backend.add(&signal);
+        }
         let data = folder.path().join("own-data");
         let out = run(&config, &["--once", "--data-dir", data.to_str().unwrap()]);
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
         assert_eq!(out.status.code(), Some(0), "{}: {said}", example.display());
         let state = backend.state();
-        let posts = state["signals"]["E1"]["posts"].as_array().unwrap();
-        assert!(
-            posts
-                .iter()
-                .any(|post| post["kind"] == "execution" && post["body"]["status"] == "filled"),
-            "{}: {posts:#?}\n{said}",
-            example.display()
-        );
+        for number in 0..accounts.len() {
+            let posts = state["signals"][format!("E{number}")]["posts"]
+                .as_array()
+                .unwrap();
+            assert!(
+                posts
+                    .iter()
+                    .any(|post| post["kind"] == "execution" && post["body"]["status"] == "filled"),
+                "{}: {posts:#?}\n{said}",
+                example.display()
+            );
+        }
         assert_eq!(state["violations"], json!([]));
         traded += 1;
     }
-    assert!(traded >= 4, "{traded}");
+    assert!(traded >= 5, "{traded}");
 }
 
 /// Without this the example could not be built where only the workspace's dependencies were fetched.

@@ -180,8 +180,11 @@ fn a_plugin_is_installed_upgraded_and_rolled_back_and_the_host_trades_with_it() 
 
     let host = desk.host("");
     wait_until("the host trades", || desk.log().contains("quantTrader started"));
-    let told = run(&["upgrade", text(&second)]);
+    let told = run(&["upgrade", text(&second), "--next-start"]);
     assert!(told.contains("takes effect at its next start"), "{told}");
+    run(&["rollback", "simulated", "--next-start"]);
+    let told = run(&["upgrade", text(&second)]);
+    assert!(told.contains("was exchanged for"), "{told}");
     run(&["rollback", "simulated"]);
     assert_eq!(host.stop(), Some(0));
     run(&["remove", "simulated"]);
@@ -275,4 +278,48 @@ fn a_kill_in_the_middle_of_an_upgrade_leaves_one_whole_version() {
     assert_eq!(installed(), done["sha256"]);
     room.json(&["rollback", "simulated"], 0);
     assert_eq!(installed(), before);
+}
+
+/// For reading: what the doctor says of six files, none of which a host could load.
+#[test]
+fn a_transcript_of_the_doctor_on_six_broken_files() {
+    let room = Room::new();
+    let whole = std::fs::read(plugin("simulated")).unwrap();
+    let mut foreign = whole.clone();
+    foreign[18..20].copy_from_slice(&22_u16.to_le_bytes());
+    // One of the two places that name the ABI is changed, as by a tool that edits files.
+    let mut two_abis = whole.clone();
+    let abi = b"\"abi\":1";
+    let mut found = 0;
+    for at in 0..two_abis.len() - abi.len() {
+        if two_abis[at..].starts_with(abi) {
+            two_abis[at + abi.len() - 1] = b'2';
+            found += 1;
+        }
+    }
+    assert!(found >= 1, "the manifest says which ABI it is of");
+    let cases: [(&str, &[u8], &str); 5] = [
+        ("empty.so", b"", "QT-P004"),
+        ("text.so", b"this is a text and no library", "QT-P004"),
+        ("truncated.so", &whole[..whole.len() / 2], "QT-P005"),
+        ("other-machine.so", &foreign, "QT-P006"),
+        ("two-abis.so", &two_abis, "QT-P009"),
+    ];
+    for (name, content, _) in cases {
+        room.file(&format!("d/{name}"), content);
+    }
+    std::fs::create_dir(room.path("d/folder.so")).unwrap();
+    let folder = text(&room.path("")).to_owned();
+    for (name, code) in cases
+        .map(|(name, _, code)| (name, code))
+        .into_iter()
+        .chain([("folder.so", "QT-P003")])
+    {
+        let path = room.path(&format!("d/{name}"));
+        let out = room.plugins(&["doctor", text(&path)]);
+        let said = said(&out).replace(&folder, "");
+        println!("$ qt-host plugins doctor d/{name}\n{said}");
+        assert_eq!(out.status.code(), Some(1), "{said}");
+        assert!(said.contains(code) && said.contains("mend: "), "{code}: {said}");
+    }
 }

@@ -3,6 +3,7 @@
 mod client;
 mod poller;
 mod reporter;
+mod routes;
 mod sync;
 
 use std::collections::VecDeque;

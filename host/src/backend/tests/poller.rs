@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::super::gauge::Gauge;
-use super::super::poller::{PollLinks, PollSettings, run};
+use super::super::poller::{PollLinks, PollSettings, Route, run};
 use super::*;
 use crate::engine::input::Input;
 
@@ -48,9 +48,12 @@ async fn rig(interval: Duration) -> Rig {
     let gauge = Gauge::new(Arc::new(AtomicUsize::new(0)));
     let links = PollLinks {
         client: client.clone(),
-        engine: sender,
-        gauge: gauge.clone(),
-        ready: ready_seen,
+        routes: vec![Route {
+            account: None,
+            engine: sender,
+            gauge: gauge.clone(),
+            ready: ready_seen,
+        }],
         shutdown: shutdown_seen,
     };
     let settings = PollSettings {

@@ -1,6 +1,6 @@
 //! An answer with signals, taken apart one signal at a time: a bad one never spoils the others.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use qt_core::{InvalidSignal, Signal, SignalId, UtcMillis};
 use qt_market::{Side, Symbol};
@@ -47,6 +47,8 @@ pub(crate) struct SignalsAnswer {
     pub(crate) taken: Vec<Signal>,
     /// Not understood.
     pub(crate) invalid: Vec<InvalidSignal>,
+    /// The accounts that those with a name are for, where that could be read.
+    pub(crate) invalid_for: BTreeMap<SignalId, String>,
     /// Left alone because `is_executable` is false.
     pub(crate) not_executable: usize,
     /// Left alone because `mode` is not `live`.
@@ -138,6 +140,10 @@ fn take_one(found: &mut SignalsAnswer, entry: &Value, position: usize, view: Vie
             } else {
                 format!("signal {} of the answer: {reason}", position + 1)
             };
+            let account = fields.text("securities_account_id").ok().flatten();
+            if let Some((id, account)) = id.clone().zip(account) {
+                found.invalid_for.insert(id, account);
+            }
             let retry_count = retry_count(&fields).unwrap_or(0);
             found.invalid.push(InvalidSignal {
                 id,

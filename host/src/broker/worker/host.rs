@@ -26,6 +26,7 @@ use super::{Limits, Setup};
 use crate::broker::link::{BrokerLink, OpenFailure, Opener, Placed, Wake};
 use crate::broker::{Listener, LiveConfig, services};
 use crate::system;
+use crate::telemetry;
 
 /// How long a worker may take from its start to its third call.
 const CALLS_WITHIN: Duration = Duration::from_secs(20);
@@ -143,37 +144,35 @@ impl Worker {
     fn listen(&self, events: Stream, gone: &Arc<AtomicBool>) -> Result<(), String> {
         let listener = self.listener.clone();
         let mut reader = Reader::new(Patient::new(Arc::new(events), Arc::clone(gone)));
-        std::thread::Builder::new()
-            .name("worker-events".into())
-            .spawn(move || {
-                loop {
-                    match reader.read::<News>() {
-                        Ok(News::Event(_, event)) => listener.event(event),
-                        Ok(News::Log {
-                            level,
-                            target,
-                            message,
-                            fields,
-                        }) => services::log(LogLine {
-                            level,
-                            target: &target,
-                            message: &message,
-                            fields: &fields,
-                        }),
-                        Err(FrameError::Ended) => return,
-                        Err(e) => {
-                            // The session sees to it: dropping the stream ends the worker.
-                            tracing::error!("the events of the worker cannot be read: {e}; it is ended");
-                            listener.event(Event::Unreadable {
-                                reason: e.to_string(),
-                            });
-                            return;
-                        }
+        telemetry::thread("worker-events", move || {
+            loop {
+                match reader.read::<News>() {
+                    Ok(News::Event(_, event)) => listener.event(event),
+                    Ok(News::Log {
+                        level,
+                        target,
+                        message,
+                        fields,
+                    }) => services::log(LogLine {
+                        level,
+                        target: &target,
+                        message: &message,
+                        fields: &fields,
+                    }),
+                    Err(FrameError::Ended) => return,
+                    Err(e) => {
+                        // The session sees to it: dropping the stream ends the worker.
+                        tracing::error!("the events of the worker cannot be read: {e}; it is ended");
+                        listener.event(Event::Unreadable {
+                            reason: e.to_string(),
+                        });
+                        return;
                     }
                 }
-            })
-            .map(drop)
-            .map_err(|e| format!("the system gives no thread for it: {e}"))
+            }
+        })
+        .map(drop)
+        .map_err(|e| format!("the system gives no thread for it: {e}"))
     }
 }
 

@@ -28,15 +28,13 @@ pub(super) fn capture(
     secret: Option<String>,
 ) -> std::io::Result<()> {
     let secret = secret.filter(|secret| secret.len() >= SHORTEST_SECRET);
-    std::thread::Builder::new()
-        .name("worker-output".into())
-        .spawn(move || {
-            pass_on(stream, secret.as_deref(), Instant::now, |line| match source {
-                Source::Out => tracing::info!(target: "plugin", part = "stdout", "{line}"),
-                Source::Err => tracing::warn!(target: "plugin", part = "stderr", "{line}"),
-            });
-        })
-        .map(drop)
+    crate::telemetry::thread("worker-output", move || {
+        pass_on(stream, secret.as_deref(), Instant::now, |line| match source {
+            Source::Out => tracing::info!(target: "plugin", part = "stdout", "{line}"),
+            Source::Err => tracing::warn!(target: "plugin", part = "stderr", "{line}"),
+        });
+    })
+    .map(drop)
 }
 
 fn pass_on(stream: impl Read, secret: Option<&str>, now: impl Fn() -> Instant, mut log: impl FnMut(&str)) {

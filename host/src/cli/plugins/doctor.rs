@@ -6,7 +6,8 @@ use super::{Desk, Failure, plain};
 use crate::plugin::{self, Checkup};
 
 pub(super) fn run(desk: &Desk, which: Option<&str>) -> Result<(), Failure> {
-    let checkups = plugin::check_up(&desk.plan, which, &desk.data_dir)?;
+    let mut checkups = plugin::check_up(&desk.plan, which, &desk.data_dir)?;
+    checkups.iter_mut().for_each(|checkup| check_block(desk, checkup));
     let text = if desk.json {
         format!("{:#}\n", Value::Array(checkups.iter().map(as_json).collect()))
     } else if checkups.is_empty() {
@@ -19,6 +20,24 @@ pub(super) fn run(desk: &Desk, which: Option<&str>) -> Result<(), Failure> {
         Ok(())
     } else {
         Err(Failure::silent(1))
+    }
+}
+
+/// The block of a plugin that is configured, or that is to trade: of others nothing is asked.
+fn check_block(desk: &Desk, checkup: &mut Checkup) {
+    let Some(name) = checkup.manifest.as_ref().map(|manifest| manifest.name.clone()) else {
+        return;
+    };
+    for account in desk.accounts().unwrap_or_default() {
+        let block = account.plugin_blocks.get(&name);
+        let whose = if account.is_one_of_several() {
+            format!(" for the account {}", account.account_label())
+        } else {
+            String::new()
+        };
+        if block.is_some() || account.broker.eq_ignore_ascii_case(&name) {
+            checkup.check_block(block, &whose);
+        }
     }
 }
 

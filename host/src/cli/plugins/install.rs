@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::live::{self, Hosts, Outcome};
 use super::{Desk, Failure, plain};
 use crate::cli::table::{Align, Table};
-use crate::lease::Lease;
 use crate::plugin::{self, Done, Kept, PluginFile, Shelf};
 
 /// Digits of a hash that people compare by eye.
@@ -17,25 +17,33 @@ fn shelf(desk: &Desk) -> Shelf {
 }
 
 pub(super) fn install(desk: &Desk, file: &Path) -> Result<(), Failure> {
-    say(desk, "installed", &shelf(desk).install(file, desk.plan.trust())?)
+    let done = shelf(desk).install(file, desk.plan.trust())?;
+    say(desk, "installed", &done, &live::unasked(desk, &done))
 }
 
-pub(super) fn upgrade(desk: &Desk, file: &Path) -> Result<(), Failure> {
-    say(desk, "upgraded", &shelf(desk).upgrade(file, desk.plan.trust())?)
+pub(super) fn upgrade(desk: &Desk, file: &Path, next_start: bool) -> Result<(), Failure> {
+    // A host that does not answer is to be seen to before anything is changed.
+    let hosts = Hosts::find(desk, next_start)?;
+    let done = shelf(desk).upgrade(file, desk.plan.trust())?;
+    let outcome = hosts.take_up(desk, &shelf(desk), &done)?;
+    say(desk, "upgraded", &done, &outcome)
 }
 
-pub(super) fn rollback(desk: &Desk, name: &str, to: Option<&str>) -> Result<(), Failure> {
-    say(desk, "rolled back", &shelf(desk).rollback(name, to)?)
+pub(super) fn rollback(desk: &Desk, name: &str, to: Option<&str>, next_start: bool) -> Result<(), Failure> {
+    let hosts = Hosts::find(desk, next_start)?;
+    let done = shelf(desk).rollback(name, to)?;
+    let outcome = hosts.take_up(desk, &shelf(desk), &done)?;
+    say(desk, "rolled back", &done, &outcome)
 }
 
 pub(super) fn remove(desk: &Desk, name: &str, purge: bool) -> Result<(), Failure> {
     let done = shelf(desk).remove(name, purge)?;
-    say(desk, if purge { "purged" } else { "removed" }, &done)
+    let outcome = live::unasked(desk, &done);
+    say(desk, if purge { "purged" } else { "removed" }, &done, &outcome)
 }
 
 /// Says what was done, and what is still to do for it to take effect.
-fn say(desk: &Desk, verb: &str, done: &Done) -> Result<(), Failure> {
-    let running = Lease::is_held(&desk.data_dir);
+fn say(desk: &Desk, verb: &str, done: &Done, outcome: &Outcome) -> Result<(), Failure> {
     let files = plugin::list(&desk.plan, true);
     let own = files.iter().find(|file| file.path == done.path);
     let trust = own.and_then(|file| file.trust.as_ref()).map(|trust| trust.pin);
@@ -49,7 +57,8 @@ fn say(desk: &Desk, verb: &str, done: &Done) -> Result<(), Failure> {
         let all = json!({
             "action": verb, "name": done.name, "from": done.from, "to": done.to, "sha256": done.sha256,
             "path": done.path.to_string_lossy(), "unchanged": done.unchanged, "trust": trust, "clashes": clashes,
-            "takes_effect": if running { "at the host's next start" } else { "now" },
+            "takes_effect": if outcome.waits { "at the host's next start" } else { "now" },
+            "exchanged": outcome.said,
         });
         return crate::cli::print(&format!("{all:#}\n"));
     }
@@ -82,7 +91,10 @@ fn say(desk: &Desk, verb: &str, done: &Done) -> Result<(), Failure> {
             clashes.join(", ")
         );
     }
-    if running && !done.unchanged {
+    for said in &outcome.said {
+        text += &format!("{}\n", plain(said));
+    }
+    if outcome.waits {
         text += "A host runs on this data folder with what it has loaded; the change takes effect at its next start.\n";
     }
     crate::cli::print(&text)

@@ -6,6 +6,7 @@ mod explain;
 mod inspect;
 mod install;
 mod list;
+mod live;
 mod new;
 mod options;
 mod test;
@@ -91,13 +92,22 @@ enum PluginsCommand {
         /// Its file; a signature FILE.minisig beside it is taken along.
         file: PathBuf,
     },
-    /// Replace an installed plugin by another version; the one before is kept.
-    #[command(after_help = "Example:\n  qt-host plugins upgrade ./libmybroker-1.3.0.so")]
+    /// Replace an installed plugin by another version; the one before is kept. A host that runs with it exchanges it at
+    /// once, with orders in flight: nothing new is sent, calls under way are waited for, the other version is opened,
+    /// the broker's books are compared, and it goes on. Where that fails, the version before is back in the host and in
+    /// the data folder, and the exit code is 1.
+    #[command(
+        after_help = "Examples:\n  qt-host plugins upgrade ./libmybroker-1.3.0.so\n  \
+                      qt-host plugins upgrade ./libmybroker-1.3.0.so --next-start"
+    )]
     Upgrade {
         /// Its file; a signature FILE.minisig beside it is taken along.
         file: PathBuf,
+        #[command(flatten)]
+        when: When,
     },
-    /// Go back to the version before the current one, or to another that is kept.
+    /// Go back to the version before the current one, or to another that is kept; a host that runs with it exchanges it
+    /// at once, as for `upgrade`.
     #[command(
         after_help = "Examples:\n  qt-host plugins rollback mybroker\n  qt-host plugins rollback mybroker --to 1.2.0"
     )]
@@ -107,6 +117,8 @@ enum PluginsCommand {
         /// The version to go back to, or at least 8 digits of its sha256.
         #[arg(long, value_name = "VERSION")]
         to: Option<String>,
+        #[command(flatten)]
+        when: When,
     },
     /// Take an installed plugin away; its versions are kept, so that `rollback` brings it back.
     #[command(
@@ -148,9 +160,17 @@ enum PluginsCommand {
     },
 }
 
-/// Where a plugin's code runs: every plugin is loaded into the host's own process.
-const fn lane(_config: &Config, _manifest: &Manifest) -> &'static str {
-    "in-process"
+/// When another version takes effect.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct When {
+    /// Leave a host that runs alone: it takes the version at its next start.
+    #[arg(long)]
+    next_start: bool,
+}
+
+/// Where a plugin's code would run.
+fn lane(config: &Config, manifest: &Manifest) -> &'static str {
+    crate::hosting::lane(config, manifest).name()
 }
 
 /// What every command needs.
@@ -160,6 +180,13 @@ struct Desk {
     plan: SearchPlan,
     now_ms: i64,
     json: bool,
+}
+
+impl Desk {
+    /// The configuration of every account.
+    fn accounts(&self) -> Result<Vec<Config>, Failure> {
+        Ok(self.config.each_account()?)
+    }
 }
 
 pub(super) fn run(args: PluginsArgs, options: &Options) -> Result<(), Failure> {
@@ -175,7 +202,7 @@ pub(super) fn run(args: PluginsArgs, options: &Options) -> Result<(), Failure> {
     let config = options.load(Purpose::Look)?;
     let data_dir = config.data_dir()?;
     let desk = Desk {
-        plan: crate::app::search_plan(&config, &data_dir),
+        plan: crate::desk::search_plan(&config, &data_dir),
         config,
         data_dir,
         now_ms: Clock::system().now_ms(),
@@ -194,8 +221,10 @@ pub(super) fn run(args: PluginsArgs, options: &Options) -> Result<(), Failure> {
         PluginsCommand::Inspect { plugin } => inspect::run(&desk, &plugin),
         PluginsCommand::Doctor { plugin } => doctor::run(&desk, plugin.as_deref()),
         PluginsCommand::Install { file } => install::install(&desk, &file),
-        PluginsCommand::Upgrade { file } => install::upgrade(&desk, &file),
-        PluginsCommand::Rollback { name, to } => install::rollback(&desk, &name, to.as_deref()),
+        PluginsCommand::Upgrade { file, when } => install::upgrade(&desk, &file, when.next_start),
+        PluginsCommand::Rollback { name, to, when } => {
+            install::rollback(&desk, &name, to.as_deref(), when.next_start)
+        }
         PluginsCommand::Remove { name, purge } => install::remove(&desk, &name, purge),
         PluginsCommand::History { name } => install::history(&desk, &name),
         PluginsCommand::Trust { plugin, account, key } => {
@@ -211,6 +240,8 @@ impl From<PluginError> for Failure {
         match error {
             // Nothing is missing or refused: the folder cannot be used, or what was asked has no sense.
             PluginError::Shelf { .. } if !error.is_missing() => Self::failed(message),
+            // The plugin is well; what the user wrote is not.
+            PluginError::Block { .. } => Self::usage(message),
             _ => Self::plugin(message),
         }
     }

@@ -110,7 +110,7 @@ pub(super) fn run(args: &TestArgs, as_json: bool, options: &Options) -> Result<(
     }
     let config = options.load(Purpose::Look)?;
     let data_dir = config.data_dir()?;
-    let plan = crate::app::search_plan(&config, &data_dir);
+    let plan = crate::desk::search_plan(&config, &data_dir);
     let plugin = keep(args, &plan, &data_dir)?;
     let (folder, temporary) = folder(args.keep.as_deref())?;
     let subject = subject(args, &config, &plugin, folder)?;

@@ -144,6 +144,7 @@ impl Shelf {
         Ok(Done {
             name: current.manifest.name,
             from: Some(current.manifest.version),
+            before: Some(current.sha256.clone()),
             to: None,
             sha256: current.sha256,
             path: current.path,
@@ -169,6 +170,7 @@ impl Shelf {
         Ok(Done {
             name: name.to_owned(),
             from: None,
+            before: None,
             to: None,
             sha256: gone.last().map(|entry| entry.sha256.clone()).unwrap_or_default(),
             path: store::root(&self.data_dir),

@@ -1,0 +1,329 @@
+//! Which account a signal goes to, and how: one account's trouble keeps no other from its signals.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::future::{join_all, select_all};
+use qt_core::{InvalidSignal, Signal, UtcMillis};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout};
+use tracing::{error, info, warn};
+
+use super::TRADING;
+use super::gauge::Gauge;
+use super::wire::SignalsAnswer;
+use crate::engine::input::{Input, Sender};
+
+/// How long one of several accounts may take to make its signals durable before the others' next ones are asked for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one that took longer gets nothing more. What it was given comes again, and counts once.
+const PAUSE: Duration = Duration::from_secs(10);
+/// Accounts that we do not have are told apart up to this many.
+const MOST_STRANGERS: usize = 100;
+
+/// How signals come to an account.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// The backend's id of the account; where there is one account only, it may be nothing.
+    pub(crate) account: Option<String>,
+    /// Where signals go.
+    pub(crate) engine: Sender,
+    /// How far the reports are.
+    pub(crate) gauge: Gauge,
+    /// True while the engine takes signals.
+    pub(crate) ready: watch::Receiver<bool>,
+}
+
+/// One route, and how it stands.
+struct Way {
+    route: Route,
+    held_sent: bool,
+    gone: bool,
+    paused_until: Option<Instant>,
+}
+
+impl Way {
+    fn is_ready(&self) -> bool {
+        let is_paused = self.paused_until.is_some_and(|until| Instant::now() < until);
+        !self.gone && !is_paused && *self.route.ready.borrow()
+    }
+}
+
+/// What one account gets of an answer.
+#[derive(Default)]
+pub(super) struct Parcel {
+    taken: Vec<Signal>,
+    invalid: Vec<InvalidSignal>,
+}
+
+impl Parcel {
+    fn is_empty(&self) -> bool {
+        self.taken.is_empty() && self.invalid.is_empty()
+    }
+}
+
+/// The routes of all accounts.
+pub(super) struct Routes {
+    ways: Vec<Way>,
+    /// Accounts that we do not have and that were told of.
+    strangers: BTreeSet<Option<String>>,
+}
+
+impl Routes {
+    pub(super) fn new(routes: Vec<Route>) -> Self {
+        let way = |route| Way {
+            route,
+            held_sent: false,
+            gone: false,
+            paused_until: None,
+        };
+        Self {
+            ways: routes.into_iter().map(way).collect(),
+            strangers: BTreeSet::new(),
+        }
+    }
+
+    /// Waits until some account takes signals; false when none ever will.
+    pub(super) async fn any_ready(&mut self) -> bool {
+        loop {
+            for way in &mut self.ways {
+                // Once its engine is gone nobody changes that any more.
+                way.gone |= way.route.ready.has_changed().is_err();
+            }
+            if self.ways.iter().any(Way::is_ready) {
+                return true;
+            }
+            if self.ways.iter().all(|way| way.gone) {
+                return false;
+            }
+            let paused = self.ways.iter().filter_map(|way| way.paused_until).min();
+            let alive = self.ways.iter_mut().filter(|way| !way.gone);
+            let changes = alive.map(|way| Box::pin(way.route.ready.changed()));
+            let changed = select_all(changes);
+            match paused {
+                // Whichever comes first, all are looked at again.
+                Some(until) => drop(tokio::time::timeout_at(until, changed).await),
+                None => drop(changed.await),
+            }
+            let now = Instant::now();
+            self.ways
+                .iter_mut()
+                .for_each(|way| way.paused_until = way.paused_until.filter(|until| *until > now));
+        }
+    }
+
+    /// True when an account that is ready has not been told yet what the backend holds as submitted.
+    pub(super) fn lacks_held(&self) -> bool {
+        self.ways.iter().any(|way| way.is_ready() && !way.held_sent)
+    }
+
+    /// Tells accounts that are ready, and were not told before, what the backend holds as submitted. False when no
+    /// account is left.
+    pub(super) async fn hand_over_held(&mut self, found: SignalsAnswer) -> bool {
+        let parcels = self.split(found);
+        let several = self.ways.len() > 1;
+        for (way, parcel) in self.ways.iter_mut().zip(parcels) {
+            if way.held_sent || !way.is_ready() {
+                continue;
+            }
+            let sent = way.route.engine.send(Input::HeldAsSubmitted(parcel.taken));
+            match within(several, sent).await {
+                Some(Ok(())) => way.held_sent = true,
+                Some(Err(_)) => way.leave(),
+                None => way.pause(),
+            }
+        }
+        self.is_any_left()
+    }
+
+    /// Hands pending signals over and waits until they are durable: how many were new; nothing when no account is left.
+    pub(super) async fn hand_over(&mut self, found: SignalsAnswer) -> Option<usize> {
+        let parcels = self.split(found);
+        let several = self.ways.len() > 1;
+        let ready = self
+            .ways
+            .iter_mut()
+            .zip(parcels)
+            .filter(|(way, _)| way.is_ready());
+        let given = ready.map(|(way, parcel)| async move {
+            if parcel.is_empty() {
+                way.route.gauge.add_round();
+                return 0;
+            }
+            match within(several, give(&way.route.engine, parcel)).await {
+                Some(Some(new)) => {
+                    way.route.gauge.add_round();
+                    return new;
+                }
+                Some(None) => way.leave(),
+                None => way.pause(),
+            }
+            0
+        });
+        let new = join_all(given).await.into_iter().sum();
+        self.is_any_left().then_some(new)
+    }
+
+    fn is_any_left(&self) -> bool {
+        self.ways.iter().any(|way| !way.gone)
+    }
+
+    /// The parts of an answer, one for each account. What is nobody's is left with the backend.
+    fn split(&mut self, found: SignalsAnswer) -> Vec<Parcel> {
+        let mut parcels: Vec<Parcel> = self.ways.iter().map(|_| Parcel::default()).collect();
+        for signal in found.taken {
+            match self.way_of(signal.securities_account_id.as_deref()) {
+                Some(index) => parcels[index].taken.push(signal),
+                None => self.stranger(&signal.id.0, signal.securities_account_id.as_deref()),
+            }
+        }
+        for signal in found.invalid {
+            let account = signal.id.as_ref().and_then(|id| found.invalid_for.get(id));
+            let account = account.map(String::as_str);
+            match self.way_of_invalid(account) {
+                Some(index) => parcels[index].invalid.push(signal),
+                None => {
+                    if let Some(id) = &signal.id {
+                        self.stranger(&id.0, account);
+                    }
+                }
+            }
+        }
+        parcels
+    }
+
+    /// Where there is one account, it gets all: its own rules say what is not its affair.
+    fn way_of(&self, account: Option<&str>) -> Option<usize> {
+        if self.ways.len() == 1 {
+            return Some(0);
+        }
+        let account = account?;
+        self.ways
+            .iter()
+            .position(|way| way.route.account.as_deref() == Some(account))
+    }
+
+    /// A signal that cannot be understood is reported as failed by its own account alone.
+    fn way_of_invalid(&self, account: Option<&str>) -> Option<usize> {
+        match (&*self.ways, account) {
+            ([only], Some(account)) => only
+                .route
+                .account
+                .as_deref()
+                .is_none_or(|own| own == account)
+                .then_some(0),
+            _ => self.way_of(account),
+        }
+    }
+
+    fn stranger(&mut self, signal: &str, account: Option<&str>) {
+        let known = self.strangers.len() >= MOST_STRANGERS;
+        if known || !self.strangers.insert(account.map(str::to_owned)) {
+            return;
+        }
+        let own: Vec<&str> = self
+            .ways
+            .iter()
+            .filter_map(|way| way.route.account.as_deref())
+            .collect();
+        let own = own.join(", ");
+        match account {
+            Some(account) => warn!(
+                target: TRADING,
+                "Signal {signal} is for the securities account {account}, and this host trades {own}: signals for \
+                 {account} are left with the backend"
+            ),
+            None => warn!(
+                target: TRADING,
+                "Signal {signal} names no securities account, and this host trades {own}: which one is meant is not \
+                 guessed, and such signals are left with the backend"
+            ),
+        }
+    }
+
+    /// Reports that are committed and not delivered, of all accounts.
+    pub(super) fn depth(&self) -> usize {
+        self.ways.iter().map(|way| way.route.gauge.depth()).sum()
+    }
+
+    /// Delivered posts that took a signal off the backend's list, of all accounts.
+    pub(super) fn settled(&self) -> u64 {
+        self.ways.iter().map(|way| way.route.gauge.settled()).sum()
+    }
+
+    /// Waits for the next change of either.
+    pub(super) async fn moved(&self) {
+        let moves = self.ways.iter().map(|way| Box::pin(way.route.gauge.moved()));
+        select_all(moves).await;
+    }
+
+    pub(super) fn set_last_poll(&self, at: UtcMillis) {
+        self.ways.iter().for_each(|way| way.route.gauge.set_last_poll(at));
+    }
+
+    pub(super) fn set_trouble(&self, text: &str) {
+        self.ways
+            .iter()
+            .for_each(|way| way.route.gauge.set_trouble(text.to_owned()));
+    }
+
+    /// Tells an engine, since one log line is enough; false when none is left.
+    pub(super) async fn tell(&mut self, news: Input) -> bool {
+        let several = self.ways.len() > 1;
+        let mut news = Some(news);
+        for way in self.ways.iter_mut().filter(|way| !way.gone) {
+            let Some(input) = news.take() else { break };
+            match within(several, way.route.engine.send(input)).await {
+                Some(Ok(())) | None => {}
+                Some(Err(back)) => {
+                    news = Some(back.0);
+                    way.leave();
+                }
+            }
+        }
+        self.is_any_left()
+    }
+}
+
+impl Way {
+    fn leave(&mut self) {
+        if let Some(account) = self.route.account.as_ref().filter(|_| !self.gone) {
+            info!(target: TRADING, "The account {account} takes no signals any more");
+        }
+        self.gone = true;
+    }
+
+    fn pause(&mut self) {
+        let account = self.route.account.as_deref().unwrap_or_default();
+        error!(
+            target: TRADING,
+            critical = true,
+            "The account {account} has not made its signals durable within {} s; it gets none for {} s, and the other \
+             accounts go on",
+            PATIENCE.as_secs(),
+            PAUSE.as_secs()
+        );
+        self.paused_until = Some(Instant::now() + PAUSE);
+    }
+}
+
+/// Waits for one of several no longer than is fair to the others.
+async fn within<T>(several: bool, work: impl Future<Output = T>) -> Option<T> {
+    if several {
+        timeout(PATIENCE, work).await.ok()
+    } else {
+        Some(work.await)
+    }
+}
+
+/// How many were new, once what they led to is durable; nothing when the engine is gone.
+async fn give(engine: &Sender, parcel: Parcel) -> Option<usize> {
+    let (done, committed) = oneshot::channel();
+    let input = Input::Signals {
+        taken: parcel.taken,
+        invalid: parcel.invalid,
+        done,
+    };
+    engine.send(input).await.ok()?;
+    committed.await.ok()
+}

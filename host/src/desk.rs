@@ -1,0 +1,511 @@
+//! One account at work: its plugin, journal and engine, its reports, its book, and the folder that commands come by.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use qt_core::{Event, Settings};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::{Instrument, Span, error, info, warn};
+
+use crate::app::AppError;
+use crate::backend::client::Client;
+use crate::backend::gauge::Gauge;
+use crate::backend::poller::Route;
+use crate::backend::reporter::{self, OutboxRow, OutboxSource, ReportLinks, ReportSettings};
+use crate::broker::link::OpenFailure;
+use crate::broker::seat::Seat;
+use crate::broker::supervisor::{First, Supervisor};
+use crate::broker::{self, BrokerSender, Lanes, Listener};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::input::{CAPACITY, Input, Sender};
+use crate::engine::{AskEvery, Engine, OutboxSignal, Status};
+use crate::equity::EquityKeeper;
+use crate::exchange::Exchange;
+use crate::hosting::{self, Room};
+use crate::journal::{Journal, JournalError, Loaded, Store, Volatile, WaitingRows};
+use crate::lease::Lease;
+use crate::plugin::{self, KeptPlugin};
+use crate::round::RoundLinks;
+use crate::system;
+use crate::telemetry;
+
+/// How long reports still go out at the end.
+const REPORT_GRACE: Duration = Duration::from_millis(1500);
+/// How long a plugin may take to close.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// Where plugins are looked for.
+pub(crate) fn search_plan(config: &Config, data_dir: &Path) -> plugin::SearchPlan {
+    plugin::SearchPlan::new(&config.plugins, &config.plugin_dirs, data_dir).trusting(trust(config, data_dir))
+}
+
+/// Which plugins may be loaded.
+pub(crate) fn trust(config: &Config, data_dir: &Path) -> plugin::TrustPolicy {
+    let trust = &config.plugin_trust;
+    plugin::TrustPolicy::new(
+        trust.lock.as_deref(),
+        data_dir,
+        &trust.trusted_keys,
+        trust.require_signature,
+        config.securities_account_id.as_deref(),
+    )
+}
+
+/// Names account and adapter without giving the account's number away.
+pub(crate) fn account_key(config: &Config, adapter: &str) -> String {
+    let account = config
+        .securities_account_id
+        .clone()
+        .or_else(|| broker_account(config, adapter))
+        .unwrap_or_default();
+    let mut hash = Sha256::new();
+    hash.update(adapter.to_ascii_lowercase());
+    hash.update([0]);
+    hash.update(account);
+    data_encoding::HEXLOWER.encode(&hash.finalize()[..8])
+}
+
+/// The broker's number of the account, where configured.
+pub(crate) fn broker_account(config: &Config, adapter: &str) -> Option<String> {
+    config
+        .plugin_blocks
+        .get(adapter)?
+        .get("account_id")
+        .and_then(serde_json::Value::as_str)
+        .map(str::to_owned)
+}
+
+/// An account's place: its folder, which nobody else trades with, and its plugin, of which nothing has run.
+pub(crate) struct Place {
+    config: Config,
+    clock: Clock,
+    home: PathBuf,
+    data_dir: PathBuf,
+    plugin: KeptPlugin,
+    account_key: String,
+    _lease: Lease,
+}
+
+impl Place {
+    /// Takes the place that a configuration means.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be used or is another host's, or the plugin is not there, is refused, or does not take its
+    /// block of the configuration.
+    pub(crate) fn take(config: &Config, clock: Clock) -> Result<Self, AppError> {
+        let (home, data_dir) = (config.home_dir()?, config.data_dir()?);
+        system::create_private_dir(&data_dir)?;
+        let lease = Lease::take(&data_dir, clock.now_ms())?;
+        let wanted = config.names_broker.then_some(config.broker.as_str());
+        let plugin = plugin::keep(&search_plan(config, &home), wanted, &home)?;
+        info!(
+            "Broker plugin: {} {} from {} (SHA-256 {})",
+            plugin.name(),
+            plugin.manifest().version,
+            system::shown(plugin.path()),
+            plugin.sha256()
+        );
+        // Before the journal is touched: a slip of the pen in the configuration changes nothing.
+        hosting::block(config, &plugin)?;
+        Ok(Self {
+            config: config.clone(),
+            clock,
+            home,
+            data_dir,
+            account_key: account_key(config, plugin.name()),
+            plugin,
+            _lease: lease,
+        })
+    }
+
+    /// Opens the journal, or memory where the configuration switches it off.
+    ///
+    /// # Errors
+    ///
+    /// The journal cannot be used, or is not this account's.
+    pub(crate) fn open(self) -> Result<Opened, AppError> {
+        let (journal, loaded) = self.journal()?;
+        if loaded.seq > 0 {
+            let open = loaded.trader.live_orders().count();
+            info!(
+                "the journal holds {open} open orders; {} facts were replayed and give the state that was",
+                loaded.replayed
+            );
+        }
+        if let Some(behind_ms) = self.clock.go_on_from(loaded.trader.now().0) {
+            warn!(
+                "the clock is {} s behind the last moment in the journal; times go on from that moment. If the clock was \
+                 wrong then by a day or more, start with a new `data_dir` once no order is open",
+                behind_ms / 1000
+            );
+        }
+        if !self.config.journal.enabled {
+            warn!("the journal is switched off: an order may be lost or placed twice after a crash");
+        }
+        let (engine_in, inputs) = mpsc::channel(CAPACITY);
+        let (ready, is_ready) = watch::channel(false);
+        let outbox = OutboxSignal::default();
+        Ok(Opened {
+            gauge: Gauge::new(Arc::clone(&outbox.depth)),
+            place: self,
+            journal,
+            loaded,
+            engine_in,
+            inputs,
+            ready,
+            is_ready,
+            outbox,
+        })
+    }
+
+    fn journal(&self) -> Result<(Store, Loaded), JournalError> {
+        if self.config.journal.enabled {
+            let path = self.data_dir.join(crate::journal::FILE_NAME);
+            let (journal, loaded) = Journal::open(&path, Some(&self.account_key))?;
+            Ok((journal.into(), loaded))
+        } else {
+            Ok((Store::Volatile(Volatile::default()), Loaded::default()))
+        }
+    }
+}
+
+/// What all accounts of a host share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// The backend.
+    pub(crate) client: Arc<Client>,
+    /// True once the host ends.
+    pub(crate) stopped: watch::Receiver<bool>,
+    /// What a broker that does not open means.
+    pub(crate) first: First,
+}
+
+/// An account whose journal is open, and whose broker is not yet.
+pub(crate) struct Opened {
+    place: Place,
+    journal: Store,
+    loaded: Loaded,
+    engine_in: Sender,
+    inputs: mpsc::Receiver<Input>,
+    ready: watch::Sender<bool>,
+    is_ready: watch::Receiver<bool>,
+    outbox: OutboxSignal,
+    gauge: Gauge,
+}
+
+impl Opened {
+    /// How its signals come to it.
+    pub(crate) fn route(&self) -> Route {
+        Route {
+            account: self.place.config.securities_account_id.clone(),
+            engine: self.engine_in.clone(),
+            gauge: self.gauge.clone(),
+            ready: self.is_ready.clone(),
+        }
+    }
+
+    /// Opens the broker and begins to trade. It blocks while the plugin opens, and needs the runtime's context.
+    ///
+    /// # Errors
+    ///
+    /// The broker cannot be opened, the journal not written, or the system gives no thread.
+    pub(crate) fn start(self, shared: &Shared) -> Result<Desk, AppError> {
+        let place = &self.place;
+        let config = &place.config;
+        let lanes = Lanes::new();
+        let to_broker = lanes.sender();
+        let room = place.room(&self.engine_in, &to_broker)?;
+        let broker = place.open_broker(&room, &to_broker, shared.first)?;
+        let ask_every = AskEvery {
+            normally_ms: millis(config.execution.reconcile_interval),
+            in_doubt_ms: millis(config.execution.unknown_poll),
+        };
+        let rows = Rows(self.journal.reader()?);
+        let (mut engine, status) = Engine::new(
+            self.journal,
+            self.loaded,
+            place.clock,
+            ask_every,
+            to_broker.clone(),
+            self.outbox.clone(),
+        );
+        engine.start(place.settings())?;
+        let exchange = Exchange::new(
+            room,
+            place.plugin.clone(),
+            Arc::clone(&broker),
+            to_broker.clone(),
+            self.engine_in.clone(),
+            status.clone(),
+        );
+        let lanes = lanes.run(
+            broker,
+            self.engine_in.clone(),
+            place.clock,
+            config.execution.call_deadline,
+            broker::read::lacks_a_book(&place.plugin.manifest().capabilities),
+        )?;
+        let here = tokio::runtime::Handle::current();
+        let inputs = self.inputs;
+        let (alive, ended) = oneshot::channel::<()>();
+        let engine = telemetry::thread("engine", move || {
+            let _alive = alive;
+            here.block_on(engine.run(inputs));
+        })?;
+        let mourning = spawn(say_if_dead(ended, shared.stopped.clone()));
+        let ready = spawn(tell_ready(status.clone(), self.ready));
+        let reporter = spawn(place.report(shared, &self.engine_in, &self.gauge, &self.outbox, rows));
+        let sync = spawn(place.sync(shared, &to_broker, &status, &self.gauge));
+        let control = spawn(place.take_commands(&self.engine_in, &to_broker, exchange));
+        Ok(Desk {
+            round: Some(RoundLinks {
+                status,
+                gauge: self.gauge,
+                broker: to_broker,
+            }),
+            engine_in: self.engine_in,
+            lanes,
+            engine,
+            reporter,
+            beside: [ready, sync, control, mourning],
+            span: Span::current(),
+            _place: self.place,
+        })
+    }
+}
+
+impl Place {
+    /// What the plugin is opened with.
+    fn room(&self, engine: &Sender, to_broker: &BrokerSender) -> Result<Room, AppError> {
+        let name = self.plugin.name();
+        Ok(Room {
+            config: self.config.clone(),
+            home: self.home.clone(),
+            data_dir: self.data_dir.clone(),
+            account_id: broker_account(&self.config, name),
+            listener: Listener::new(engine.clone(), to_broker.clone(), self.clock),
+            seat: Arc::new(Seat::new(&hosting::plugin_folder(&self.data_dir, name)?)),
+        })
+    }
+
+    fn open_broker(
+        &self,
+        room: &Room,
+        to_broker: &BrokerSender,
+        first: First,
+    ) -> Result<Arc<Supervisor>, AppError> {
+        let name = self.plugin.name().to_owned();
+        let opener = room.opener(&self.plugin)?;
+        let nudge = to_broker.clone();
+        let waits = hosting::waits(&self.config, &name);
+        Supervisor::open(opener, waits, first, move || nudge.look()).map_err(|failure| match failure {
+            OpenFailure {
+                reason,
+                refused: true,
+                ..
+            } => AppError::Refused(reason),
+            OpenFailure { reason, .. } => AppError::Open { name, reason },
+        })
+    }
+
+    fn settings(&self) -> Settings {
+        let execution = &self.config.execution;
+        Settings {
+            account_key: self.account_key.clone(),
+            securities_account_id: self.config.securities_account_id.clone(),
+            buy_timeout_ms: millis(execution.buy_order_timeout),
+            sell_timeout_ms: millis(execution.sell_order_timeout),
+            cancel_grace_ms: millis(execution.cancel_retry_grace),
+            cancel_interval_ms: millis(execution.cancel_retry_interval),
+            max_in_flight: execution.max_in_flight,
+            unknown_snapshots: execution.unknown_snapshots,
+            unknown_settle_ms: millis(execution.unknown_settle),
+            chase_bps: execution.chase_bps,
+            max_slippage_bps: execution.max_slippage_bps,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Settings::default()
+        }
+    }
+
+    /// Posts the reports until the host ends.
+    fn report(
+        &self,
+        shared: &Shared,
+        engine: &Sender,
+        gauge: &Gauge,
+        outbox: &OutboxSignal,
+        rows: Rows,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let concurrency = self.config.execution.report_concurrency;
+        reporter::run(
+            ReportSettings {
+                concurrency: usize::try_from(concurrency).unwrap_or(16),
+                grace: REPORT_GRACE,
+            },
+            ReportLinks {
+                client: Arc::clone(&shared.client),
+                engine: engine.clone(),
+                gauge: gauge.clone(),
+                source: Box::new(rows),
+                new_rows: Arc::clone(&outbox.added),
+                reload: Arc::clone(&outbox.reload),
+                shutdown: shared.stopped.clone(),
+            },
+        )
+    }
+
+    /// Takes commands from the account's folder.
+    fn take_commands(
+        &self,
+        engine: &Sender,
+        broker: &BrokerSender,
+        exchange: Exchange,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        crate::control::serve(
+            self.data_dir.clone(),
+            engine.clone(),
+            crate::control::BookLinks {
+                broker: broker.clone(),
+                adapter: self.plugin.name().to_owned(),
+                deadline: self.config.execution.call_deadline,
+            },
+            Arc::new(exchange),
+            || Clock::system().now_ms(),
+        )
+    }
+
+    /// Keeps the backend's picture of the account fresh.
+    fn sync(
+        &self,
+        shared: &Shared,
+        broker: &BrokerSender,
+        status: &watch::Receiver<Status>,
+        gauge: &Gauge,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let adapter = self.plugin.name();
+        let equity = self.data_dir.join(crate::equity::FILE_NAME);
+        crate::book_sync::run(
+            self.config.clone(),
+            crate::book_sync::SyncLinks {
+                client: Arc::clone(&shared.client),
+                broker: broker.clone(),
+                status: status.clone(),
+                gauge: gauge.clone(),
+                adapter: adapter.to_owned(),
+                account_id: broker_account(&self.config, adapter),
+                equity: EquityKeeper::open(&equity, &self.account_key),
+            },
+        )
+    }
+}
+
+/// An account that trades.
+pub(crate) struct Desk {
+    round: Option<RoundLinks>,
+    engine_in: Sender,
+    lanes: broker::Running,
+    engine: std::thread::JoinHandle<()>,
+    reporter: JoinHandle<()>,
+    /// Tasks that may be broken off at any moment.
+    beside: [JoinHandle<()>; 4],
+    span: Span,
+    /// Given back last.
+    _place: Place,
+}
+
+impl Desk {
+    /// What the end of one round depends on; to be taken once.
+    pub(crate) fn take_round(&mut self) -> Option<RoundLinks> {
+        self.round.take()
+    }
+
+    /// Sends nothing more: orders that have not reached the plugin are given back.
+    pub(crate) async fn stop_orders(&self) {
+        for id in self.lanes.stop_orders() {
+            let reason = "the host is being stopped".to_owned();
+            self.engine_in
+                .send(Input::Fact(Event::NotSent { id, reason }))
+                .await
+                .ok();
+        }
+    }
+
+    /// Finishes what is in hand and closes the plugin, once no more signals come.
+    pub(crate) async fn end(self) {
+        let span = self.span.clone();
+        self.end_within().instrument(span).await;
+    }
+
+    async fn end_within(self) {
+        self.reporter.await.ok();
+        self.beside.iter().for_each(JoinHandle::abort);
+        self.engine_in.send(Input::Stop).await.ok();
+        drop(self.engine_in);
+        drop(self.round);
+        let engine = self.engine;
+        tokio::task::spawn_blocking(move || engine.join().ok()).await.ok();
+        self.lanes.close(CLOSE_GRACE).await;
+    }
+}
+
+/// Starts a task whose lines are about what those of the starting one are about.
+fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(task.in_current_span())
+}
+
+/// An engine that ends before it is asked to has panicked: nothing moves for its account any more.
+async fn say_if_dead(ended: oneshot::Receiver<()>, stopped: watch::Receiver<bool>) {
+    // Nothing is ever sent: what ends the wait is the end of the engine's thread.
+    ended.await.ok();
+    if !*stopped.borrow() {
+        error!(
+            critical = true,
+            "the engine has ended by a fault of its own: nothing is sent, cancelled or reported for this account until \
+             qt-host is started again, which finds every order in the journal"
+        );
+    }
+}
+
+/// Signals are taken once the books were compared, and while intent can be made durable.
+async fn tell_ready(mut status: watch::Receiver<Status>, ready: watch::Sender<bool>) {
+    let mut compared = false;
+    loop {
+        let now = {
+            let seen = status.borrow_and_update();
+            compared |= seen.ready;
+            compared && !seen.journal_failing
+        };
+        ready.send_if_modified(|was| std::mem::replace(was, now) != now);
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The journal's rows, as the reporter wants them.
+struct Rows(WaitingRows);
+
+impl OutboxSource for Rows {
+    fn load(&mut self, after_id: i64, limit: usize) -> Result<Vec<OutboxRow>, String> {
+        let items = (self.0)(after_id, limit).map_err(|e| e.to_string())?;
+        Ok(items
+            .into_iter()
+            .map(|item| OutboxRow {
+                id: item.id,
+                order_key: item.order_id,
+                report: item.report,
+                override_body: item.edited,
+                attempts: 0,
+            })
+            .collect())
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
