@@ -105,6 +105,9 @@ mod tests {
 
     #[test]
     fn a_day_begins_at_midnight_in_beijing() {
-        assert_eq!(day(at("2026-11-24T15:59:59Z")) + 1, day(at("2026-11-24T16:00:00Z")));
+        assert_eq!(
+            day(at("2026-11-24T15:59:59Z")) + 1,
+            day(at("2026-11-24T16:00:00Z"))
+        );
     }
 }

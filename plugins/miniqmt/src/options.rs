@@ -11,7 +11,11 @@ use crate::hours::Hours;
 
 /// What kind of account the terminal trades for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(qt_plugin_api::schemars::JsonSchema), schemars(crate = "qt_plugin_api::schemars"))]
+#[cfg_attr(
+    test,
+    derive(qt_plugin_api::schemars::JsonSchema),
+    schemars(crate = "qt_plugin_api::schemars")
+)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum AccountType {
     /// Trades with its own money alone.
@@ -23,7 +27,11 @@ pub(crate) enum AccountType {
 
 /// What to do once the terminal has been seen to change an order's remark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(qt_plugin_api::schemars::JsonSchema), schemars(crate = "qt_plugin_api::schemars"))]
+#[cfg_attr(
+    test,
+    derive(qt_plugin_api::schemars::JsonSchema),
+    schemars(crate = "qt_plugin_api::schemars")
+)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ChangedRemark {
     /// Send no more orders today.
@@ -35,12 +43,16 @@ pub(crate) enum ChangedRemark {
 
 /// Limits that the bridge enforces by itself, whatever this plugin asks for.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(qt_plugin_api::schemars::JsonSchema), schemars(crate = "qt_plugin_api::schemars"))]
+#[cfg_attr(
+    test,
+    derive(qt_plugin_api::schemars::JsonSchema),
+    schemars(crate = "qt_plugin_api::schemars")
+)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Caps {
     /// The largest worth of one order, in yuan; an order without a price is refused while this is set.
     #[serde(deserialize_with = "money_or_none")]
-    #[cfg_attr(test, schemars(with = "Option<f64>"))]
+    #[cfg_attr(test, schemars(with = "serde_json::Value", extend("type" = ["number", "string", "null"])))]
     pub(crate) max_order_value: Option<Decimal>,
     /// The most shares of one order.
     pub(crate) max_order_shares: Option<u64>,
@@ -52,7 +64,11 @@ pub(crate) struct Caps {
 
 /// The whole block.
 #[derive(Clone, Debug, Deserialize)]
-#[cfg_attr(test, derive(qt_plugin_api::schemars::JsonSchema), schemars(crate = "qt_plugin_api::schemars"))]
+#[cfg_attr(
+    test,
+    derive(qt_plugin_api::schemars::JsonSchema),
+    schemars(crate = "qt_plugin_api::schemars")
+)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Options {
     /// The number of the account that is logged in to the terminal.
@@ -108,11 +124,11 @@ pub(crate) struct Options {
     pub(crate) changed_remark: ChangedRemark,
     /// The commission as a fraction of the amount, for trades whose commission the terminal does not tell.
     #[serde(deserialize_with = "money")]
-    #[cfg_attr(test, schemars(with = "f64"))]
+    #[cfg_attr(test, schemars(with = "serde_json::Value", extend("type" = ["number", "string"])))]
     pub(crate) commission_rate: Decimal,
     /// The least commission of an order, in yuan, for the same.
     #[serde(deserialize_with = "money")]
-    #[cfg_attr(test, schemars(with = "f64"))]
+    #[cfg_attr(test, schemars(with = "serde_json::Value", extend("type" = ["number", "string"])))]
     pub(crate) commission_min: Decimal,
 }
 
@@ -164,7 +180,8 @@ impl Options {
             && one != two
         {
             return Err(
-                "`session_path` and `xt_path` are two names of one option and differ; keep one of them".to_owned(),
+                "`session_path` and `xt_path` are two names of one option and differ; keep one of them"
+                    .to_owned(),
             );
         }
         let [first, last] = self.session_ids;
@@ -202,15 +219,23 @@ impl Options {
             ("visible_within_seconds", self.visible_within_seconds, 0.0),
         ] {
             if !(least..=DAY_SECONDS).contains(&value) {
-                return Err(format!("`{name}` is {value}; give seconds from {least} to {DAY_SECONDS}"));
+                return Err(format!(
+                    "`{name}` is {value}; give seconds from {least} to {DAY_SECONDS}"
+                ));
             }
         }
         Ok(())
     }
 
     fn check_caps(&self) -> Result<(), String> {
-        if self.caps.max_order_value.is_some_and(|most| most <= Decimal::ZERO) {
-            return Err("`caps.max_order_value` must be above 0; leave it out where there is no limit".to_owned());
+        if self
+            .caps
+            .max_order_value
+            .is_some_and(|most| most <= Decimal::ZERO)
+        {
+            return Err(
+                "`caps.max_order_value` must be above 0; leave it out where there is no limit".to_owned(),
+            );
         }
         for symbol in self.caps.symbols.iter().flatten() {
             symbol
@@ -221,9 +246,14 @@ impl Options {
     }
 
     fn check_local(&self) -> Result<(), String> {
-        for (name, given) in [("token_file", &self.token_file), ("certificate", &self.certificate)] {
+        for (name, given) in [
+            ("token_file", &self.token_file),
+            ("certificate", &self.certificate),
+        ] {
             if given.is_some() {
-                return Err(format!("`{name}` belongs to a bridge on another machine: give `remote` too"));
+                return Err(format!(
+                    "`{name}` belongs to a bridge on another machine: give `remote` too"
+                ));
             }
         }
         if self.account_id.as_deref().unwrap_or_default().trim().is_empty() {
@@ -234,9 +264,11 @@ impl Options {
             );
         }
         if self.path().is_none() {
-            return Err("`session_path` is missing: give the terminal's folder `userdata_mini`, such as \
+            return Err(
+                "`session_path` is missing: give the terminal's folder `userdata_mini`, such as \
                         C:\\QMT\\userdata_mini, in the block or in TRADER_MINIQMT_XT_PATH"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         Ok(())
     }
@@ -342,7 +374,9 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// The exact decimal in a JSON number or string.
@@ -420,7 +454,10 @@ mod tests {
             (json!({ "token_file": "t" }), "give `remote` too"),
             (remote(json!({ "remote": "10.0.0.2" })), "HOST:PORT"),
             (remote(json!({ "token_file": null })), "`token_file` is missing"),
-            (remote(json!({ "certificate": null })), "never travel in the clear"),
+            (
+                remote(json!({ "certificate": null })),
+                "never travel in the clear",
+            ),
             (remote(json!({ "python": "python3" })), "`python` belongs"),
         ] {
             let why = options(&more).expect_err("a mistake");

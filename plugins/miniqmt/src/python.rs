@@ -93,7 +93,10 @@ pub(crate) fn find(options: &Options, bridge: &Path, data_dir: &Path) -> Result<
         let shown = shown(&words);
         match probe(&words, bridge, data_dir) {
             Ok(found) if found.bits != 64 && cfg!(windows) => {
-                tried.push(format!("{shown}: {} bit, and the terminal's library has 64", found.bits));
+                tried.push(format!(
+                    "{shown}: {} bit, and the terminal's library has 64",
+                    found.bits
+                ));
             }
             Ok(found) => {
                 let python = Python {
@@ -180,7 +183,10 @@ fn probe(words: &[OsString], bridge: &Path, data_dir: &Path) -> Result<Probe, St
     serde_json::from_slice(&output.stdout).map_err(|_| {
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said.lines().rev().find(|line| !line.trim().is_empty());
-        last.map_or_else(|| format!("it ended with {}", output.status), |line| line.trim().chars().take(200).collect())
+        last.map_or_else(
+            || format!("it ended with {}", output.status),
+            |line| line.trim().chars().take(200).collect(),
+        )
     })
 }
 
@@ -212,17 +218,25 @@ mod tests {
         };
         let path = bridge(folder.path()).expect("written");
         let why = find(&options, &path, folder.path()).expect_err("no such program");
-        assert!(why.contains("no-such-python") && why.contains("`python`"), "{why}");
+        assert!(
+            why.contains("no-such-python") && why.contains("`python`"),
+            "{why}"
+        );
     }
 
     /// The bridge must run where the terminal's own Python is 3.6: the newer interpreters can check that.
     #[test]
     fn the_bridge_keeps_to_the_syntax_of_python_3_6() {
-        let script = "import ast,sys;ast.parse(open(sys.argv[1],encoding='utf-8').read(),feature_version=(3,6))";
+        let script =
+            "import ast,sys;ast.parse(open(sys.argv[1],encoding='utf-8').read(),feature_version=(3,6))";
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bridge.py");
         let name = system::PYTHONS[0][0];
         match Command::new(name).arg("-c").arg(script).arg(path).output() {
-            Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+            Ok(output) => assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            ),
             Err(e) if std::env::var_os("CI").is_none() => eprintln!("SKIPPED: {name} cannot be started: {e}"),
             Err(e) => panic!("{name} cannot be started: {e}"),
         }
