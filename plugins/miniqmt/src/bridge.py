@@ -490,29 +490,48 @@ ROWS = {'order': order_row, 'trade': trade_row, 'position': position_row, 'asset
 # ---------------------------------------------------------------- the terminal's library
 
 def import_xtquant(folder):
-    """xttrader, xttype, xtconstant and the version. Its package asks an index for updates, for up to ten seconds, and
-    prints what it finds: it gets no `requests` to do that with."""
+    """xttrader, xttype and the version. What the package does by itself is left out where it goes without: it asks an
+    index for updates, for up to ten seconds, and prints what it finds."""
+    import importlib
+    import importlib.util
     if folder and folder not in sys.path:
         sys.path.insert(0, folder)
+    spec = importlib.util.find_spec('xtquant')
+    if spec is None:
+        raise ImportError('there is no package xtquant')
+    sys.modules['xtquant'] = importlib.util.module_from_spec(spec)
+    try:
+        importlib.import_module('xtquant.xttrader')
+    except Exception:  # a package that needs its own beginning after all
+        for name in [name for name in sys.modules if name.split('.')[0] == 'xtquant']:
+            del sys.modules[name]
+        import_whole()
+    return (importlib.import_module('xtquant.xttrader'), importlib.import_module('xtquant.xttype'),
+            version_of(spec.origin))
+
+
+def import_whole():
+    """The package with all that it does, without what it asks an index with."""
+    import importlib
     hidden = sys.modules.get('requests')
     sys.modules['requests'] = None
     try:
-        import xtquant
-        from xtquant import xtconstant, xttrader, xttype
+        importlib.import_module('xtquant.xttrader')
     finally:
         if hidden is None:
             sys.modules.pop('requests', None)
         else:
             sys.modules['requests'] = hidden
-    return xttrader, xttype, xtconstant, version_of(xtquant)
 
 
-def version_of(package):
-    for name in ('__version__', '__verison__'):
-        value = getattr(package, name, None)
-        if value:
-            return str(value)
-    return 'unknown'
+def version_of(origin):
+    """What the package calls its version, by any of the names that it has had for it."""
+    try:
+        with io.open(origin, encoding='utf-8', errors='replace') as file:
+            found = re.search(r'__ver\w+__\s*=\s*["\']([^"\']+)', file.read())
+    except (IOError, OSError, TypeError):
+        found = None
+    return found.group(1) if found else 'unknown'
 
 
 def terminal_runs():
@@ -591,7 +610,7 @@ class Terminal(object):
         config = self.config
         self.stage = 'importing xtquant'
         try:
-            xttrader, xttype, self.constants, self.version = import_xtquant(config.get('xtquant'))
+            xttrader, xttype, self.version = import_xtquant(config.get('xtquant'))
         except Exception as e:  # whatever a broken package raises is an answer for the user
             raise Refused(import_fault(e, config.get('xtquant')), 'setup')
         self.stage = 'looking at the folder'
@@ -1279,7 +1298,7 @@ def doctor(config, frame):
     check('session', not in_service_session(), 'a service\'s session 0' if in_service_session()
           else 'an ordinary session', 'run it in the session of the user who is logged in, not as a service')
     try:
-        _, _, _, xtquant = import_xtquant(config.get('xtquant'))
+        _, _, xtquant = import_xtquant(config.get('xtquant'))
         has_xtquant = check('xtquant', True, 'xtquant %s' % xtquant)
     except Exception as e:  # whatever a broken package raises is what the user must see
         has_xtquant = check('xtquant', False, import_fault(e, config.get('xtquant')), 'install the package, see above')
