@@ -104,10 +104,13 @@ class Counter(object):
         except (IOError, OSError):
             pass
 
+    def now_ms(self):
+        return int(time.time() * 1000) + self.knob('clock_ahead_ms', 0)
+
     # -- the ledger
 
     def enter(self, line):
-        line['ts'] = int(time.time() * 1000)
+        line['ts'] = self.now_ms()
         self.ledger.write(json.dumps(line, ensure_ascii=False, separators=(',', ':')).encode('utf-8') + b'\n')
         self.apply(line)
 
@@ -518,6 +521,8 @@ class XtQuantAsyncClient(object):
         known = req.m_strAccountID == self.counter.account
         self.subscribed = known
         self.answer('SubscribeResp', seq, 0 if known else -1)
+        if known:
+            self.later(self.open_market)
         if known and self.counter.fault('replay_day'):
             with self.lock:
                 for order in list(self.counter.orders.values()):
@@ -529,6 +534,13 @@ class XtQuantAsyncClient(object):
             timer = threading.Timer(late / 1000.0, self.disconnect)
             timer.daemon = True
             timer.start()
+
+    def open_market(self):
+        """Orders that were open when the last client died meet the market again."""
+        with self.lock:
+            for order in list(self.counter.orders.values()):
+                if order['status'] in OPEN and not order['filled']:
+                    self.tell(order)
 
     def unsubscribeWithSeq(self, seq, req):
         self.later(self.answer, 'UnsubscribeResp', seq, 0)
@@ -552,7 +564,7 @@ class XtQuantAsyncClient(object):
         self.answer('QueryStock' + name, seq, rows)
 
     def visible(self, ts):
-        return time.time() * 1000 - ts >= self.counter.knob('visible_after_ms', 0)
+        return self.counter.now_ms() - ts >= self.counter.knob('visible_after_ms', 0)
 
     def queryStockOrdersWithSeq(self, seq, _req):
         def ask():

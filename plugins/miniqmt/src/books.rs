@@ -5,10 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use qt_market::FeeSchedule;
 use qt_plugin_api::{OrderRow, OrderStatus, TradeRow};
 
-use crate::convert::Estimate;
 use crate::hours;
 
 /// What of an order was told: its state, its fills, and whether it had a name of ours.
@@ -18,7 +16,6 @@ type Told = (OrderStatus, u64, bool);
 struct Order {
     row: OrderRow,
     told: Option<Told>,
-    estimate: Estimate,
 }
 
 impl Order {
@@ -65,17 +62,15 @@ pub(crate) struct Books {
     day: i64,
     orders: BTreeMap<String, Order>,
     trades: BTreeMap<String, Trade>,
-    schedule: FeeSchedule,
 }
 
 impl Books {
     /// Empty books.
-    pub(crate) fn new(schedule: FeeSchedule, now_ms: i64) -> Self {
+    pub(crate) fn new(now_ms: i64) -> Self {
         Self {
             day: hours::day(now_ms),
             orders: BTreeMap::new(),
             trades: BTreeMap::new(),
-            schedule,
         }
     }
 
@@ -104,11 +99,9 @@ impl Books {
                 known.see(row);
                 Some(known)
             }
-            std::collections::btree_map::Entry::Vacant(place) => Some(place.insert(Order {
-                row,
-                told: None,
-                estimate: Estimate::default(),
-            })),
+            std::collections::btree_map::Entry::Vacant(place) => {
+                Some(place.insert(Order { row, told: None }))
+            }
         }
     }
 
@@ -117,8 +110,7 @@ impl Books {
             return None;
         }
         let key = row.trade_id.clone();
-        let order = self.orders.get_mut(&row.broker_order_id);
-        if let Some(order) = &order
+        if let Some(order) = self.orders.get(&row.broker_order_id)
             && row.client_order_id.is_none()
         {
             row.client_order_id.clone_from(&order.row.client_order_id);
@@ -130,11 +122,6 @@ impl Books {
                 Some(known)
             }
             std::collections::btree_map::Entry::Vacant(place) => {
-                match order {
-                    Some(order) => order.estimate.complete(&mut row, &self.schedule),
-                    // A trade may overtake its order; then its fees stand alone.
-                    None => Estimate::default().complete(&mut row, &self.schedule),
-                }
                 Some(place.insert(Trade { row, told: None }))
             }
         }
@@ -280,7 +267,7 @@ mod tests {
     }
 
     fn books() -> Books {
-        Books::new(FeeSchedule::default(), NOW)
+        Books::new(NOW)
     }
 
     #[test]

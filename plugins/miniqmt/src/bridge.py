@@ -64,8 +64,18 @@ PRICE_TYPES = {
 }
 
 
+# How far the host's clock is ahead of this machine's: `not_after` and the day are the host's.
+AHEAD_MS = 0
+
+
 def now_ms():
-    return int(time.time() * 1000)
+    return int(time.time() * 1000) + AHEAD_MS
+
+
+def set_clock(host_ms):
+    global AHEAD_MS
+    if isinstance(host_ms, int):
+        AHEAD_MS = host_ms - int(time.time() * 1000)
 
 
 def day_of(ms):
@@ -403,7 +413,7 @@ def moment(value):
     hours, minutes, seconds = number // 10000, number // 100 % 100, number % 100
     if hours > 23 or minutes > 59 or seconds > 59:
         return None
-    today = (int(time.time()) + BEIJING) // 86400 * 86400 - BEIJING
+    today = (now_ms() // 1000 + BEIJING) // 86400 * 86400 - BEIJING
     return (today + hours * 3600 + minutes * 60 + seconds) * 1000
 
 
@@ -571,7 +581,7 @@ def folder_fault(path):
     return None
 
 
-def causes(path, session, sessions):
+def causes(path, session):
     """Why a connect fails with -1, the likeliest first, each with what to do."""
     found, open_ones = [], []
     fault = folder_fault(path)
@@ -586,10 +596,7 @@ def causes(path, session, sessions):
     else:
         open_ones.insert(0, 'the terminal may not be running or not be logged in (it asks for a login every day): '
                             'log in, with "independent trading" ticked')
-    if session in sessions.queues():
-        found.append('the session id %d has queue files of another program; widen or move `session_ids`' % session)
-    else:
-        open_ones.append('another program may use the session id %d; move `session_ids`' % session)
+    open_ones.append('another program may use the session id %s; move `session_ids`' % session)
     if in_service_session():
         found.append('this process runs as a Windows service, in session 0, where the terminal cannot be reached: run '
                      'it in the session of the user who is logged in')
@@ -626,6 +633,7 @@ class Terminal(object):
         if isinstance(self.account, str):
             raise Refused('the terminal\'s library does not take the account: %s' % self.account, 'setup')
         self.stage = 'choosing a session id'
+        # Kept: it holds the lock of the id.
         self.sessions = Sessions(config['sessions'], config['session_ids'], path)
         self.session = self.sessions.take()
         self.stage = 'starting xttrader'
@@ -634,7 +642,7 @@ class Terminal(object):
         self.stage = 'connecting to the terminal'
         result = self.trader.connect()
         if result != 0:
-            listed = causes(path, self.session, self.sessions)
+            listed = causes(path, self.session)
             numbered = '; '.join('(%d) %s' % (n + 1, cause) for n, cause in enumerate(listed))
             raise Refused('the terminal does not take the connection (%s). Likely causes: %s' % (result, numbered),
                           'no_connection')
@@ -809,6 +817,7 @@ class Bridge(object):
     def op_config(self, frame):
         if self.config is not None:
             raise Refused('the configuration was given already')
+        set_clock(frame.get('now_ms'))
         config = dict(frame)
         config['session_ids'] = [int(value) for value in frame.get('session_ids') or [100000, 999999]]
         self.hang_after = float(frame.get('hang_after_ms') or 10000) / 1000
@@ -830,6 +839,7 @@ class Bridge(object):
         wanted = frame.get('account')
         if wanted and not hmac.compare_digest(wanted, digest(config.get('account') or '')):
             raise Refused('this bridge trades another account than the one in the configuration of the host', 'setup')
+        set_clock(frame.get('now_ms'))
         resume = frame.get('resume') or {}
         after = resume.get('after') if resume.get('epoch') == self.epoch else None
         reply = {'ok': True, 'protocol': PROTOCOL, 'bridge': BRIDGE, 'epoch': self.epoch, 'pid': os.getpid(),
@@ -1310,8 +1320,9 @@ def doctor(config, frame):
               else 'other programs left queue files for %s' % ', '.join(str(n) for n in foreign[:5]),
               'move `session_ids` to a span that no other program uses')
     host = frame.get('now_ms')
-    off = abs(now_ms() - host) if host else 0
-    check('clock', off < 2000 and now_ms() > 1750000000000, 'the clocks of host and bridge differ by %d ms' % off,
+    own = int(time.time() * 1000)
+    off = abs(own - host) if host else 0
+    check('clock', off < 2000 and own > 1750000000000, 'the clocks of host and bridge differ by %d ms' % off,
           'let both machines set their clocks from the network: orders that are good for seconds hang on it')
     if has_xtquant and os.path.isdir(path):
         connect(config, frame, check)

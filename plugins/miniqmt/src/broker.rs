@@ -21,8 +21,6 @@ use crate::session::{Session, State, lock, trade_rows};
 
 /// How long `open` waits beyond what a connection may take.
 const OPEN_BESIDES: Duration = Duration::from_secs(20);
-/// How long the second order of the day waits for the first one's remark to come back.
-const CALIBRATE_WITHIN: Duration = Duration::from_secs(3);
 /// How often the terminal's list is asked for it.
 const CALIBRATE_STEP: Duration = Duration::from_millis(300);
 /// What is said after the end.
@@ -68,6 +66,18 @@ impl MiniQmt {
         }))
     }
 
+    /// The line, waiting for one that is being made: nothing was sent yet, so waiting costs only time.
+    fn line_until(&self, until: Instant) -> Result<Arc<Line>, NoLine> {
+        let none = |state: &mut State| state.line.is_none() && !state.closing;
+        let left = until.saturating_duration_since(Instant::now());
+        let waited = self
+            .session
+            .changed
+            .wait_timeout_while(lock(&self.session.state), left, none);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.line()
+    }
+
     /// Asks for rows; what fails is an error and never a part of them.
     fn rows(&self, op: &str) -> Result<Vec<Value>, CallError> {
         let line = self.line().map_err(|no_line| CallError::new(no_line.reason()))?;
@@ -105,9 +115,8 @@ impl MiniQmt {
 
     /// With the first order of the day it shows whether remarks come back whole; the next one waits for that. Why no
     /// order may be sent, where it may not.
-    fn wait_for_calibration(&self, line: &Line) -> Option<String> {
+    fn wait_for_calibration(&self, line: &Line, until: Instant) -> Option<String> {
         let session = &self.session;
-        let until = Instant::now() + CALIBRATE_WITHIN;
         loop {
             let known = lock(&session.calibration).now(session.clock.now_ms()).clone();
             match known {
@@ -347,15 +356,19 @@ impl Broker for MiniQmt {
     }
 
     fn place_order(&self, order: &OrderRequest) -> PlaceResult {
-        let line = match self.line() {
-            Ok(line) => line,
-            Err(NoLine::Closed) => return self.not_sent(order, CLOSED),
-            Err(NoLine::Down(reason)) => return self.not_sent(order, &reason),
-        };
         if let Some(reason) = self.objection(order) {
             return self.not_sent(order, &reason);
         }
-        if let Some(reason) = self.wait_for_calibration(&line) {
+        let until = Instant::now() + self.session.options.order_deadline();
+        let line = match self.line_until(until) {
+            Ok(line) => line,
+            Err(no_line) => return self.not_sent(order, &no_line.reason()),
+        };
+        if let Some(reason) = self.wait_for_calibration(&line, until) {
+            return self.not_sent(order, &reason);
+        }
+        // Waiting may have taken it beyond its time.
+        if let Some(reason) = self.objection(order) {
             return self.not_sent(order, &reason);
         }
         self.send(&line, order)

@@ -2,8 +2,6 @@
 
 use std::str::FromStr;
 
-use jiff::{Timestamp, tz::Offset};
-use qt_market::{FeeBreakdown, FeeSchedule, Shares, Symbol};
 use qt_plugin_api::{
     AccountKind, AccountRow, FailedKind, OrderErrorRow, OrderRow, OrderStatus, PositionRow, Side, TradeRow,
 };
@@ -15,7 +13,6 @@ use crate::options::{AccountType, Options};
 
 /// The longest remark that the terminal is known to keep.
 pub(crate) const LONGEST_ID: usize = 20;
-const BEIJING: Offset = Offset::constant(8);
 
 /// An order on the wire.
 #[derive(Debug, Deserialize)]
@@ -219,7 +216,7 @@ pub(crate) fn order(row: WireOrder, now_ms: i64) -> Result<Option<OrderRow>, Str
     }))
 }
 
-/// A trade's row without its fees; nothing for one that is neither ours nor of a kind that this market has.
+/// A trade's row, with the fees that the terminal tells; nothing for one that is neither ours nor of a kind that this market has.
 ///
 /// # Errors
 /// One that says what cannot be.
@@ -319,48 +316,6 @@ pub(crate) fn failed(row: Value, kind: FailedKind) -> Result<OrderErrorRow, Stri
     })
 }
 
-/// What an order's trades cost, where the terminal does not tell: the rest of each trade after those before it.
-#[derive(Debug, Default)]
-pub(crate) struct Estimate {
-    turnover: Decimal,
-    charged: FeeBreakdown,
-}
-
-impl Estimate {
-    /// Puts in the fees that are missing and marks them in `extras`.
-    pub(crate) fn complete(&mut self, trade: &mut TradeRow, schedule: &FeeSchedule) {
-        let Ok(symbol) = trade.symbol.parse::<Symbol>() else {
-            return;
-        };
-        let Ok(at) = Timestamp::from_millisecond(trade.traded_ms) else {
-            return;
-        };
-        let date = BEIJING.to_datetime(at).date();
-        let side = match trade.side {
-            Side::Buy => qt_market::Side::Buy,
-            Side::Sell => qt_market::Side::Sell,
-        };
-        let amount = Shares::try_from(trade.quantity)
-            .ok()
-            .and_then(|q| Decimal::from(q).checked_mul(trade.price));
-        let Some(turnover) = amount.and_then(|amount| self.turnover.checked_add(amount)) else {
-            return;
-        };
-        let Ok(all) = schedule.fees_of_amount(&symbol, side, turnover, date) else {
-            return;
-        };
-        let mut estimated = vec!["stamp_tax", "transfer_fee"];
-        if trade.commission.is_none() {
-            trade.commission = Some(all.commission - self.charged.commission);
-            estimated.insert(0, "commission");
-        }
-        trade.stamp_tax = Some(all.stamp_tax - self.charged.stamp_tax);
-        trade.transfer_fee = Some(all.transfer_fee - self.charged.transfer_fee);
-        trade.extras = serde_json::json!({ "estimated": estimated }).to_string();
-        (self.turnover, self.charged) = (turnover, all);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -454,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_fees_are_estimated_and_marked_and_the_minimum_counts_once_for_an_order() {
+    fn only_the_fees_that_the_terminal_tells_are_told_and_the_host_estimates_the_rest() {
         let wire = |commission: Value| {
             let row = json!({ "trade_id": "1", "order_id": "7", "remark": "", "symbol": "000858.SZ", "side": "sell",
                 "quantity": 100, "price": "43.2", "commission": commission, "traded_ms": 1_795_545_667_000_i64 });
@@ -462,20 +417,13 @@ mod tests {
                 .expect("read")
                 .expect("a row")
         };
-        let schedule = FeeSchedule::default();
-        let mut estimate = Estimate::default();
-        let (mut first, mut second, mut told) = (wire(Value::Null), wire(json!("0")), wire(json!("1.08")));
-        estimate.complete(&mut first, &schedule);
-        estimate.complete(&mut second, &schedule);
-        assert_eq!(first.commission, Some(Decimal::from(5)));
-        assert_eq!(second.commission, Some(Decimal::ZERO));
-        assert_eq!(first.stamp_tax, Some(Decimal::new(216, 2)));
-        assert_eq!(
-            first.extras,
-            r#"{"estimated":["commission","stamp_tax","transfer_fee"]}"#
-        );
-        Estimate::default().complete(&mut told, &schedule);
-        assert_eq!(told.commission, Some(Decimal::new(108, 2)));
-        assert_eq!(told.extras, r#"{"estimated":["stamp_tax","transfer_fee"]}"#);
+        assert_eq!(wire(json!("1.08")).commission, Some(Decimal::new(108, 2)));
+        for untold in [Value::Null, json!("0")] {
+            let row = wire(untold);
+            assert_eq!(
+                (row.commission, row.stamp_tax, row.transfer_fee),
+                (None, None, None)
+            );
+        }
     }
 }

@@ -98,7 +98,9 @@ pub(crate) struct Options {
     pub(crate) dry_run: bool,
     /// First and last session id that this plugin may use at the terminal; no other program may use them.
     pub(crate) session_ids: [u32; 2],
-    /// How long an order or a cancel may take until its outcome counts as unknown, in seconds.
+    /// How long an order or a cancel may take until its outcome counts as unknown, in seconds. An order may wait as long
+    /// for a connection that is being made before it is refused unsent; keep both together below the host's
+    /// `execution.call_deadline_seconds`.
     pub(crate) order_deadline_seconds: f64,
     /// How long a question may take, in seconds.
     pub(crate) query_deadline_seconds: f64,
@@ -122,14 +124,6 @@ pub(crate) struct Options {
     pub(crate) visible_within_seconds: f64,
     /// What to do once the terminal has been seen to change an order's remark, by which orders are found again.
     pub(crate) changed_remark: ChangedRemark,
-    /// The commission as a fraction of the amount, for trades whose commission the terminal does not tell.
-    #[serde(deserialize_with = "money")]
-    #[cfg_attr(test, schemars(with = "serde_json::Value", extend("type" = ["number", "string"])))]
-    pub(crate) commission_rate: Decimal,
-    /// The least commission of an order, in yuan, for the same.
-    #[serde(deserialize_with = "money")]
-    #[cfg_attr(test, schemars(with = "serde_json::Value", extend("type" = ["number", "string"])))]
-    pub(crate) commission_min: Decimal,
 }
 
 impl Default for Options {
@@ -148,7 +142,7 @@ impl Default for Options {
             read_only: false,
             dry_run: false,
             session_ids: [100_000, 999_999],
-            order_deadline_seconds: 5.0,
+            order_deadline_seconds: 4.0,
             query_deadline_seconds: 5.0,
             connect_deadline_seconds: 30.0,
             heartbeat_seconds: 1.0,
@@ -159,8 +153,6 @@ impl Default for Options {
             empty_counts_after_seconds: 10.0,
             visible_within_seconds: 30.0,
             changed_remark: ChangedRemark::default(),
-            commission_rate: Decimal::new(25, 5),
-            commission_min: Decimal::from(5),
         }
     }
 }
@@ -189,14 +181,6 @@ impl Options {
             return Err(format!(
                 "`session_ids` is [{first}, {last}]; give a first and a last id from 1 to 999999999"
             ));
-        }
-        for (name, value) in [
-            ("commission_rate", self.commission_rate),
-            ("commission_min", self.commission_min),
-        ] {
-            if value.is_sign_negative() {
-                return Err(format!("`{name}` is {value}, and must be 0 or more"));
-            }
         }
         self.check_caps()?;
         match &self.remote {
@@ -390,10 +374,6 @@ fn exact(value: &Value) -> Result<Decimal, String> {
     parsed.map_err(|e| format!("{text} is no amount: {e}"))
 }
 
-fn money<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
-    exact(&Value::deserialize(deserializer)?).map_err(D::Error::custom)
-}
-
 fn money_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Decimal>, D::Error> {
     match Value::deserialize(deserializer)? {
         Value::Null => Ok(None),
@@ -425,7 +405,7 @@ mod tests {
         assert_eq!(plain.path(), Some("/q/userdata_mini"));
         let later = options(&json!({ "session_path": null, "xt_path": "/q" })).expect("options");
         assert_eq!(later.path(), Some("/q"));
-        assert_eq!(plain.order_deadline(), Duration::from_secs(5));
+        assert_eq!(plain.order_deadline(), Duration::from_secs(4));
     }
 
     #[test]
@@ -450,7 +430,6 @@ mod tests {
             (json!({ "caps": { "max_order_value": 0 } }), "max_order_value"),
             (json!({ "caps": { "symbols": ["600000"] } }), "caps.symbols"),
             (json!({ "caps": { "max_shares": 1 } }), "max_shares"),
-            (json!({ "commission_rate": -0.1 }), "commission_rate"),
             (json!({ "token_file": "t" }), "give `remote` too"),
             (remote(json!({ "remote": "10.0.0.2" })), "HOST:PORT"),
             (remote(json!({ "token_file": null })), "`token_file` is missing"),

@@ -6,7 +6,6 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use qt_market::FeeSchedule;
 use qt_plugin_api::{ConnectionState, EventSink, FailedKind, HostClock, HostLog, HostMetrics};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -120,15 +119,10 @@ enum Next {
 impl Session {
     /// A session that is not connected yet.
     pub(crate) fn new(options: Options, cx: qt_plugin_api::OpenContext) -> Result<Self, String> {
-        let schedule = FeeSchedule {
-            commission_rate: options.commission_rate,
-            commission_min: options.commission_min,
-            ..FeeSchedule::default()
-        };
         Ok(Self {
             hours: Hours::parse(&options.expected_down)?,
             options,
-            books: Mutex::new(Books::new(schedule, cx.clock.now_ms())),
+            books: Mutex::new(Books::new(cx.clock.now_ms())),
             data_dir: cx.data_dir,
             sink: cx.sink,
             log: cx.log,
@@ -295,7 +289,8 @@ impl Session {
         let (line, news) = self.start_child()?;
         let python = lock(&self.python).clone();
         let xtquant = python.and_then(|python| python.xtquant);
-        let config = self.options.for_bridge(&self.data_dir, xtquant.as_deref());
+        let mut config = self.options.for_bridge(&self.data_dir, xtquant.as_deref());
+        config["now_ms"] = self.clock.now_ms().into();
         self.demand(&line, "config", config, BRIDGE_WITHIN)?;
         Ok((line, news))
     }
@@ -346,7 +341,7 @@ impl Session {
             .map(|(epoch, after)| json!({ "epoch": epoch, "after": after }));
         let account = self.secret();
         let account = (!account.is_empty()).then(|| data_encoding::HEXLOWER.encode(&Sha256::digest(account)));
-        let hello = json!({ "protocol": PROTOCOL, "resume": resume, "account": account });
+        let hello = json!({ "protocol": PROTOCOL, "resume": resume, "account": account, "now_ms": self.clock.now_ms() });
         let answer = self.demand(line, "hello", hello, BRIDGE_WITHIN)?;
         line.events_from(answer.next.unwrap_or(1));
         self.log.debug(format!(

@@ -107,8 +107,13 @@ fn finish(scene: &Scene, signals: usize, case: &str) {
         "{case}: {signals} signals, {filled} filled, {} never accepted",
         signals - filled
     );
-    assert_eq!(scene.counter.accepted(), filled, "{case}: {ends:?}");
     assert_eq!(scene.faults(), [""; 0], "{case}\n{}", scene.desk.log());
+    assert_eq!(
+        scene.counter.accepted(),
+        filled,
+        "{case}: {ends:?}\n{}",
+        scene.desk.log()
+    );
     let verified = scene.desk.run(&["journal", "verify"]);
     assert!(verified.status.success(), "{case}");
 }

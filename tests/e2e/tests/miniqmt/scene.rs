@@ -73,28 +73,25 @@ impl Scene {
         let mut open = false;
         for signal in state["signals"].as_object().into_iter().flatten() {
             let posts = signal.1["posts"].as_array().cloned().unwrap_or_default();
-            let last = posts.iter().rev().find_map(|post| {
-                let status = post["body"]["status"].as_str()?;
-                [
-                    "filled",
-                    "failed",
-                    "cancelled",
-                    "rejected",
-                    "retry_pending",
-                    "partially_cancelled",
-                ]
-                .contains(&status)
-                .then(|| status.to_owned())
-            });
+            // What was refused for certain and what was proven never to have been taken may be tried again by the
+            // backend; an end is what stays.
+            let last = posts
+                .iter()
+                .rev()
+                .find_map(|post| match post["body"]["status"].as_str()? {
+                    "failed" | "rejected" => Some("refused"),
+                    "cancelled" | "partial_cancelled" => Some("cancelled"),
+                    "filled" => Some("filled"),
+                    _ => None,
+                });
             open |= last.is_none();
-            outcomes.push(last.unwrap_or_else(|| "open".to_owned()));
+            outcomes.push(last.unwrap_or("open").to_owned());
         }
         if open {
-            let review = self
-                .desk
-                .json(&["orders", "--review"])
-                .as_array()
-                .map_or(0, Vec::len);
+            // There is no journal yet while the host starts.
+            let said = self.desk.run(&["orders", "--review", "--json"]).stdout;
+            let review = serde_json::from_slice::<Value>(&said).ok();
+            let review = review.as_ref().and_then(Value::as_array).map_or(0, Vec::len);
             for outcome in outcomes
                 .iter_mut()
                 .filter(|outcome| *outcome == "open")
