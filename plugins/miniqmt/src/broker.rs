@@ -23,6 +23,8 @@ use crate::session::{Session, State, lock, trade_rows};
 const OPEN_BESIDES: Duration = Duration::from_secs(20);
 /// How often the terminal's list is asked for it.
 const CALIBRATE_STEP: Duration = Duration::from_millis(300);
+/// How long `close` waits for the keeper.
+const CLOSE_WITHIN: Duration = Duration::from_millis(700);
 /// What is said after the end.
 const CLOSED: &str = "the broker is closed";
 /// The terminal's prices have no more digits.
@@ -76,6 +78,23 @@ impl MiniQmt {
             .wait_timeout_while(lock(&self.session.state), left, none);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
         self.line()
+    }
+
+    /// Waits until a line that takes nothing is given up, at most so long.
+    fn wait_for_another(&self, line: &Arc<Line>, until: Instant) {
+        let same = |state: &mut State| {
+            !state.closing
+                && state
+                    .line
+                    .as_ref()
+                    .is_some_and(|other| Arc::ptr_eq(&other.0, line))
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        let waited = self
+            .session
+            .changed
+            .wait_timeout_while(lock(&self.session.state), left, same);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Asks for rows; what fails is an error and never a part of them.
@@ -150,37 +169,38 @@ impl MiniQmt {
         }
     }
 
-    fn send(&self, line: &Line, order: &OrderRequest) -> PlaceResult {
+    /// Sends an order; `Err` says why nothing was sent, which another line may mend.
+    fn send(&self, line: &Line, order: &OrderRequest) -> Result<PlaceResult, String> {
         let session = &self.session;
         let mut request = match wire_order(order) {
             Ok(request) => request,
-            Err(reason) => return PlaceResult::Rejected { reason },
+            Err(reason) => return Ok(self.not_sent(order, &reason)),
         };
         let within = session.options.order_deadline();
         request["within_ms"] = millis(within).into();
         // The bridge gives up first, so that its words arrive.
-        let answer = line.ask("place", request, within + within / 4);
-        let now_ms = session.clock.now_ms();
-        match answer {
-            Ok(answer) if answer.ok => match answer.order_id.filter(|id| !id.is_empty()) {
+        let answer = match line.ask("place", request, within + within / 4) {
+            Ok(answer) => answer,
+            Err(Lost::NotSent(reason)) => return Err(reason),
+            Err(Lost::NoAnswer(reason)) => return Ok(self.unknown(&reason)),
+        };
+        Ok(match (answer.ok, answer.code.as_str()) {
+            (true, _) => match answer.order_id.filter(|id| !id.is_empty()) {
                 Some(broker_order_id) => {
                     session.named(&broker_order_id, &order.client_order_id);
-                    lock(&session.calibration).placed(now_ms);
+                    lock(&session.calibration).placed(session.clock.now_ms());
                     session.metrics.count("miniqmt_orders_accepted_total", 1);
                     PlaceResult::Accepted { broker_order_id }
                 }
                 None => self.unknown("the bridge accepted it without a number"),
             },
-            Ok(answer) if answer.code == "unknown" => self.unknown(&answer.error),
-            Ok(answer) if ["refused", "setup", "not_ready"].contains(&answer.code.as_str()) => {
-                PlaceResult::Rejected {
-                    reason: session.masked(&answer.error),
-                }
-            }
-            Ok(answer) => self.unknown(&answer.error),
-            Err(Lost::NotSent(reason)) => self.not_sent(order, &reason),
-            Err(Lost::NoAnswer(reason)) => self.unknown(&reason),
-        }
+            // The bridge has lost the terminal and has not looked at the order.
+            (false, "not_ready") => return Err(answer.error),
+            (false, "refused" | "setup") => PlaceResult::Rejected {
+                reason: session.masked(&answer.error),
+            },
+            (false, _) => self.unknown(&answer.error),
+        })
     }
 
     fn unknown(&self, reason: &str) -> PlaceResult {
@@ -360,18 +380,24 @@ impl Broker for MiniQmt {
             return self.not_sent(order, &reason);
         }
         let until = Instant::now() + self.session.options.order_deadline();
-        let line = match self.line_until(until) {
-            Ok(line) => line,
-            Err(no_line) => return self.not_sent(order, &no_line.reason()),
-        };
-        if let Some(reason) = self.wait_for_calibration(&line, until) {
-            return self.not_sent(order, &reason);
+        loop {
+            let line = match self.line_until(until) {
+                Ok(line) => line,
+                Err(no_line) => return self.not_sent(order, &no_line.reason()),
+            };
+            if let Some(reason) = self.wait_for_calibration(&line, until) {
+                return self.not_sent(order, &reason);
+            }
+            // Waiting may have taken it beyond its time.
+            if let Some(reason) = self.objection(order) {
+                return self.not_sent(order, &reason);
+            }
+            match self.send(&line, order) {
+                Ok(result) => return result,
+                Err(reason) if Instant::now() >= until => return self.not_sent(order, &reason),
+                Err(_) => self.wait_for_another(&line, until),
+            }
         }
-        // Waiting may have taken it beyond its time.
-        if let Some(reason) = self.objection(order) {
-            return self.not_sent(order, &reason);
-        }
-        self.send(&line, order)
     }
 
     fn cancel_order(&self, cancel: &CancelRequest) -> CancelResult {
@@ -462,7 +488,7 @@ impl Broker for MiniQmt {
         }
         if let Some(keeper) = lock(&self.keeper).take() {
             // Its bridge is dead; only a search for a Python may take longer, and is not waited for.
-            let until = Instant::now() + Duration::from_secs(2);
+            let until = Instant::now() + CLOSE_WITHIN;
             while !keeper.is_finished() && Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(5));
             }

@@ -79,8 +79,6 @@ pub(crate) struct Frame {
     pub(crate) resync: bool,
     /// Whether the bridge is connected to the terminal.
     pub(crate) up: Option<bool>,
-    /// The bridge's clock.
-    pub(crate) now_ms: Option<i64>,
     /// Version of the bridge's Python.
     #[serde(default)]
     pub(crate) python: String,

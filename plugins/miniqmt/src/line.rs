@@ -8,7 +8,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use qt_plugin_api::HostLog;
 use serde_json::Value;
 
 use crate::frame::{self, Frame};
@@ -220,21 +219,20 @@ impl Line {
     }
 }
 
-/// Makes a line of a child's standard input and output. What it says on standard error goes to the log, without
+/// Makes a line of a child's standard input and output. What it says on standard error goes to `said`, without
 /// `secret`.
 pub(crate) fn of_child(
     mut child: Child,
-    log: &HostLog,
+    said: impl Fn(&str) + Send + 'static,
     secret: String,
 ) -> std::io::Result<(Arc<Line>, Receiver<News>)> {
     let missing = || std::io::Error::other("the child has no streams");
     let writer = child.stdin.take().ok_or_else(missing)?;
     let reader = child.stdout.take().ok_or_else(missing)?;
     if let Some(stderr) = child.stderr.take() {
-        let log = log.clone();
         std::thread::Builder::new()
             .name("miniqmt-stderr".into())
-            .spawn(move || listen(BufReader::new(stderr), &log, &secret))?;
+            .spawn(move || listen(BufReader::new(stderr), &said, &secret))?;
     }
     let child = Mutex::new(child);
     let cut = move || {
@@ -251,7 +249,7 @@ pub(crate) fn streams() -> (Stdio, Stdio, Stdio) {
     (Stdio::piped(), Stdio::piped(), Stdio::piped())
 }
 
-fn listen(mut stderr: impl BufRead, log: &HostLog, secret: &str) {
+fn listen(mut stderr: impl BufRead, said: &impl Fn(&str), secret: &str) {
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -259,7 +257,7 @@ fn listen(mut stderr: impl BufRead, log: &HostLog, secret: &str) {
             Ok(0) | Err(_) => return,
             Ok(_) => {
                 let text = String::from_utf8_lossy(&line);
-                log.debug(format!("bridge: {}", without(text.trim_end(), secret)));
+                said(&without(text.trim_end(), secret));
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Keeps a bridge running and connected: starts it, compares the books, watches it, and starts another one in its place.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -306,20 +305,11 @@ impl Session {
                     .clone(),
             }
         };
-        let mut command: Command = python::command(&python, &bridge, "--stdio", &self.data_dir);
-        let (input, output, error) = line::streams();
-        let child = command
-            .stdin(input)
-            .stdout(output)
-            .stderr(error)
-            .spawn()
-            .map_err(|e| {
-                passing(format!(
-                    "the bridge cannot be started by {}: {e}",
-                    python::shown(&python.words)
-                ))
-            })?;
-        line::of_child(child, &self.log, self.secret()).map_err(passing)
+        let log = self.log.clone();
+        spawn(&python, &bridge, &self.data_dir, self.secret(), move |said| {
+            log.debug(format!("bridge: {said}"));
+        })
+        .map_err(passing)
     }
 
     /// Asks, and takes a refusal for a failure.
@@ -571,6 +561,7 @@ impl Session {
         self.remember(line);
         // From here on nobody gives it an order.
         lock(&self.state).line = None;
+        self.changed.notify_all();
         line.end(&why);
         listener.join().ok();
         why
@@ -599,6 +590,32 @@ impl Session {
             Next::Ping
         }
     }
+}
+
+/// Starts a bridge as a child.
+///
+/// # Errors
+/// The system's reason.
+pub(crate) fn spawn(
+    python: &Python,
+    bridge: &Path,
+    data_dir: &Path,
+    secret: String,
+    said: impl Fn(&str) + Send + 'static,
+) -> Result<(Arc<Line>, Receiver<News>), String> {
+    let (input, output, error) = line::streams();
+    let child = python::command(python, bridge, "--stdio", data_dir)
+        .stdin(input)
+        .stdout(output)
+        .stderr(error)
+        .spawn()
+        .map_err(|e| {
+            format!(
+                "the bridge cannot be started by {}: {e}",
+                python::shown(&python.words)
+            )
+        })?;
+    line::of_child(child, said, secret).map_err(|e| e.to_string())
 }
 
 /// Rows of trades as the host wants them.

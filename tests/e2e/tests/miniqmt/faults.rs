@@ -54,7 +54,21 @@ fn matrix(version: &str, lane: Lane, rows: Vec<Row>) {
         let code = host.stop();
         let counted = |end: &str| ends.iter().filter(|found| *found == end).count();
         let as_expected = row.ends.iter().all(|(end, count)| counted(end) == *count);
-        let faults = scene.faults();
+        let mut faults = scene.faults();
+        // What a person must decide is not reported before.
+        let review: usize = row
+            .ends
+            .iter()
+            .filter(|(end, _)| *end == "review")
+            .map(|(_, count)| count)
+            .sum();
+        let before_a_person = faults
+            .iter()
+            .filter(|fault| fault.ends_with("and 0 reported"))
+            .count();
+        if before_a_person == review {
+            faults.retain(|fault| !fault.ends_with("and 0 reported"));
+        }
         println!(
             "{:<44} {version:<12} {lane:<10?} struck {struck:>3}  accepted {:>2}  {:<34} judge: {}",
             row.what,
@@ -151,14 +165,14 @@ fn lists() -> Vec<Row> {
             "reply_dropped",
         ),
         row(
-            "every other list is empty",
-            json!({ "query_empty": { "every": 2 }, "reply_dropped": 1 }),
+            "every third list is empty",
+            json!({ "query_empty": { "every": 3 }, "reply_dropped": 1 }),
             "query_empty",
         )
         .block(json!({ "empty_counts_after_seconds": 1 })),
         row(
-            "every other list is None",
-            json!({ "query_none": { "every": 2 }, "reply_dropped": 1 }),
+            "every third list is None",
+            json!({ "query_none": { "every": 3 }, "reply_dropped": 1 }),
             "query_none",
         ),
         row(

@@ -27,6 +27,14 @@ pub fn with(mut base: Value, more: &Value) -> Value {
     base
 }
 
+/// An answer that never comes is waited for shortly; a bridge that must be started again is not refused for that.
+fn patience(knobs: &Value) -> Value {
+    let never_answered = ["reply_dropped", "request_lost"]
+        .iter()
+        .any(|knob| !knobs[knob].is_null());
+    json!({ "order_deadline_seconds": if never_answered { 1.5 } else { 12.0 } })
+}
+
 impl Scene {
     /// A desk whose host trades at a counter with these knobs; `more` is laid over its block.
     pub fn new(packages: &Path, knobs: &Value, more: &Value, lane: Lane) -> Self {
@@ -40,8 +48,8 @@ impl Scene {
         desk.configure(
             &backend,
             &json!({
-                "broker": "miniQMT", "miniQMT": with(counter.block(packages), more),
-                "execution": { "call_deadline_seconds": 4, "cancel_retry_grace_seconds": 0.3, "cancel_retry_interval_seconds": 0.5 },
+                "broker": "miniQMT", "miniQMT": with(counter.block(packages), &with(patience(knobs), more)),
+                "execution": { "call_deadline_seconds": 30, "cancel_retry_grace_seconds": 0.3, "cancel_retry_interval_seconds": 0.5 },
                 "plugin_options": { "miniQMT": { "lane": lane, "respawn_after_seconds": 0.05, "respawn_at_most_seconds": 0.5 } },
             }),
         );
