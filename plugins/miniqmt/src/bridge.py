@@ -758,6 +758,7 @@ class Bridge(object):
         self.read, self.write, self.leave = read, write, exit_code
         self.inbox = Inbox()
         self.config = None
+        self.fault = 'no configuration came yet'
         self.record = None
         self.terminal = None
         self.connecting = None
@@ -821,14 +822,21 @@ class Bridge(object):
         config = dict(frame)
         config['session_ids'] = [int(value) for value in frame.get('session_ids') or [100000, 999999]]
         self.hang_after = float(frame.get('hang_after_ms') or 10000) / 1000
-        self.config = config
         if config.get('record') and not config.get('read_only'):
-            self.record = Record(config['record'], day_of(now_ms()))
+            try:
+                self.record = Record(config['record'], day_of(now_ms()))
+            except (IOError, OSError, ValueError, KeyError) as e:
+                self.fault = 'the record of orders in %s cannot be read: %s' % (config['record'], e)
+                raise Refused(self.fault, 'setup')
+            except Refused as e:
+                self.fault = str(e)
+                raise
+        self.config = config
         return {'ok': True}
 
     def configured(self):
         if self.config is None:
-            raise Refused('no configuration came yet', 'setup')
+            raise Refused(self.fault, 'setup')
         return self.config
 
     def op_hello(self, frame):

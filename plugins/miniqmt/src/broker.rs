@@ -116,22 +116,6 @@ impl MiniQmt {
         lock(&self.session.state).since.elapsed() < self.session.options.empty_counts_after()
     }
 
-    /// What can be said of an order without asking anybody.
-    fn objection(&self, order: &OrderRequest) -> Option<String> {
-        let options = &self.session.options;
-        if options.read_only {
-            return Some("this session only reads (`read_only`)".to_owned());
-        }
-        if let Err(why) = wire_order(order) {
-            return Some(why);
-        }
-        let now_ms = self.session.clock.now_ms();
-        if order.not_after_ms.is_some_and(|until| now_ms > until) {
-            return Some("the time that the order was good for has passed".to_owned());
-        }
-        None
-    }
-
     /// With the first order of the day it shows whether remarks come back whole; the next one waits for that. Why no
     /// order may be sent, where it may not.
     fn wait_for_calibration(&self, line: &Line, until: Instant) -> Option<String> {
@@ -376,8 +360,12 @@ impl Broker for MiniQmt {
     }
 
     fn place_order(&self, order: &OrderRequest) -> PlaceResult {
-        if let Some(reason) = self.objection(order) {
-            return self.not_sent(order, &reason);
+        // What no exchange takes was not taken before either.
+        if let Err(reason) = wire_order(order) {
+            return PlaceResult::Rejected { reason };
+        }
+        if self.session.options.read_only {
+            return self.not_sent(order, "this session only reads (`read_only`)");
         }
         let until = Instant::now() + self.session.options.order_deadline();
         loop {
@@ -388,10 +376,7 @@ impl Broker for MiniQmt {
             if let Some(reason) = self.wait_for_calibration(&line, until) {
                 return self.not_sent(order, &reason);
             }
-            // Waiting may have taken it beyond its time.
-            if let Some(reason) = self.objection(order) {
-                return self.not_sent(order, &reason);
-            }
+            // Whether its time has passed is for the bridge to say, which knows whether it was sent before.
             match self.send(&line, order) {
                 Ok(result) => return result,
                 Err(reason) if Instant::now() >= until => return self.not_sent(order, &reason),

@@ -3,8 +3,11 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod conforms;
+mod doctor;
 mod faults;
 mod kills;
+mod remote;
 mod scene;
 mod transcript;
 
