@@ -365,6 +365,25 @@ fn environment_fills_in_and_flags_win() {
 }
 
 #[test]
+fn the_file_wins_over_the_variable_by_either_name_of_the_terminals_folder() {
+    let home = Home::new();
+    home.write(
+        "config.json",
+        r#"{"broker": "miniQMT", "miniQMT": {"account_id": "1", "session_path": "/file"}}"#,
+    );
+    let output = home
+        .command(&["config", "show", "--config", "config.json"])
+        .env("TRADER_MINIQMT_XT_PATH", "/variable")
+        .output()
+        .unwrap();
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        shown["miniQMT"],
+        serde_json::json!({"account_id": "***", "session_path": "/file"})
+    );
+}
+
+#[test]
 fn wrong_variables_and_flags_are_named_as_such() {
     let home = Home::new();
     let output = home

@@ -5,7 +5,7 @@
 /// The crate must be a `cdylib`. `interfaces`, `licence`, `homepage` and `config_schema` may be left out, but keep
 /// their order. The schema is the text of a JSON Schema, for example by `include_str!`. Of `interfaces` there are
 /// `quotes` for a broker that implements [`Quotes`](crate::Quotes) and `trades` for one that implements
-/// [`TradesSince`](crate::TradesSince).
+/// [`TradesSince`](crate::TradesSince), and `doctor` for one that implements [`Doctor`](crate::Doctor).
 ///
 /// ```
 /// # use qt_plugin_api::*;

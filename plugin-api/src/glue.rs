@@ -23,7 +23,7 @@ use abi_stable::{
 use crate::{
     broker::{Broker, OpenContext},
     convert,
-    interfaces::Interface,
+    interfaces::{self, Interface},
     services::{self, EventSink, HostInner, Services},
     v1::{
         ABI,
@@ -61,7 +61,7 @@ const MOST_KEPT: usize = 4096;
 pub(crate) const PANIC: &str = "panic: ";
 
 /// Runs the author's code and turns a panic into its message.
-fn guard<R>(work: impl FnOnce() -> R) -> Result<R, String> {
+pub(crate) fn guard<R>(work: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(describe)
 }
 
@@ -294,8 +294,11 @@ extern "C" fn statement<E: Export>() -> RStr<'static> {
     RStr::from_str(E::STATEMENT)
 }
 
-extern "C" fn no_interface(_name: RStr<'_>) -> ROption<RInterface> {
-    ROption::RNone
+extern "C" fn query<E: Export>(name: RStr<'_>) -> ROption<RInterface> {
+    if !interfaces::is_of_module(name.as_str()) {
+        return ROption::RNone;
+    }
+    E::interface(name.as_str()).map(|interface| interface.0).into()
 }
 
 extern "C" fn root<E: Export>() -> RootModuleResult {
@@ -303,7 +306,7 @@ extern "C" fn root<E: Export>() -> RootModuleResult {
         abi: ABI,
         statement: statement::<E>,
         open: Glue::<E>::open,
-        query: no_interface,
+        query: query::<E>,
     };
     // The header calls this once and keeps what it gets, so what is leaked is leaked once.
     // SAFETY: `LibHeader::from_constructor::<RootRef>` asks for exactly this cast.

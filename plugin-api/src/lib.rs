@@ -27,6 +27,7 @@ mod values;
 
 pub use broker::{Broker, OpenContext};
 pub use interfaces::{
+    doctor::{Doctor, DoctorContext, Finding, Health},
     quotes::{Quote, Quotes},
     trades::{TradesPage, TradesSince},
 };

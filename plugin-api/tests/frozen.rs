@@ -265,6 +265,15 @@ fn broker_trades_1_is_what_was_released() {
 }
 
 #[test]
+fn plugin_doctor_1_is_what_was_released() {
+    let text = text_of!(
+        ["interfaces/doctor.rs"],
+        [i::doctor::DoctorV1, i::doctor::RDoctorContext<'static>, i::doctor::RFinding]
+    );
+    compare("plugin.doctor-1", &text);
+}
+
+#[test]
 fn host_clock_1_is_what_was_released() {
     let text = text_of!(["interfaces/host_clock.rs"], [i::host_clock::HostClockV1]);
     compare("host.clock-1", &text);

@@ -5,6 +5,7 @@ mod accounts;
 mod archive;
 mod book;
 mod config;
+mod doctor;
 mod export;
 mod grid;
 mod halt;
@@ -125,6 +126,7 @@ enum Command {
     Grid(grid::GridArgs),
     Risk(risk::RiskArgs),
     Account(account::AccountArgs),
+    Doctor(doctor::DoctorArgs),
     Size(size::SizeArgs),
     Export(export::ExportArgs),
     /// List orders, and decide those that only a person can decide.
@@ -288,6 +290,7 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
         Command::Grid(args) => grid::run(&args, options),
         Command::Risk(args) => risk::run(&args, options),
         Command::Account(args) => account::run(&args, options),
+        Command::Doctor(args) => doctor::run(&args, options),
         Command::Size(args) => size::run(&args, options),
         Command::Export(args) => export::run(&args, options),
         Command::Orders(args) => orders::orders(args, options),

@@ -172,10 +172,16 @@ fn add_environment(environment: &Environment, values: &mut Map<String, Value>, w
             .or_insert_with(|| Value::Object(Map::new()));
         if let Value::Object(options) = block
             && options.get(inner).is_none_or(Value::is_null)
+            && !is_named_otherwise(options, inner)
         {
             add_variable(name, &format!("{written}.{inner}"), text, options, walk, inner);
         }
     }
+}
+
+/// Whether the file gives an option by its other name: `session_path` is the one that `xt_path` had before.
+fn is_named_otherwise(options: &Map<String, Value>, inner: &str) -> bool {
+    inner == "xt_path" && options.get("session_path").is_some_and(|path| !path.is_null())
 }
 
 fn add_variable(

@@ -24,12 +24,16 @@ pub use crate::v1::{ABI, ROOT_SYMBOL};
 use crate::{
     broker::Broker,
     glue::{Export, Glue},
+    interfaces::{
+        self,
+        doctor::{self, DoctorV1, Finding, RDoctorContext},
+    },
     manifest::Manifest,
     v1::{
         broker::{ROpenContext, ROpened},
         root::RootRef,
     },
-    values::OpenError,
+    values::{CallError, OpenError},
 };
 
 /// Why a library that was opened is not used: a code, one sentence, and a report that only an expert wants.
@@ -131,6 +135,40 @@ impl PluginModule {
             own.name, own.version, manifest.name, manifest.version
         );
         Err(fault("QT-P016", sentence, String::new()))
+    }
+
+    /// Lets the plugin look at what it needs, where it offers `plugin.doctor/1`.
+    ///
+    /// # Errors
+    /// The plugin panics, answers what cannot be read, or the data folder's path is not UTF-8.
+    #[must_use]
+    pub fn examine(
+        &self,
+        config: &Value,
+        data_dir: &Path,
+        account_id: Option<&str>,
+        now_ms: i64,
+    ) -> Option<Result<Vec<Finding>, CallError>> {
+        let found = (self.0.query())(RStr::from_str(doctor::NAME)).into_option()?;
+        // SAFETY: the plugin answers with a table of the layout that it names, and is never unloaded.
+        let table = unsafe { interfaces::checked::<DoctorV1>(found) }?;
+        let Some(data_dir) = data_dir.to_str() else {
+            let shown = data_dir.display();
+            return Some(Err(CallError::new(format!(
+                "the data folder {shown} has a name that is not UTF-8"
+            ))));
+        };
+        let config = config.to_string();
+        let context = RDoctorContext {
+            config: RStr::from_str(&config),
+            data_dir: RStr::from_str(data_dir),
+            account_id: account_id.map(RStr::from_str).into(),
+            now_ms,
+            extras: RStr::from_str(""),
+        };
+        // SAFETY: the table was checked, and it needs no broker.
+        let given = unsafe { (table.examine)(std::ptr::null(), &context) };
+        Some(broker::complete("findings", given, doctor::finding_in))
     }
 
     /// Opens a broker.

@@ -9,6 +9,7 @@ use abi_stable::{StableAbi, abi_stability::abi_checking::check_layout_compatibil
 
 use crate::v1::host::RInterface;
 
+pub mod doctor;
 pub mod host_clock;
 pub mod host_config;
 pub mod host_log;
@@ -20,6 +21,11 @@ pub mod trades;
 /// An interface on its way to whoever asked for it. Only this crate can look inside.
 #[derive(Clone, Copy)]
 pub struct Interface(pub(crate) RInterface);
+
+/// Whether an interface is asked of the module, with no broker open.
+pub(crate) fn is_of_module(name: &str) -> bool {
+    name == doctor::NAME
+}
 
 /// A table with its layout.
 pub(crate) fn offer<T: StableAbi>(table: &'static T) -> RInterface {

@@ -100,10 +100,17 @@ fn plugin_cases(bad: &Bad) -> Vec<Case> {
             words: &["QT-P001", "simulated"],
         },
         Case {
-            what: "a broker that is not available yet",
+            what: "a terminal without an account",
             config: json!({ "broker": "miniqmt" }),
             code: 1,
-            words: &["not available", "simulated"],
+            words: &["`account_id` is missing", "TRADER_MINIQMT_ACCOUNT_ID"],
+        },
+        Case {
+            what: "a terminal's folder that does not exist, or no Python to ask it with",
+            config: json!({ "broker": "miniqmt", "miniQMT": { "account_id": "55000001", "session_path": "/no/such/userdata_mini",
+                            "python": "no-such-python" } }),
+            code: 1,
+            words: &["no-such-python", "`python`"],
         },
     ]
 }

@@ -356,13 +356,13 @@ fn nothing_is_offered_for_sale_where_the_holdings_are_not_known() {
 }
 
 #[test]
-fn a_plugin_that_says_that_it_cannot_trade_fails_to_open_and_is_asked_nothing_more() {
+fn a_plugin_that_lacks_what_it_needs_fails_to_open_and_is_asked_nothing_more() {
     let room = Room::new(&json!({}));
     let output = room.test(&plugin("miniqmt"), &["--json"]);
     let report = report(&output);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(with_verdict(&report, "fail"), ["QT-C010"]);
-    assert!(said(&report, "fail")[0].contains("not available yet"));
+    assert!(said(&report, "fail")[0].contains("`account_id` is missing"));
     assert!(with_verdict(&report, "not-applicable").contains(&"QT-C130"));
 }
 

@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 mod judge;
 pub mod museum;
 mod python;
+mod xtquant;
 
 pub use judge::{Verdict, judge};
 pub use python::python;
+pub use xtquant::{ACCOUNT, Counter, XTQUANT, system_python, xtquant};
 
 /// What a host says once it trades.
 const STARTED: &str = "quantTrader started";

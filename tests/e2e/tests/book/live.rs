@@ -22,7 +22,7 @@ fn a_broker_that_cannot_answer_gives_its_reason_and_never_an_empty_table() {
             "the query for positions failed",
         ),
         (json!({ "simulated": { "cash": -1 } }), 1, "`cash` is -1"),
-        (json!({ "broker": "miniqmt" }), 1, "not available"),
+        (json!({ "broker": "miniqmt" }), 1, "`account_id` is missing"),
         (json!({ "broker": "simulatd" }), 3, "simulated"),
     ] {
         let desk = Desk::new(&backend, &more);

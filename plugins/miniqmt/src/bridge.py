@@ -1,0 +1,1658 @@
+#!/usr/bin/env python3
+# -*- coding: utf-8 -*-
+"""The bridge between quantTrader's plugin `miniqmt` and the XtQuant terminal (miniQMT).
+
+One file, standard library only, Python 3.6 or later. It speaks the protocol of PROTOCOL.md, over standard input and
+output as the plugin's child, or over TLS with `--listen` on the machine where the terminal runs.
+
+Rules that money depends on:
+  * an order's client order id is on the disk before the terminal is called, and a repeat is answered from there;
+  * whatever is not certain is called unknown, never refused;
+  * the caps of the configuration are enforced here, whatever the other end wants;
+  * only asynchronous calls of xttrader, each with a deadline; what hangs ends this process, which is started again.
+"""
+import collections
+import glob
+import hashlib
+import hmac
+import io
+import json
+import os
+import platform
+import random
+import re
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+PROTOCOL = 1
+BRIDGE = '1.0.0'
+MAX_FRAME = 1 << 20
+# Rows of one part of an answer: far below the cap, however long their texts are.
+PART_BYTES = 400 * 1024
+# Events that wait for an end that is away; who misses more compares the books.
+RING = 5000
+MAX_ID = 20
+# Beijing has had no summer time since 1991.
+BEIJING = 8 * 3600
+KEEP_DAYS = 30
+LOAD_DAYS = 8
+
+BUY, SELL = 23, 24
+SIDES = {23: 'buy', 24: 'sell', 27: 'buy', 28: 'sell', 29: 'buy', 31: 'sell', 33: 'buy', 34: 'sell',
+         40: 'buy', 41: 'sell', 42: 'buy', 43: 'sell', 44: 'buy', 45: 'sell'}
+STATUS = {48: 'pending', 49: 'pending', 50: 'working', 51: 'cancel_pending', 52: 'cancel_pending',
+          53: 'partially_cancelled', 54: 'cancelled', 55: 'partially_filled', 56: 'filled', 57: 'rejected',
+          255: 'unknown'}
+ACCOUNT_STATUS = {-1: 'invalid', 0: 'ok', 1: 'waiting for login', 2: 'logging in', 3: 'login failed',
+                  4: 'initialising', 5: 'correcting its data', 6: 'closed', 7: 'disabled (the assistant node)',
+                  8: 'disabled (the system)', 9: 'disabled (the user)'}
+# What the terminal calls each kind of price, by exchange. What is missing here does not exist there.
+PRICE_TYPES = {
+    'limit': {'SH': 11, 'SZ': 11, 'BJ': 11},
+    'market': {'SH': 42, 'SZ': 47, 'BJ': 42},
+    'best_five_then_cancel': {'SH': 42, 'SZ': 47, 'BJ': 42},
+    'best_five_then_limit': {'SH': 43, 'BJ': 43},
+    'opposite_best': {'SH': 44, 'SZ': 44, 'BJ': 44},
+    'own_best': {'SH': 45, 'SZ': 45, 'BJ': 45},
+    'immediate_or_cancel': {'SZ': 46},
+    'fill_or_kill': {'SZ': 48},
+}
+
+
+# How far the host's clock is ahead of this machine's: `not_after` and the day are the host's.
+AHEAD_MS = 0
+
+
+def now_ms():
+    return int(time.time() * 1000) + AHEAD_MS
+
+
+def set_clock(host_ms):
+    global AHEAD_MS
+    if isinstance(host_ms, int):
+        AHEAD_MS = host_ms - int(time.time() * 1000)
+
+
+def day_of(ms):
+    """The day in Beijing, as 20260731."""
+    return time.strftime('%Y%m%d', time.gmtime(ms // 1000 + BEIJING))
+
+
+# ---------------------------------------------------------------- frames
+
+class Broken(Exception):
+    """The stream cannot be read any further."""
+
+
+def pack(frame):
+    frame['v'] = PROTOCOL
+    body = json.dumps(frame, ensure_ascii=False, allow_nan=False, separators=(',', ':')).encode('utf-8', 'replace')
+    if len(body) > MAX_FRAME:
+        raise Broken('a frame of %d bytes is larger than %d' % (len(body), MAX_FRAME))
+    return struct.pack('>I', len(body)) + body
+
+
+def read_raw(stream):
+    """The bytes of one frame's body; None at the end of the stream."""
+    head = stream.read(4)
+    if not head:
+        return None
+    if len(head) < 4:
+        raise Broken('the stream ends within a frame')
+    size = struct.unpack('>I', head)[0]
+    if size > MAX_FRAME:
+        raise Broken('a frame of %d bytes is larger than %d' % (size, MAX_FRAME))
+    body = stream.read(size)
+    if len(body) < size:
+        raise Broken('the stream ends within a frame')
+    return body
+
+
+def parse(body):
+    try:
+        frame = json.loads(body.decode('utf-8'))
+    except (UnicodeDecodeError, ValueError) as e:
+        raise Broken('a frame is not JSON: %s' % e)
+    if not isinstance(frame, dict):
+        raise Broken('a frame is no object')
+    if frame.get('v') != PROTOCOL:
+        raise Broken('a frame of version %r came, and this bridge speaks %d' % (frame.get('v'), PROTOCOL))
+    return frame
+
+
+class Refused(Exception):
+    """Nothing was sent to the terminal, for certain."""
+
+    def __init__(self, text, code='refused'):
+        Exception.__init__(self, text)
+        self.code = code
+
+
+class Unsure(Exception):
+    """Nobody knows whether it took effect."""
+
+
+# ---------------------------------------------------------------- files and locks
+
+class Lock(object):
+    """A file that one process holds; the system frees it when the process dies."""
+
+    def __init__(self, path):
+        self.path = path
+        self.file = None
+
+    def take(self, patience):
+        until = time.monotonic() + patience
+        self.file = open(self.path, 'a+')
+        while True:
+            try:
+                if os.name == 'nt':
+                    import msvcrt
+                    self.file.seek(0)
+                    msvcrt.locking(self.file.fileno(), msvcrt.LK_NBLCK, 1)
+                else:
+                    import fcntl
+                    fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except (IOError, OSError):
+                if time.monotonic() >= until:
+                    self.file.close()
+                    self.file = None
+                    return False
+                time.sleep(0.02)
+
+    def free(self):
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+
+def make_folder(path):
+    if not os.path.isdir(path):
+        os.makedirs(path, 0o700)
+
+
+class Record(object):
+    """What was asked of the terminal, on the disk before it was asked."""
+
+    def __init__(self, folder, day):
+        make_folder(folder)
+        self.folder = folder
+        self.lock = Lock(os.path.join(folder, 'record.lock'))
+        if not self.lock.take(10):
+            raise Refused('another bridge holds the record of orders in its folder; end it first', 'setup')
+        self.orders = {}
+        self.by_order = {}
+        self.day = None
+        self.file = None
+        self.placed = 0
+        self.tidy()
+        self.load(day)
+
+    def path(self, day):
+        return os.path.join(self.folder, 'orders-%s.jsonl' % day)
+
+    def tidy(self):
+        files = sorted(glob.glob(os.path.join(self.folder, 'orders-*.jsonl')))
+        for old in files[:-KEEP_DAYS]:
+            os.remove(old)
+
+    def load(self, day):
+        self.orders.clear()
+        for path in sorted(glob.glob(os.path.join(self.folder, 'orders-*.jsonl')))[-LOAD_DAYS:]:
+            self.read(path)
+        self.roll(day)
+
+    def read(self, path):
+        day = os.path.basename(path)[7:15]
+        with open(path, 'rb') as file:
+            data = file.read()
+        whole = data.rfind(b'\n') + 1
+        if whole < len(data):
+            # The tail of a write that the machine's end cut: what it was to announce was never sent.
+            with open(path, 'r+b') as file:
+                file.truncate(whole)
+        for line in data[:whole].splitlines():
+            if line.strip():
+                self.take(json.loads(line.decode('utf-8')), day)
+
+    def take(self, line, day):
+        if line['ev'] == 'intent':
+            self.orders[line['id']] = {'day': day, 'fp': line['fp'], 'order': None, 't': line['t']}
+        elif line['id'] in self.orders:
+            entry = self.orders[line['id']]
+            entry['order'] = line.get('order') or entry['order']
+            entry['text'] = line.get('text')
+
+    def roll(self, day):
+        """Begins the day's file; ids of days long gone are let go."""
+        if day == self.day:
+            return
+        if self.file is not None:
+            self.file.close()
+        self.day = day
+        self.file = io.open(self.path(day), 'ab', buffering=0)
+        self.placed = sum(1 for entry in self.orders.values() if entry['day'] == day)
+        self.by_order = {entry['order']: name for name, entry in self.orders.items()
+                         if entry['order'] and entry['day'] == day}
+        keep = sorted(set(entry['day'] for entry in self.orders.values()))[-LOAD_DAYS:]
+        self.orders = {name: entry for name, entry in self.orders.items() if entry['day'] in keep}
+
+    def write(self, line, durable):
+        line['t'] = now_ms()
+        self.file.write(json.dumps(line, separators=(',', ':')).encode('utf-8') + b'\n')
+        if durable:
+            os.fsync(self.file.fileno())
+
+    def intend(self, name, fingerprint):
+        self.write({'ev': 'intent', 'id': name, 'fp': fingerprint}, True)
+        self.orders[name] = {'day': self.day, 'fp': fingerprint, 'order': None, 't': now_ms()}
+        self.placed += 1
+
+    def accepted(self, name, order):
+        entry = self.orders.get(name)
+        if entry is None or entry['order'] == order:
+            return
+        entry['order'] = order
+        self.by_order[order] = name
+        # Not synced: what is lost with it is found again by the remark.
+        self.write({'ev': 'accepted', 'id': name, 'order': order}, False)
+
+    def doubtful(self, name, text):
+        entry = self.orders.get(name)
+        if entry is not None and entry['order'] is None:
+            entry['text'] = text
+            self.write({'ev': 'doubt', 'id': name, 'text': text}, False)
+
+
+class Sessions(object):
+    """Session ids of our own: a fresh one for each connection, since a used one brings back what was left of it."""
+
+    def __init__(self, folder, span, userdata):
+        make_folder(folder)
+        self.folder, self.span, self.userdata = folder, span, userdata
+        self.file = os.path.join(folder, 'sessions.json')
+        self.held = None
+
+    def used(self):
+        try:
+            with open(self.file) as file:
+                return json.load(file)
+        except (IOError, OSError, ValueError):
+            return []
+
+    def queues(self):
+        """Ids that have queue files in the terminal's folder, with those files."""
+        found = collections.defaultdict(list)
+        for path in glob.glob(os.path.join(self.userdata, '*queue*')):
+            number = re.search(r'(\d+)$', os.path.basename(path))
+            if number and os.path.isfile(path):
+                found[int(number.group(1))].append(path)
+        return found
+
+    def holder(self, number):
+        return Lock(os.path.join(self.folder, 'session-%d.lock' % number))
+
+    def take(self):
+        """A fresh id; queue files of earlier ones of ours are removed, unless another bridge still uses them."""
+        pool = Lock(os.path.join(self.folder, 'sessions.lock'))
+        if not pool.take(10):
+            raise Refused('another bridge holds the pool of session ids for ten seconds', 'setup')
+        try:
+            used, queues = self.used(), self.queues()
+            left = []
+            for number in used:
+                holder = self.holder(number)
+                if not holder.take(0):
+                    left.append(number)
+                    continue
+                gone = True
+                for path in queues.get(number, []):
+                    try:
+                        os.remove(path)
+                    except OSError:
+                        gone = False
+                holder.free()
+                if gone:
+                    try:
+                        os.remove(holder.path)
+                    except OSError:
+                        pass
+                else:
+                    left.append(number)
+            first, last = self.span
+            last_used = used[-1] if used else random.randint(first, last)
+            number = last_used
+            for _ in range(last - first + 1):
+                number = first + (number + 1 - first) % (last - first + 1)
+                if number not in left and number not in queues:
+                    break
+            else:
+                raise Refused('every session id from %d to %d is in use; widen `session_ids`' % (first, last), 'setup')
+            self.held = self.holder(number)
+            if not self.held.take(0):
+                raise Refused('the session id %d is held by another bridge' % number, 'setup')
+            with open(self.file + '.new', 'w') as file:
+                json.dump(left + [number], file)
+            os.replace(self.file + '.new', self.file)
+            return number
+        finally:
+            pool.free()
+
+
+# ---------------------------------------------------------------- what the terminal says, in the protocol's words
+
+def attribute(thing, *names):
+    for name in names:
+        value = getattr(thing, name, None)
+        if value is not None:
+            return value
+    return None
+
+
+def text_of(value):
+    if value is None:
+        return ''
+    if isinstance(value, bytes):
+        for coding in ('utf-8', 'gb18030'):
+            try:
+                return value.decode(coding)
+            except UnicodeDecodeError:
+                pass
+        return value.decode('utf-8', 'replace')
+    return str(value)
+
+
+def amount(value, digits):
+    """A decimal as text; None where the terminal has none: it says so by absurd numbers."""
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    if number != number or abs(number) > 1e15:
+        return None
+    text = '%.*f' % (digits, number)
+    return text.rstrip('0').rstrip('.') if '.' in text else text
+
+
+def whole(value):
+    if value is None:
+        return 0
+    return int(value)
+
+
+def moment(value):
+    """Milliseconds since 1970 UTC from epoch seconds or milliseconds, HHMMSS of today, or YYYYMMDDHHMMSS."""
+    try:
+        number = int(float(value))
+    except (TypeError, ValueError):
+        return None
+    if number <= 0:
+        return None
+    if number >= 10 ** 13:
+        text = str(number)
+        if len(text) != 14:
+            return None
+        try:
+            # `timegm` without the module: the zone is fixed.
+            import calendar
+            return (calendar.timegm(time.strptime(text, '%Y%m%d%H%M%S')) - BEIJING) * 1000
+        except ValueError:
+            return None
+    if number >= 10 ** 11:
+        return number
+    if number > 240000:
+        return number * 1000
+    hours, minutes, seconds = number // 10000, number // 100 % 100, number % 100
+    if hours > 23 or minutes > 59 or seconds > 59:
+        return None
+    today = (now_ms() // 1000 + BEIJING) // 86400 * 86400 - BEIJING
+    return (today + hours * 3600 + minutes * 60 + seconds) * 1000
+
+
+def number_of(value):
+    """The terminal's number of an order as text; empty where it has none yet."""
+    try:
+        return str(int(value)) if int(value) > 0 else ''
+    except (TypeError, ValueError):
+        return ''
+
+
+def order_row(row):
+    kind = attribute(row, 'order_type', 'm_nOrderType')
+    return {
+        'order_id': number_of(attribute(row, 'order_id', 'm_nOrderID')),
+        'remark': text_of(attribute(row, 'order_remark', 'm_strOrderRemark')),
+        'symbol': text_of(attribute(row, 'stock_code', 'm_strStockCode')),
+        'side': SIDES.get(kind),
+        'quantity': whole(attribute(row, 'order_volume', 'm_nOrderVolume')),
+        'filled': whole(attribute(row, 'traded_volume', 'm_nTradedVolume')),
+        'price': amount(attribute(row, 'price', 'm_dPrice'), 4),
+        'avg_price': amount(attribute(row, 'traded_price', 'm_dTradedPrice'), 6),
+        'status': STATUS.get(attribute(row, 'order_status', 'm_nOrderStatus'), 'unknown'),
+        'reason': text_of(attribute(row, 'status_msg', 'm_strStatusMsg')),
+        'exchange_id': text_of(attribute(row, 'order_sysid', 'm_strOrderSysID')),
+        'placed_ms': moment(attribute(row, 'order_time', 'm_nOrderTime')),
+    }
+
+
+def trade_row(row):
+    kind = attribute(row, 'order_type', 'm_nOrderType')
+    return {
+        'trade_id': text_of(attribute(row, 'traded_id', 'm_strTradedID')),
+        'order_id': number_of(attribute(row, 'order_id', 'm_nOrderID')),
+        'remark': text_of(attribute(row, 'order_remark', 'm_strOrderRemark')),
+        'symbol': text_of(attribute(row, 'stock_code', 'm_strStockCode')),
+        'side': SIDES.get(kind),
+        'quantity': whole(attribute(row, 'traded_volume', 'm_nTradedVolume')),
+        'price': amount(attribute(row, 'traded_price', 'm_dTradedPrice'), 4),
+        'commission': amount(attribute(row, 'commission', 'm_dCommission'), 4),
+        'traded_ms': moment(attribute(row, 'traded_time', 'm_nTradedTime')),
+    }
+
+
+def position_row(row):
+    return {
+        'symbol': text_of(attribute(row, 'stock_code', 'm_strStockCode')),
+        'name': text_of(attribute(row, 'instrument_name', 'm_strInstrumentName')),
+        'quantity': whole(attribute(row, 'volume', 'm_nVolume')),
+        'sellable': whole(attribute(row, 'can_use_volume', 'm_nCanUseVolume')),
+        'frozen': whole(attribute(row, 'frozen_volume', 'm_nFrozenVolume')),
+        'on_road': whole(attribute(row, 'on_road_volume', 'm_nOnRoadVolume')),
+        'yesterday': whole(attribute(row, 'yesterday_volume', 'm_nYesterdayVolume')),
+        'avg_cost': amount(attribute(row, 'avg_price', 'm_dAvgPrice', 'open_price', 'm_dOpenPrice'), 6),
+        'last_price': amount(attribute(row, 'last_price', 'm_dLastPrice'), 4),
+        'market_value': amount(attribute(row, 'market_value', 'm_dMarketValue'), 4),
+    }
+
+
+def asset_row(row):
+    return {
+        'available': amount(attribute(row, 'cash', 'm_dCash'), 4),
+        'frozen': amount(attribute(row, 'frozen_cash', 'm_dFrozenCash'), 4),
+        'market_value': amount(attribute(row, 'market_value', 'm_dMarketValue'), 4),
+        'total': amount(attribute(row, 'total_asset', 'm_dTotalAsset'), 4),
+        'withdrawable': amount(attribute(row, 'fetch_balance', 'm_dFetchBalance'), 4),
+    }
+
+
+def error_row(row):
+    code = attribute(row, 'error_id')
+    return {
+        'order_id': number_of(attribute(row, 'order_id')),
+        'remark': text_of(attribute(row, 'order_remark')),
+        'code': int(code) if isinstance(code, int) and code != 2147483647 else None,
+        'reason': text_of(attribute(row, 'error_msg')),
+    }
+
+
+ROWS = {'order': order_row, 'trade': trade_row, 'position': position_row, 'asset': asset_row,
+        'order_error': error_row, 'cancel_error': error_row}
+
+
+# ---------------------------------------------------------------- the terminal's library
+
+def import_xtquant(folder):
+    """xttrader, xttype and the version. What the package does by itself is left out where it goes without: it asks an
+    index for updates, for up to ten seconds, and prints what it finds."""
+    import importlib
+    import importlib.util
+    if folder and folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.find_spec('xtquant')
+    if spec is None:
+        raise ImportError('there is no package xtquant')
+    sys.modules['xtquant'] = importlib.util.module_from_spec(spec)
+    try:
+        importlib.import_module('xtquant.xttrader')
+    except Exception:  # a package that needs its own beginning after all
+        for name in [name for name in sys.modules if name.split('.')[0] == 'xtquant']:
+            del sys.modules[name]
+        import_whole()
+    return (importlib.import_module('xtquant.xttrader'), importlib.import_module('xtquant.xttype'),
+            version_of(spec.origin))
+
+
+def import_whole():
+    """The package with all that it does, without what it asks an index with."""
+    import importlib
+    hidden = sys.modules.get('requests')
+    sys.modules['requests'] = None
+    try:
+        importlib.import_module('xtquant.xttrader')
+    finally:
+        if hidden is None:
+            sys.modules.pop('requests', None)
+        else:
+            sys.modules['requests'] = hidden
+
+
+def version_of(origin):
+    """What the package calls its version, by any of the names that it has had for it."""
+    try:
+        with io.open(origin, encoding='utf-8', errors='replace') as file:
+            found = re.search(r'__ver\w+__\s*=\s*["\']([^"\']+)', file.read())
+    except (IOError, OSError, TypeError):
+        found = None
+    return found.group(1) if found else 'unknown'
+
+
+def terminal_runs():
+    """Whether a miniQMT process is there; None where that cannot be told."""
+    if os.name != 'nt':
+        return None
+    try:
+        out = subprocess.check_output(['tasklist', '/FO', 'CSV', '/NH'], stderr=subprocess.DEVNULL, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    names = text_of(out).lower()
+    return 'xtminiqmt.exe' in names or 'xtitclient.exe' in names
+
+
+def in_service_session():
+    """Whether this process is in Windows' session 0, where the terminal cannot be reached."""
+    if os.name != 'nt':
+        return False
+    import ctypes
+    session = ctypes.c_ulong()
+    done = ctypes.windll.kernel32.ProcessIdToSessionId(os.getpid(), ctypes.byref(session))
+    return bool(done) and session.value == 0
+
+
+def folder_fault(path):
+    """What is wrong with the folder that the configuration names, and what to do; None if nothing is."""
+    if not path:
+        return 'no folder is configured; set `session_path` to the terminal\'s folder `userdata_mini`'
+    if not os.path.isdir(path):
+        return 'the folder %s does not exist; set `session_path` to the folder `userdata_mini` in the place where ' \
+               'the terminal is installed' % path
+    name = os.path.basename(os.path.normpath(path)).lower()
+    if name == 'userdata':
+        return '%s belongs to the full QMT; miniQMT uses the folder `userdata_mini` beside it' % path
+    if name != 'userdata_mini' and os.path.isdir(os.path.join(path, 'userdata_mini')):
+        return '%s is the terminal\'s own folder; set `session_path` to `userdata_mini` in it' % path
+    return None
+
+
+def causes(path, session):
+    """Why a connect fails with -1, the likeliest first, each with what to do."""
+    found, open_ones = [], []
+    fault = folder_fault(path)
+    if fault:
+        found.append(fault)
+    else:
+        open_ones.append('the folder may belong to another terminal than the one that runs: `session_path` must be '
+                         'the `userdata_mini` of the running one')
+    runs = terminal_runs()
+    if runs is False:
+        found.append('no miniQMT process runs: start XtMiniQmt, tick "independent trading", and log in')
+    else:
+        open_ones.insert(0, 'the terminal may not be running or not be logged in (it asks for a login every day): '
+                            'log in, with "independent trading" ticked')
+    open_ones.append('another program may use the session id %s; move `session_ids`' % session)
+    if in_service_session():
+        found.append('this process runs as a Windows service, in session 0, where the terminal cannot be reached: run '
+                     'it in the session of the user who is logged in')
+    return found + open_ones
+
+
+class Terminal(object):
+    """One connection of xttrader. It is never stopped: after a loss the whole process ends, and a new one begins."""
+
+    def __init__(self, config, inbox):
+        self.config, self.inbox = config, inbox
+        self.trader = self.account = self.session = None
+        self.version = None
+        self.stage = 'not connected'
+
+    def connect(self, wait):
+        """Imports, connects, subscribes. Runs on a thread of its own, for each of these may hang."""
+        config = self.config
+        self.stage = 'importing xtquant'
+        try:
+            xttrader, xttype, self.version = import_xtquant(config.get('xtquant'))
+        except Exception as e:  # whatever a broken package raises is an answer for the user
+            raise Refused(import_fault(e, config.get('xtquant')), 'setup')
+        self.stage = 'looking at the folder'
+        path = config.get('path') or ''
+        fault = folder_fault(path)
+        if fault and not os.path.isdir(path):
+            raise Refused(fault, 'setup')
+        try:
+            path.encode('gb18030')
+        except UnicodeEncodeError as e:
+            raise Refused('the folder\'s name cannot be told to the terminal: %s' % e, 'setup')
+        self.account = xttype.StockAccount(config['account'], config.get('account_type') or 'STOCK')
+        if isinstance(self.account, str):
+            raise Refused('the terminal\'s library does not take the account: %s' % self.account, 'setup')
+        self.stage = 'choosing a session id'
+        # Kept: it holds the lock of the id.
+        self.sessions = Sessions(config['sessions'], config['session_ids'], path)
+        self.session = self.sessions.take()
+        self.stage = 'starting xttrader'
+        self.trader = xttrader.XtQuantTrader(path, self.session, make_callback(xttrader, self.inbox))
+        self.trader.start()
+        self.stage = 'connecting to the terminal'
+        result = self.trader.connect()
+        if result != 0:
+            listed = causes(path, self.session)
+            numbered = '; '.join('(%d) %s' % (n + 1, cause) for n, cause in enumerate(listed))
+            raise Refused('the terminal does not take the connection (%s). Likely causes: %s' % (result, numbered),
+                          'no_connection')
+        self.stage = 'subscribing the account'
+        result = self.trader.subscribe(self.account)
+        if result != 0:
+            raise Refused('the terminal does not subscribe the account (%s): check `account_id` and `account_type`, '
+                          'and that this account is logged in there' % result, 'no_account')
+        self.stage = 'asking for the account\'s status'
+        status = self.status(wait)
+        if status not in (None, 0):
+            raise Refused('the account is not ready in the terminal: %s' % ACCOUNT_STATUS.get(status, status),
+                          'not_ready')
+        self.stage = 'connected'
+
+    def status(self, wait):
+        """The account's status; None where the terminal does not say."""
+        rows = wait_for(lambda done: self.trader.query_account_status_async(done), wait)
+        for row in rows or []:
+            if text_of(attribute(row, 'account_id', 'm_strAccountID')) == self.config['account']:
+                return attribute(row, 'status', 'm_nStatus')
+        return None
+
+
+def import_fault(error, folder):
+    where = folder or 'the packages of %s' % sys.executable
+    bits = struct.calcsize('P') * 8
+    base = 'xtquant cannot be imported from %s (%s: %s). ' % (where, type(error).__name__, error)
+    if isinstance(error, ImportError) and 'xtpythonclient' in str(error):
+        return base + 'Its native part fits neither this Python %s (%d bit) nor this system: take a 64-bit Python 3.6 ' \
+                      'to 3.12 on Windows, or name one by `python`' % (platform.python_version(), bits)
+    return base + 'Install it with `%s -m pip install xtquant`, or set `xtquant` to the folder that holds it, such as ' \
+                  'bin.x64\\Lib\\site-packages of the terminal' % sys.executable
+
+
+def wait_for(call, seconds):
+    """Makes an asynchronous query and waits for it, at most so long."""
+    answer, done = [], threading.Event()
+
+    def take(rows):
+        answer.append(rows)
+        done.set()
+
+    call(take)
+    if not done.wait(seconds):
+        raise Refused('the terminal has not answered within %s s' % seconds, 'not_ready')
+    return answer[0]
+
+
+def make_callback(xttrader, inbox):
+    """The callbacks only enqueue: all of them share one thread of xttrader's."""
+
+    class Callback(xttrader.XtQuantTraderCallback):
+        def on_disconnected(self):
+            inbox.put(('down', None, 'the terminal ended the connection'))
+
+        def on_account_status(self, status):
+            inbox.put(('status', None, status))
+
+        def on_stock_asset(self, asset):
+            inbox.put(('push', 'asset', asset))
+
+        def on_stock_order(self, order):
+            inbox.put(('push', 'order', order))
+
+        def on_stock_trade(self, trade):
+            inbox.put(('push', 'trade', trade))
+
+        def on_stock_position(self, position):
+            inbox.put(('push', 'position', position))
+
+        def on_order_error(self, error):
+            inbox.put(('push', 'order_error', error))
+
+        def on_cancel_error(self, error):
+            inbox.put(('push', 'cancel_error', error))
+
+        def on_order_stock_async_response(self, response):
+            inbox.put(('placed', None, response))
+
+        def on_cancel_order_stock_async_response(self, response):
+            inbox.put(('cancelled', None, response))
+
+    return Callback()
+
+
+class Inbox(object):
+    """What waits for the pump. `queue.Queue` costs twice as much."""
+
+    def __init__(self):
+        self.items = collections.deque()
+        self.ready = threading.Condition(threading.Lock())
+
+    def put(self, item):
+        with self.ready:
+            self.items.append(item)
+            self.ready.notify()
+
+    def take(self, seconds):
+        with self.ready:
+            if not self.items:
+                self.ready.wait(seconds)
+            items, self.items = self.items, collections.deque()
+            return items
+
+
+# ---------------------------------------------------------------- the bridge itself
+
+class Bridge(object):
+    """One process beside the terminal. The main thread reads requests and calls xttrader; the pump answers."""
+
+    def __init__(self, read, write, exit_code):
+        self.read, self.write, self.leave = read, write, exit_code
+        self.inbox = Inbox()
+        self.config = None
+        self.fault = 'no configuration came yet'
+        self.record = None
+        self.terminal = None
+        self.connecting = None
+        self.is_up = False
+        self.epoch = '%x-%x' % (os.getpid(), now_ms())
+        self.ring = collections.deque(maxlen=RING)
+        self.number = 0
+        self.cursor = None
+        self.waiting = {}
+        self.early = {}
+        self.lost = collections.OrderedDict()
+        self.lock = threading.Lock()
+        self.calling = None
+        self.hang_after = 10.0
+        self.swept = time.monotonic()
+
+    # -- the main thread
+
+    def run(self):
+        pump = threading.Thread(target=self.pump, name='pump')
+        pump.daemon = True
+        pump.start()
+        try:
+            while True:
+                body = read_raw(self.read)
+                if body is None:
+                    # Nobody is there to follow an order: end at once, whatever the terminal's library does.
+                    self.leave(0)
+                self.handle(parse(body))
+        except Broken as e:
+            complain('the stream is broken: %s' % e)
+            self.leave(4)
+
+    def handle(self, frame):
+        op, number = frame.get('op'), frame.get('id')
+        work = getattr(self, 'op_' + op, None) if isinstance(op, str) else None
+        if work is None:
+            return self.answer(number, {'ok': False, 'code': 'refused', 'error': 'this bridge knows no request %r' % op})
+        self.calling = (op, time.monotonic())
+        try:
+            reply = work(frame)
+        except Refused as e:
+            reply = {'ok': False, 'code': e.code, 'error': str(e)}
+        except Unsure as e:
+            reply = {'ok': False, 'code': 'unknown', 'error': str(e)}
+        except Exception as e:  # a fault of the library's must not end the stream, and is never "refused"
+            complain(traceback.format_exc())
+            reply = {'ok': False, 'code': 'unknown', 'error': '%s: %s' % (type(e).__name__, e)}
+        self.calling = None
+        if reply is not None:
+            self.answer(number, reply)
+
+    def answer(self, number, reply):
+        if number is not None:
+            self.inbox.put(('reply', number, reply))
+
+    def op_config(self, frame):
+        if self.config is not None:
+            raise Refused('the configuration was given already')
+        set_clock(frame.get('now_ms'))
+        config = dict(frame)
+        config['session_ids'] = [int(value) for value in frame.get('session_ids') or [100000, 999999]]
+        self.hang_after = float(frame.get('hang_after_ms') or 10000) / 1000
+        if config.get('record') and not config.get('read_only'):
+            try:
+                self.record = Record(config['record'], day_of(now_ms()))
+            except (IOError, OSError, ValueError, KeyError) as e:
+                self.fault = 'the record of orders in %s cannot be read: %s' % (config['record'], e)
+                raise Refused(self.fault, 'setup')
+            except Refused as e:
+                self.fault = str(e)
+                raise
+        self.config = config
+        return {'ok': True}
+
+    def configured(self):
+        if self.config is None:
+            raise Refused(self.fault, 'setup')
+        return self.config
+
+    def op_hello(self, frame):
+        config = self.configured()
+        if frame.get('protocol') != PROTOCOL:
+            raise Refused('the other end speaks version %r of the protocol, this bridge %d: take both from one '
+                          'release' % (frame.get('protocol'), PROTOCOL), 'setup')
+        wanted = frame.get('account')
+        if wanted and not hmac.compare_digest(wanted, digest(config.get('account') or '')):
+            raise Refused('this bridge trades another account than the one in the configuration of the host', 'setup')
+        set_clock(frame.get('now_ms'))
+        resume = frame.get('resume') or {}
+        after = resume.get('after') if resume.get('epoch') == self.epoch else None
+        reply = {'ok': True, 'protocol': PROTOCOL, 'bridge': BRIDGE, 'epoch': self.epoch, 'pid': os.getpid(),
+                 'python': platform.python_version(), 'now_ms': now_ms(), 'up': self.is_up}
+        self.inbox.put(('attach', frame.get('id'), (after, reply)))
+        return None
+
+    def op_detach(self, _frame):
+        self.inbox.put(('attach', None, None))
+        return None
+
+    def op_ping(self, _frame):
+        return {'ok': True, 'now_ms': now_ms(), 'up': self.is_up}
+
+    def op_connect(self, frame):
+        self.configured()
+        if self.is_up:
+            return {'ok': True, 'session': self.terminal.session, 'xtquant': self.terminal.version}
+        if self.connecting is not None:
+            raise Refused('a connection is being made already', 'not_ready')
+        self.terminal = Terminal(self.config, self.inbox)
+        wait = float(frame.get('query_ms') or 3000) / 1000
+        self.connecting = threading.Thread(target=self.connect, args=(frame.get('id'), wait), name='connect')
+        self.connecting.daemon = True
+        self.connecting.start()
+        return None
+
+    def connect(self, number, wait):
+        try:
+            self.terminal.connect(wait)
+            self.is_up = True
+            reply = {'ok': True, 'session': self.terminal.session, 'xtquant': self.terminal.version}
+        except Refused as e:
+            reply = {'ok': False, 'code': e.code, 'error': str(e), 'stage': self.terminal.stage}
+        except Exception as e:  # whatever the library raises, the other end must hear of it
+            complain(traceback.format_exc())
+            reply = {'ok': False, 'code': 'no_connection', 'stage': self.terminal.stage,
+                     'error': '%s while %s: %s' % (type(e).__name__, self.terminal.stage, e)}
+        self.connecting = None
+        self.answer(number, reply)
+
+    def up(self):
+        if not self.is_up:
+            raise Refused('the bridge is not connected to the terminal', 'not_ready')
+        return self.terminal
+
+    # -- orders
+
+    def op_place(self, frame):
+        terminal = self.up()
+        name = frame.get('client_order_id')
+        order = self.checked(frame)
+        fingerprint = digest(json.dumps([order[key] for key in ('symbol', 'side', 'quantity', 'price', 'price_kind')]))
+        self.roll()
+        known = self.record.orders.get(name) if self.record else None
+        if known is not None:
+            return self.repeated(name, known, fingerprint)
+        self.within_caps(order)
+        not_after = frame.get('not_after')
+        if not_after is not None and now_ms() > not_after:
+            raise Refused('the time that the order was good for has passed')
+        if self.config.get('dry_run'):
+            raise Refused('a dry run: %(side)s %(quantity)d %(symbol)s at %(price)s would be sent now' % order)
+        self.record.intend(name, fingerprint)
+        if not_after is not None and now_ms() > not_after:
+            self.record.doubtful(name, 'not sent: too late')
+            raise Refused('the time that the order was good for passed while it was recorded')
+        deadline = time.monotonic() + float(frame.get('within_ms') or 5000) / 1000
+        seq = terminal.trader.order_stock_async(
+            terminal.account, order['symbol'], BUY if order['side'] == 'buy' else SELL, order['quantity'],
+            order['price_type'], float(order['price'] or 0), text_of(frame.get('strategy'))[:20], name)
+        self.expect(seq, frame.get('id'), name, 'place', deadline)
+        return None
+
+    def roll(self):
+        if self.record is not None:
+            self.record.roll(day_of(now_ms()))
+
+    def checked(self, frame):
+        """The order in the terminal's words, or why it has none."""
+        if self.config.get('read_only') or self.record is None:
+            raise Refused('this session only reads (`read_only`)')
+        name = frame.get('client_order_id')
+        if not isinstance(name, str) or not re.match(r'^[\x21-\x7e]{1,%d}$' % MAX_ID, name):
+            raise Refused('a client order id has 1 to %d ASCII characters without blanks' % MAX_ID)
+        symbol, side, quantity = frame.get('symbol'), frame.get('side'), frame.get('quantity')
+        if not isinstance(symbol, str) or not re.match(r'^\d{6}\.(SH|SZ|BJ)$', symbol):
+            raise Refused('%r is no symbol such as 600000.SH' % symbol)
+        if side not in ('buy', 'sell'):
+            raise Refused('%r is neither buy nor sell' % side)
+        if not isinstance(quantity, int) or isinstance(quantity, bool) or not 0 < quantity <= 100000000:
+            raise Refused('%r is no number of shares' % quantity)
+        kind = frame.get('price_kind')
+        price_type = PRICE_TYPES.get(kind, {}).get(symbol[-2:])
+        if price_type is None:
+            raise Refused('there is no order of the kind %r at the exchange %s' % (kind, symbol[-2:]))
+        price = frame.get('price')
+        if price is not None and not (isinstance(price, str) and re.match(r'^\d{1,9}(\.\d{1,4})?$', price)
+                                      and float(price) > 0):
+            raise Refused('%r is no price' % price)
+        if kind == 'limit' and price is None:
+            raise Refused('an order with a limit needs a price')
+        return {'symbol': symbol, 'side': side, 'quantity': quantity, 'price': price, 'price_kind': kind,
+                'price_type': price_type}
+
+    def within_caps(self, order):
+        caps = self.config.get('caps') or {}
+        symbols = caps.get('symbols')
+        if symbols is not None and order['symbol'] not in symbols:
+            raise Refused('%s is not among the symbols that the cap `symbols` allows' % order['symbol'])
+        most = caps.get('max_order_shares')
+        if most is not None and order['quantity'] > most:
+            raise Refused('%d shares are more than the cap `max_order_shares` of %d' % (order['quantity'], most))
+        most = caps.get('max_order_value')
+        if most is not None:
+            if order['price'] is None:
+                raise Refused('the value of an order without a price cannot be held against `max_order_value`')
+            # In ten-thousandths of a yuan: whole numbers are exact.
+            if order['quantity'] * ten_thousandths(order['price']) > ten_thousandths(str(most)):
+                raise Refused('%d shares at %s are worth more than the cap `max_order_value` of %s yuan'
+                              % (order['quantity'], order['price'], most))
+        most = caps.get('max_orders_a_day')
+        if most is not None and self.record.placed >= most:
+            raise Refused('%d orders were placed today, as many as the cap `max_orders_a_day` allows'
+                          % self.record.placed)
+
+    def repeated(self, name, known, fingerprint):
+        if known['fp'] != fingerprint:
+            raise Unsure('another order was placed under this client order id before; ask for the day\'s orders')
+        if known['order']:
+            return {'ok': True, 'order_id': known['order'], 'repeated': True}
+        raise Unsure('this order was sent before and its outcome is not known (%s); ask for the day\'s orders'
+                     % (known.get('text') or 'no answer came'))
+
+    def op_cancel(self, frame):
+        terminal = self.up()
+        if self.config.get('read_only'):
+            raise Refused('this session only reads (`read_only`)')
+        name, order = frame.get('client_order_id'), frame.get('order_id')
+        if not order and self.record is not None:
+            entry = self.record.orders.get(name)
+            order = entry and entry['order']
+        if not order or not str(order).isdigit():
+            raise Refused('the terminal\'s number of this order is not known', 'no_order')
+        deadline = time.monotonic() + float(frame.get('within_ms') or 5000) / 1000
+        seq = terminal.trader.cancel_order_stock_async(terminal.account, int(order))
+        self.expect(seq, frame.get('id'), name, 'cancel', deadline)
+        return None
+
+    def expect(self, seq, number, name, what, deadline):
+        """The answer may have come before the call that asks for it did."""
+        with self.lock:
+            early = self.early.pop((what, seq), None)
+            self.waiting[(what, seq)] = (number, name, deadline)
+        if early is not None:
+            self.inbox.put(('placed' if what == 'place' else 'cancelled', None, early))
+        elif seq is None or seq <= 0:
+            self.inbox.put(('no_seq', (what, seq), None))
+
+    # -- questions
+
+    def op_orders(self, frame):
+        self.ask(frame, 'order', lambda t, done: t.trader.query_stock_orders_async(t.account, done))
+
+    def op_trades(self, frame):
+        self.ask(frame, 'trade', lambda t, done: t.trader.query_stock_trades_async(t.account, done))
+
+    def op_positions(self, frame):
+        self.ask(frame, 'position', lambda t, done: t.trader.query_stock_positions_async(t.account, done))
+
+    def op_account(self, frame):
+        self.ask(frame, 'asset', lambda t, done: t.trader.query_stock_asset_async(
+            t.account, lambda row: done(None if row is None else [row])))
+
+    def ask(self, frame, kind, call):
+        terminal, number = self.up(), frame.get('id')
+        key = ('ask', number)
+        with self.lock:
+            self.waiting[key] = (number, kind, time.monotonic() + float(frame.get('within_ms') or 5000) / 1000)
+        call(terminal, lambda rows: self.inbox.put(('rows', key, rows)))
+
+    def op_doctor(self, frame):
+        worker = threading.Thread(target=lambda: self.answer(frame.get('id'), {'ok': True, 'checks': doctor(
+            self.configured(), frame)}))
+        worker.daemon = True
+        worker.start()
+
+    # -- the pump
+
+    def pump(self):
+        try:
+            while True:
+                out = []
+                for what, number, value in self.inbox.take(self.pause()):
+                    self.tell(out, what, number, value)
+                self.sweep(out)
+                if self.cursor is not None:
+                    self.events(out)
+                if out:
+                    self.write(b''.join(out))
+        except (IOError, OSError, ValueError):
+            # The other end is gone.
+            self.leave(0)
+        except Exception:  # without the pump nothing is ever answered again
+            complain(traceback.format_exc())
+            self.leave(5)
+
+    def pause(self):
+        with self.lock:
+            if len(self.waiting) > 64:
+                return 0.05
+            times = [deadline for _, _, deadline in self.waiting.values()]
+        # Not less than the sweep's own step, or the last moments before a deadline would be spent spinning.
+        return max(0.05, min([0.25] + [deadline - time.monotonic() for deadline in times]))
+
+    def sweep(self, out):
+        """What has waited too long, and what hangs."""
+        now = time.monotonic()
+        calling = self.calling
+        if calling is not None and now - calling[1] > self.hang_after:
+            complain('the call for %r hangs in the terminal\'s library; the bridge ends' % calling[0])
+            self.leave(3)
+        if now - self.swept < 0.05:
+            return
+        self.swept = now
+        with self.lock:
+            late = [key for key, (_, _, deadline) in self.waiting.items() if now >= deadline]
+            gone = [(key, self.waiting.pop(key)) for key in late]
+        for key, (number, name, _) in gone:
+            if key[0] == 'ask':
+                reply = {'ok': False, 'code': 'not_ready', 'error': 'the terminal has not answered in time'}
+            else:
+                reply = {'ok': False, 'code': 'unknown', 'error': 'the terminal has not answered in time'}
+                # An answer that comes yet still tells the order's number.
+                self.lost[key] = name
+                if len(self.lost) > 1000:
+                    self.lost.popitem(last=False)
+                if key[0] == 'place':
+                    self.record.doubtful(name, 'no answer in time')
+            out.append(pack(dict(reply, re=number)))
+        self.prune()
+
+    def prune(self):
+        """xttrader remembers every order it was ever answered; it needs only those of the last moments."""
+        trader = self.terminal.trader if self.terminal else None
+        for name in ('handled_async_order_stock_order_id', 'handled_async_cancel_order_stock_order_id',
+                     'handled_async_cancel_order_stock_order_sys_id', 'queuing_order_errors_byid',
+                     'queuing_order_errors_byseq', 'queuing_cancel_errors_by_order_id',
+                     'queuing_cancel_errors_by_order_sys_id'):
+            kept = getattr(trader, name, None)
+            if kept is not None and len(kept) > 2000:
+                kept.clear()
+        with self.lock:
+            if len(self.early) > 1000:
+                self.early.clear()
+
+    def tell(self, out, what, number, value):
+        if what == 'reply':
+            out.append(pack(dict(value, re=number)))
+        elif what == 'push':
+            self.push(number, value)
+        elif what == 'placed':
+            self.placed(out, value)
+        elif what == 'cancelled':
+            self.cancelled(out, value)
+        elif what == 'rows':
+            self.rows(out, number, value)
+        elif what == 'no_seq':
+            waited = self.claim(number[0], number[1])
+            if waited is not None:
+                out.append(pack({'re': waited[0], 'ok': False, 'code': 'unknown',
+                                 'error': 'the terminal\'s library answers the call with %s' % number[1]}))
+        elif what == 'down':
+            self.is_up = False
+            self.event('down', {'reason': value})
+        elif what == 'status':
+            self.account_status(value)
+        elif what == 'attach':
+            self.attach(out, number, value)
+
+    def attach(self, out, number, value):
+        if value is None:
+            self.cursor = None
+            return
+        after, reply = value
+        oldest = self.ring[0][0] if self.ring else self.number + 1
+        gap = after is None or after + 1 < oldest or after > self.number
+        self.cursor = self.number if gap else after
+        out.append(pack(dict(reply, re=number, next=self.cursor + 1, resync=gap)))
+
+    def events(self, out):
+        if self.cursor >= self.number:
+            return
+        oldest = self.ring[0][0]
+        if self.cursor + 1 < oldest:
+            # More came than is kept: the other end compares the books instead.
+            out.append(pack({'gap': oldest}))
+            self.cursor = oldest - 1
+        for position in range(len(self.ring) - (self.number - self.cursor), len(self.ring)):
+            out.append(self.ring[position][1])
+        self.cursor = self.number
+
+    def event(self, kind, data):
+        self.number += 1
+        self.ring.append((self.number, pack({'ev': self.number, 'kind': kind, 'data': data})))
+
+    def is_ours(self, thing):
+        found = attribute(thing, 'account_id', 'm_strAccountID')
+        return found is None or text_of(found) == self.config['account']
+
+    def push(self, kind, thing):
+        if not self.is_ours(thing):
+            return
+        try:
+            row = ROWS[kind](thing)
+        except (TypeError, ValueError) as e:
+            self.event('unreadable', {'reason': 'a pushed %s: %s' % (kind, e)})
+            return
+        self.named(row)
+        self.event(kind, row)
+
+    def named(self, row):
+        """The client order id where our own record knows it by the terminal's number; the remark stays beside it."""
+        if 'order_id' in row and self.record is not None:
+            row['client_order_id'] = self.record.by_order.get(row['order_id'])
+
+    def account_status(self, status):
+        if text_of(attribute(status, 'account_id', 'm_strAccountID')) != self.config['account']:
+            return
+        code = attribute(status, 'status', 'm_nStatus')
+        if code != 0:
+            self.is_up = False
+            self.event('down', {'reason': 'the account is no longer ready: %s' % ACCOUNT_STATUS.get(code, code)})
+
+    def claim(self, what, seq, response=None):
+        with self.lock:
+            waited = self.waiting.pop((what, seq), None)
+            if waited is None and (what, seq) not in self.lost:
+                self.early[(what, seq)] = response
+        return waited
+
+    def placed(self, out, response):
+        seq = response.seq
+        waited = self.claim('place', seq, response)
+        order = number_of(response.order_id)
+        error = text_of(attribute(response, 'error_msg'))
+        if waited is None:
+            name = self.lost.pop(('place', seq), None)
+            if name is not None and order:
+                self.record.accepted(name, order)
+                self.event('late', {'client_order_id': name, 'order_id': order})
+            return
+        number, name, _ = waited
+        if order:
+            self.record.accepted(name, order)
+            out.append(pack({'re': number, 'ok': True, 'order_id': order}))
+            return
+        # -1 has been seen for orders that live: it proves nothing.
+        told = 'the terminal answers with the number %s%s' % (response.order_id, error and ' (%s)' % error)
+        self.record.doubtful(name, told)
+        out.append(pack({'re': number, 'ok': False, 'code': 'unknown', 'error': told}))
+
+    def cancelled(self, out, response):
+        waited = self.claim('cancel', response.seq, response)
+        if waited is None:
+            self.lost.pop(('cancel', response.seq), None)
+            return
+        result = attribute(response, 'cancel_result')
+        if result == 0:
+            out.append(pack({'re': waited[0], 'ok': True}))
+            return
+        error = text_of(attribute(response, 'error_msg'))
+        meaning = {-1: 'finished or refused', -2: 'not known there', -3: 'not logged in'}.get(result, 'failed')
+        out.append(pack({'re': waited[0], 'ok': False, 'code': 'cancel_failed',
+                         'error': 'the terminal answers the cancel with %s (%s%s)'
+                                  % (result, meaning, error and ': ' + error)}))
+
+    def rows(self, out, key, rows):
+        with self.lock:
+            waited = self.waiting.pop(key, None)
+        if waited is None:
+            return
+        number, kind, _ = waited
+        if rows is None:
+            out.append(pack({'re': number, 'ok': False, 'code': 'not_ready',
+                             'error': 'the terminal has no answer yet (None)'}))
+            return
+        try:
+            found = [ROWS[kind](row) for row in rows if self.is_ours(row)]
+        except (TypeError, ValueError) as e:
+            out.append(pack({'re': number, 'ok': False, 'code': 'not_ready',
+                             'error': 'a row of the answer cannot be read: %s' % e}))
+            return
+        for row in found:
+            self.named(row)
+        lacks = self.lacks(found) if kind == 'order' else None
+        if lacks:
+            out.append(pack({'re': number, 'ok': False, 'code': 'not_ready', 'error': lacks}))
+            return
+        self.parts(out, number, found)
+
+    def lacks(self, rows):
+        """Why a list of the day's orders is not whole: a fresh order shows late, and an empty list is often none."""
+        if self.record is None:
+            return None
+        self.roll()
+        shown = set(row['order_id'] for row in rows)
+        if '' in shown:
+            return 'the list has an order without a number yet'
+        since = now_ms() - int(self.config.get('visible_ms') or 30000)
+        for order, name in self.record.by_order.items():
+            if order not in shown and (not rows or self.record.orders[name]['t'] > since):
+                return 'the list lacks order %s, which the terminal accepted today' % order
+        return None
+
+    def parts(self, out, number, rows):
+        """An answer in as many frames as it needs; the last one says how many rows there are."""
+        part, size, first = [], 0, 0
+        for row in rows:
+            length = len(json.dumps(row, ensure_ascii=False)) * 3
+            if part and size + length > PART_BYTES:
+                out.append(pack({'re': number, 'ok': True, 'more': True, 'rows': part}))
+                part, size = [], 0
+            part.append(row)
+            size += length
+        out.append(pack({'re': number, 'ok': True, 'rows': part, 'count': len(rows)}))
+
+
+def ten_thousandths(text):
+    left, _, right = text.partition('.')
+    return int(left) * 10000 + int((right + '0000')[:4])
+
+
+def digest(text):
+    return hashlib.sha256(text.encode('utf-8')).hexdigest()
+
+
+def complain(text):
+    sys.stderr.write('%s\n' % text)
+    sys.stderr.flush()
+
+
+# ---------------------------------------------------------------- doctor
+
+def doctor(config, frame):
+    """Looks at everything that trading needs, and says for each what was seen and what to do."""
+    checks = []
+
+    def check(name, ok, saw, todo=''):
+        checks.append({'name': name, 'ok': ok, 'saw': saw, 'todo': '' if ok else todo})
+        return ok
+
+    bits = struct.calcsize('P') * 8
+    version = sys.version_info
+    check('python', version >= (3, 6) and bits == 64, 'Python %s, %d bit, at %s'
+          % (platform.python_version(), bits, sys.executable),
+          'install a 64-bit Python 3.6 to 3.12 from python.org and name it by `python`')
+    path = config.get('path') or ''
+    fault = folder_fault(path)
+    check('userdata', fault is None, fault or '%s is there' % path, 'set `session_path` to the folder `userdata_mini` '
+                                                                   'of the terminal that is logged in')
+    runs = terminal_runs()
+    check('terminal', runs, {True: 'a miniQMT process runs', False: 'no miniQMT process runs',
+                             None: 'this system does not say which terminal runs'}[runs],
+          'start XtMiniQmt, tick "independent trading", and log in' if runs is False else '')
+    check('session', not in_service_session(), 'a service\'s session 0' if in_service_session()
+          else 'an ordinary session', 'run it in the session of the user who is logged in, not as a service')
+    try:
+        _, _, xtquant = import_xtquant(config.get('xtquant'))
+        has_xtquant = check('xtquant', True, 'xtquant %s' % xtquant)
+    except Exception as e:  # whatever a broken package raises is what the user must see
+        has_xtquant = check('xtquant', False, import_fault(e, config.get('xtquant')), 'install the package, see above')
+    if fault is None or os.path.isdir(path):
+        sessions = Sessions(config['sessions'], config['session_ids'], path)
+        first, last = config['session_ids']
+        foreign = sorted(n for n in sessions.queues() if first <= n <= last and n not in sessions.used())
+        check('session ids', not foreign, 'no other program uses ids from %d to %d' % (first, last) if not foreign
+              else 'other programs left queue files for %s' % ', '.join(str(n) for n in foreign[:5]),
+              'move `session_ids` to a span that no other program uses')
+    host = frame.get('now_ms')
+    own = int(time.time() * 1000)
+    off = abs(own - host) if host else 0
+    check('clock', off < 2000 and own > 1750000000000, 'the clocks of host and bridge differ by %d ms' % off,
+          'let both machines set their clocks from the network: orders that are good for seconds hang on it')
+    if has_xtquant and os.path.isdir(path):
+        connect(config, frame, check)
+    return checks
+
+
+def connect(config, frame, check):
+    terminal = Terminal(config, Inbox())
+    result = []
+
+    def work():
+        try:
+            terminal.connect(float(frame.get('query_ms') or 3000) / 1000)
+            result.append(None)
+        except Refused as e:
+            result.append(e)
+        except Exception as e:  # as above
+            result.append(Refused('%s: %s' % (type(e).__name__, e), 'no_connection'))
+
+    thread = threading.Thread(target=work)
+    thread.daemon = True
+    thread.start()
+    thread.join(float(frame.get('connect_ms') or 15000) / 1000)
+    if not result:
+        check('login', False, 'it hangs while %s' % terminal.stage, 'restart the terminal and log in')
+        return
+    error = result[0]
+    connected = error is None or error.code in ('no_account', 'not_ready')
+    check('login', connected, 'the terminal takes the connection as session %s' % terminal.session if connected
+          else str(error), 'log in to the terminal; see the causes above, in their order')
+    if connected:
+        check('account', error is None, 'the account is there and ready' if error is None else str(error),
+              'check `account_id` and `account_type`, and that this account is logged in')
+
+
+# ---------------------------------------------------------------- ends
+
+def binary_streams():
+    """Our streams, out of reach of whatever prints: what is printed to standard output goes to standard error."""
+    if os.name == 'nt':
+        import msvcrt
+        msvcrt.setmode(0, os.O_BINARY)
+        msvcrt.setmode(1, os.O_BINARY)
+    out = os.dup(1)
+    if os.name == 'nt':
+        import msvcrt
+        msvcrt.setmode(out, os.O_BINARY)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    inp = os.dup(0)
+    if os.name == 'nt':
+        import msvcrt
+        msvcrt.setmode(inp, os.O_BINARY)
+    # A library that reads standard input finds it at its end.
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return io.open(inp, 'rb', buffering=65536), io.open(out, 'wb', buffering=0)
+
+
+def write_all(stream):
+    def write(data):
+        view = memoryview(data)
+        while len(view):
+            view = view[stream.write(view):]
+    return write
+
+
+def serve_stdio():
+    read, out = binary_streams()
+    sys.dont_write_bytecode = True
+    # Short turns: an answer waits for the thread that has the interpreter.
+    sys.setswitchinterval(0.0005)
+    Bridge(read, write_all(out), os._exit).run()
+
+
+class Relay(object):
+    """`--listen`: takes one host at a time over TLS and keeps the real bridge as a child, which outlives a lost line and
+    is started again when it ends."""
+
+    def __init__(self, settings, token):
+        self.settings, self.token = settings, token
+        self.child = None
+        self.line = None
+        self.lock = threading.Lock()
+
+    def start_child(self):
+        arguments = [sys.executable, '-B', os.path.abspath(__file__), '--stdio']
+        self.child = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.send(dict(self.settings, op='config'))
+        reader = threading.Thread(target=self.from_child, args=(self.child,))
+        reader.daemon = True
+        reader.start()
+
+    def send(self, frame):
+        with self.lock:
+            self.child.stdin.write(pack(frame))
+            self.child.stdin.flush()
+
+    def from_child(self, child):
+        """Passes on what the child says; its end is the end of the line."""
+        stream = io.BufferedReader(child.stdout, 65536) if not hasattr(child.stdout, 'peek') else child.stdout
+        try:
+            while True:
+                body = read_raw(stream)
+                if body is None:
+                    break
+                line = self.line
+                if line is not None:
+                    try:
+                        line.sendall(struct.pack('>I', len(body)) + body)
+                    except (IOError, OSError):
+                        self.drop(line)
+        except Broken as e:
+            complain('the child\'s stream is broken: %s' % e)
+        child.kill()
+        child.wait()
+        complain('the bridge\'s child has ended (%s)' % child.returncode)
+        line = self.line
+        if line is not None:
+            self.drop(line)
+
+    def drop(self, line):
+        try:
+            line.shutdown(socket.SHUT_RDWR)
+        except (IOError, OSError):
+            pass
+        line.close()
+
+    def serve(self, line, address):
+        """One host, from its token to its end."""
+        line.settimeout(10)
+        stream = line.makefile('rb')
+        body = read_raw(stream)
+        frame = parse(body) if body else {}
+        token = frame.get('token')
+        if frame.get('op') != 'auth' or not isinstance(token, str) or not hmac.compare_digest(
+                token.encode('utf-8'), self.token):
+            complain('%s:%s gave a wrong token' % address[:2])
+            time.sleep(1)
+            line.sendall(pack({'re': frame.get('id'), 'ok': False, 'code': 'setup', 'error': 'the token is wrong'}))
+            return self.drop(line)
+        line.settimeout(None)
+        before, self.line = self.line, None
+        if before is not None:
+            self.drop(before)
+        if self.child is None or self.child.poll() is not None:
+            self.start_child()
+        line.sendall(pack({'re': frame.get('id'), 'ok': True}))
+        self.line = line
+        complain('%s:%s is connected' % address[:2])
+        try:
+            while True:
+                body = read_raw(stream)
+                if body is None:
+                    break
+                op = parse(body).get('op')
+                if op == 'restart':
+                    # The other end has found that the child hangs.
+                    self.child.kill()
+                    break
+                if op != 'config':
+                    with self.lock:
+                        self.child.stdin.write(struct.pack('>I', len(body)) + body)
+                        self.child.stdin.flush()
+        except (Broken, IOError, OSError, ValueError) as e:
+            complain('%s:%s is lost: %s' % (address[0], address[1], e))
+        if self.line is line:
+            self.line = None
+            try:
+                self.send({'op': 'detach'})
+            except (IOError, OSError, ValueError):
+                pass
+        self.drop(line)
+
+
+LISTEN_HELP = """usage: bridge.py --listen HOST:PORT --config FILE
+
+Serves one quantTrader host at a time, on the machine where the XtQuant terminal runs.
+
+FILE is JSON:
+  {
+    "account_id": "55000001",
+    "session_path": "C:\\\\QMT\\\\userdata_mini",
+    "token_file": "token.txt",          the same text as in the host's `token_file`
+    "certificate": "bridge.pem",        what the host pins; needed unless HOST is the loopback address
+    "key": "bridge.key",
+    "data_dir": "data",                 the record of orders; keep it
+    "account_type": "STOCK",            or CREDIT
+    "xtquant": "C:\\\\QMT\\\\bin.x64\\\\Lib\\\\site-packages",
+    "caps": { "max_order_value": 50000, "max_order_shares": 10000, "max_orders_a_day": 100, "symbols": ["600000.SH"] },
+    "read_only": false, "dry_run": false
+  }
+A certificate, once:
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=miniqmt -keyout bridge.key -out bridge.pem
+"""
+LISTEN_KEYS = {'account_id', 'session_path', 'xt_path', 'token_file', 'certificate', 'key', 'data_dir', 'account_type',
+               'xtquant', 'caps', 'read_only', 'dry_run', 'session_ids', 'hang_after_ms'}
+LOOPBACK = ('127.0.0.1', '::1', 'localhost')
+
+
+class Usage(Exception):
+    """What the person who started this must mend."""
+
+
+def listen_settings(path):
+    try:
+        with io.open(path, encoding='utf-8-sig') as file:
+            given = json.load(file)
+    except (IOError, OSError, ValueError) as e:
+        raise Usage('%s cannot be read: %s' % (path, e))
+    unknown = sorted(set(given) - LISTEN_KEYS)
+    if unknown:
+        raise Usage('%s: unknown key `%s`; known are %s' % (path, unknown[0], ', '.join(sorted(LISTEN_KEYS))))
+    base = os.path.dirname(os.path.abspath(path))
+    for key in ('token_file', 'certificate', 'key', 'data_dir'):
+        if given.get(key):
+            given[key] = os.path.join(base, given[key])
+    for key in ('account_id', 'token_file'):
+        if not given.get(key):
+            raise Usage('%s: `%s` is missing' % (path, key))
+    return given
+
+
+def read_token(path):
+    try:
+        with io.open(path, encoding='utf-8-sig') as file:
+            token = file.read().strip()
+    except (IOError, OSError, ValueError) as e:
+        raise Usage('the token file %s cannot be read: %s' % (path, e))
+    if len(token) < 16:
+        raise Usage('the token in %s has fewer than 16 characters' % path)
+    return token.encode('utf-8')
+
+
+def listen(arguments):
+    options = dict(zip(arguments[0::2], arguments[1::2]))
+    if set(options) != {'--listen', '--config'} or len(arguments) != 4:
+        raise Usage('give --listen HOST:PORT and --config FILE')
+    host, _, port = options['--listen'].rpartition(':')
+    host = host.strip('[]')
+    if not host or not port.isdigit():
+        raise Usage('%s is no HOST:PORT' % options['--listen'])
+    given = listen_settings(options['--config'])
+    token = read_token(given['token_file'])
+    data_dir = given.get('data_dir') or os.path.join(os.path.dirname(os.path.abspath(options['--config'])), 'data')
+    settings = {
+        'account': given['account_id'], 'path': given.get('session_path') or given.get('xt_path'),
+        'account_type': given.get('account_type') or 'STOCK', 'xtquant': given.get('xtquant'),
+        'record': os.path.join(data_dir, 'orders'), 'sessions': os.path.join(data_dir, 'sessions'),
+        'session_ids': given.get('session_ids'), 'caps': given.get('caps'), 'read_only': given.get('read_only'),
+        'dry_run': given.get('dry_run'), 'hang_after_ms': given.get('hang_after_ms'),
+    }
+    context = None
+    if given.get('certificate'):
+        import ssl
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS)
+        if hasattr(ssl, 'TLSVersion'):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+        else:
+            context.options |= ssl.OP_NO_SSLv2 | ssl.OP_NO_SSLv3 | ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
+        try:
+            context.load_cert_chain(given['certificate'], given.get('key') or None)
+        except (IOError, OSError, ValueError) as e:
+            raise Usage('the certificate %s cannot be used: %s' % (given['certificate'], e))
+    elif host not in LOOPBACK:
+        raise Usage('%s can be reached from other machines, and orders never travel in the clear: give `certificate` '
+                    'and `key`, or listen on 127.0.0.1' % host)
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    server = socket.socket(family, socket.SOCK_STREAM)
+    if os.name != 'nt':
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    server.bind((host, int(port)))
+    server.listen(4)
+    complain('listening on %s:%d%s' % (host, server.getsockname()[1], '' if context else ' (in the clear)'))
+    relay = Relay(settings, token)
+    while True:
+        line, address = server.accept()
+        worker = threading.Thread(target=accept, args=(relay, context, line, address))
+        worker.daemon = True
+        worker.start()
+
+
+def accept(relay, context, line, address):
+    try:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line.settimeout(10)
+        if context is not None:
+            line = context.wrap_socket(line, server_side=True)
+        relay.serve(line, address)
+    except (Broken, IOError, OSError, ValueError) as e:
+        complain('%s:%s: %s' % (address[0], address[1], e))
+        line.close()
+
+
+def main(arguments):
+    if sys.version_info < (3, 6):
+        complain('this bridge needs Python 3.6 or later, and this is %s' % platform.python_version())
+        return 2
+    if arguments == ['--stdio']:
+        serve_stdio()
+        return 0
+    if arguments == ['--probe']:
+        # Which interpreter this is, for whoever looks for one.
+        import importlib.util
+        out = {'python': platform.python_version(), 'bits': struct.calcsize('P') * 8, 'bridge': BRIDGE,
+               'xtquant': importlib.util.find_spec('xtquant') is not None}
+        sys.stdout.write(json.dumps(out) + '\n')
+        return 0
+    if not arguments or arguments[0] in ('-h', '--help'):
+        sys.stdout.write(LISTEN_HELP)
+        return 0 if arguments else 2
+    try:
+        listen(arguments)
+    except Usage as e:
+        complain('%s; see --help' % e)
+        return 2
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,632 @@
+//! Keeps a bridge running and connected: starts it, compares the books, watches it, and starts another one in its place.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use qt_plugin_api::{ConnectionState, EventSink, FailedKind, HostClock, HostLog, HostMetrics};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::books::Books;
+use crate::convert;
+use crate::frame::{Frame, PROTOCOL};
+use crate::hours::Hours;
+use crate::line::{self, Line, Lost, News};
+use crate::options::{ChangedRemark, Options, millis};
+use crate::python::{self, Python};
+use crate::remark::Calibration;
+use crate::remote;
+
+/// How long a bridge may take for what needs no terminal.
+const BRIDGE_WITHIN: Duration = Duration::from_secs(20);
+/// How long a bridge may take to answer that it lives.
+const PONG_WITHIN: Duration = Duration::from_secs(5);
+/// How often a terminal that is not ready is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// A connection that lived this many times longer than the wait before it counts as well again.
+const WELL_AFTER_WAITS: u32 = 10;
+
+/// Everything that the broker's calls and the keeper share.
+pub(crate) struct Session {
+    pub(crate) options: Options,
+    pub(crate) hours: Hours,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) sink: EventSink,
+    pub(crate) log: HostLog,
+    pub(crate) clock: HostClock,
+    pub(crate) metrics: HostMetrics,
+    pub(crate) state: Mutex<State>,
+    pub(crate) changed: Condvar,
+    pub(crate) books: Mutex<Books>,
+    pub(crate) calibration: Mutex<Calibration>,
+    /// Held while events are told, so that they keep their order.
+    telling: Mutex<()>,
+    python: Mutex<Option<Python>>,
+    /// The bridge that was last spoken to, and the last event that came from it.
+    heard: Mutex<Option<(String, u64)>>,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// The line, once the books were compared over it.
+    pub(crate) line: Option<Arc<LineHandle>>,
+    /// The line over which a connection is being made.
+    pub(crate) making: Option<Arc<LineHandle>>,
+    /// As the host is told.
+    pub(crate) connection: ConnectionState,
+    /// Since when the connection stands.
+    pub(crate) since: Instant,
+    /// True from `close` on.
+    pub(crate) closing: bool,
+    /// How the first try ended, for `open`.
+    first: Option<Result<(), Failed>>,
+    /// Why the line must be given up.
+    lost: Option<String>,
+    /// Events were missed: the books must be compared again.
+    resync: bool,
+    synced: bool,
+}
+
+/// A line that can be shown in `Debug` without its streams.
+pub(crate) struct LineHandle(pub(crate) Arc<Line>);
+
+impl std::fmt::Debug for LineHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LineHandle")
+    }
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failed {
+    /// In words.
+    pub(crate) reason: String,
+    /// True where only a person can mend it.
+    pub(crate) is_setup: bool,
+}
+
+fn setup(reason: impl Into<String>) -> Failed {
+    Failed {
+        reason: reason.into(),
+        is_setup: true,
+    }
+}
+
+fn passing(reason: impl ToString) -> Failed {
+    Failed {
+        reason: reason.to_string(),
+        is_setup: false,
+    }
+}
+
+/// A lock that nobody panics under.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the keeper does next.
+enum Next {
+    End,
+    Lost(String),
+    Resync,
+    Ping,
+}
+
+impl Session {
+    /// A session that is not connected yet.
+    pub(crate) fn new(options: Options, cx: qt_plugin_api::OpenContext) -> Result<Self, String> {
+        Ok(Self {
+            hours: Hours::parse(&options.expected_down)?,
+            options,
+            books: Mutex::new(Books::new(cx.clock.now_ms())),
+            data_dir: cx.data_dir,
+            sink: cx.sink,
+            log: cx.log,
+            clock: cx.clock,
+            metrics: cx.metrics,
+            state: Mutex::new(State {
+                line: None,
+                making: None,
+                connection: ConnectionState::Connecting,
+                since: Instant::now(),
+                closing: false,
+                first: None,
+                lost: None,
+                resync: false,
+                synced: false,
+            }),
+            changed: Condvar::new(),
+            calibration: Mutex::default(),
+            telling: Mutex::default(),
+            python: Mutex::default(),
+            heard: Mutex::default(),
+        })
+    }
+
+    /// The account's number, which is told to nobody.
+    pub(crate) fn secret(&self) -> String {
+        self.options
+            .account_id
+            .as_deref()
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    }
+
+    /// A text for the log or the host, without the account's number.
+    pub(crate) fn masked(&self, text: &str) -> String {
+        line::without(text, &self.secret())
+    }
+
+    /// Waits for the first try to end.
+    pub(crate) fn wait_for_first(&self, within: Duration) -> Option<Result<(), Failed>> {
+        let state = lock(&self.state);
+        let waiting = |state: &mut State| state.first.is_none() && !state.closing;
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(state, within, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.first.clone()
+    }
+
+    /// The keeper's thread.
+    pub(crate) fn run(self: &Arc<Self>) {
+        let mut wait = self.options.reconnect_first();
+        loop {
+            let began = Instant::now();
+            let why = match self.attempt() {
+                Ok((line, news)) => {
+                    let why = self.stand(&line, news);
+                    if began.elapsed() >= wait.saturating_mul(WELL_AFTER_WAITS) {
+                        wait = self.options.reconnect_first();
+                    }
+                    why
+                }
+                Err(failed) => {
+                    let reason = failed.reason.clone();
+                    let mut state = lock(&self.state);
+                    state.first.get_or_insert(Err(failed));
+                    drop(state);
+                    reason
+                }
+            };
+            if lock(&self.state).closing {
+                return self.changed.notify_all();
+            }
+            self.take_down(&why, wait);
+            if self.pause(wait) {
+                return;
+            }
+            wait = wait.saturating_mul(2).min(self.options.reconnect_most());
+        }
+    }
+
+    /// Waits; true when it is to close.
+    fn pause(&self, wait: Duration) -> bool {
+        let state = lock(&self.state);
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(state, wait, |state| !state.closing)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.closing
+    }
+
+    fn take_down(&self, why: &str, wait: Duration) {
+        let down = self.hours.contain(self.clock.now_ms());
+        let why = self.masked(why);
+        let reason = if down {
+            format!("the terminal is expected to be down now (`expected_down`): {why}")
+        } else {
+            why
+        };
+        let text = format!("{reason}; it is tried again in {} s", wait.as_secs_f32());
+        if down {
+            self.log.info(text);
+        } else {
+            self.log.warning(text);
+        }
+        self.metrics.count("miniqmt_connections_lost_total", 1);
+        self.publish(None, ConnectionState::Disconnected { reason });
+    }
+
+    fn publish(&self, line: Option<Arc<Line>>, connection: ConnectionState) {
+        let mut state = lock(&self.state);
+        let changed = state.connection != connection;
+        // A close that came meanwhile has ended the line, and nobody is to use it.
+        state.line = line
+            .map(|line| Arc::new(LineHandle(line)))
+            .filter(|_| !state.closing);
+        state.making = None;
+        state.connection = connection.clone();
+        drop(state);
+        self.changed.notify_all();
+        if changed {
+            self.sink.connection(connection);
+        }
+    }
+
+    /// One whole way from nothing to books that were compared.
+    fn attempt(self: &Arc<Self>) -> Result<(Arc<Line>, std::thread::JoinHandle<()>), Failed> {
+        {
+            let mut state = lock(&self.state);
+            state.lost = None;
+            state.resync = false;
+        }
+        let (line, news) = self.start()?;
+        let listener = self.listen(news)?;
+        if !self.begin(&line) {
+            line.end("it was closed");
+        }
+        let made = self
+            .greet(&line)
+            .and_then(|()| self.connect(&line))
+            .and_then(|()| self.sync(&line));
+        match made {
+            Ok(()) => Ok((line, listener)),
+            Err(failed) => {
+                line.end(&failed.reason);
+                listener.join().ok();
+                Err(failed)
+            }
+        }
+    }
+
+    /// Makes the line known to `close`; false where that has come already.
+    fn begin(&self, line: &Arc<Line>) -> bool {
+        let mut state = lock(&self.state);
+        state.making = Some(Arc::new(LineHandle(Arc::clone(line))));
+        !state.closing
+    }
+
+    fn start(&self) -> Result<(Arc<Line>, Receiver<News>), Failed> {
+        if self.options.remote.is_some() {
+            return remote::connect(&self.options, &self.data_dir).map_err(passing);
+        }
+        let (line, news) = self.start_child()?;
+        let python = lock(&self.python).clone();
+        let xtquant = python.and_then(|python| python.xtquant);
+        let mut config = self.options.for_bridge(&self.data_dir, xtquant.as_deref());
+        config["now_ms"] = self.clock.now_ms().into();
+        self.demand(&line, "config", config, BRIDGE_WITHIN)?;
+        Ok((line, news))
+    }
+
+    fn start_child(&self) -> Result<(Arc<Line>, Receiver<News>), Failed> {
+        let bridge = python::bridge(&self.data_dir).map_err(setup)?;
+        let python = {
+            let mut known = lock(&self.python);
+            match &*known {
+                Some(python) => python.clone(),
+                None => known
+                    .insert(python::find(&self.options, &bridge, &self.data_dir).map_err(setup)?)
+                    .clone(),
+            }
+        };
+        let log = self.log.clone();
+        spawn(&python, &bridge, &self.data_dir, self.secret(), move |said| {
+            log.debug(format!("bridge: {said}"));
+        })
+        .map_err(passing)
+    }
+
+    /// Asks, and takes a refusal for a failure.
+    fn demand(&self, line: &Line, op: &str, request: Value, within: Duration) -> Result<Frame, Failed> {
+        let answer = line.ask(op, request, within).map_err(passing)?;
+        if answer.ok {
+            return Ok(answer);
+        }
+        Err(Failed {
+            is_setup: answer.code == "setup",
+            reason: answer.error,
+        })
+    }
+
+    fn greet(&self, line: &Line) -> Result<(), Failed> {
+        let heard = lock(&self.heard).clone();
+        let resume = heard
+            .as_ref()
+            .map(|(epoch, after)| json!({ "epoch": epoch, "after": after }));
+        let account = self.secret();
+        let account = (!account.is_empty()).then(|| data_encoding::HEXLOWER.encode(&Sha256::digest(account)));
+        let hello = json!({ "protocol": PROTOCOL, "resume": resume, "account": account, "now_ms": self.clock.now_ms() });
+        let answer = self.demand(line, "hello", hello, BRIDGE_WITHIN)?;
+        line.events_from(answer.next.unwrap_or(1));
+        self.log.debug(format!(
+            "the bridge runs on Python {}; events {}",
+            answer.python,
+            if answer.resync {
+                "begin anew"
+            } else {
+                "go on where they stopped"
+            }
+        ));
+        *lock(&self.heard) = Some((answer.epoch, answer.next.unwrap_or(1).saturating_sub(1)));
+        Ok(())
+    }
+
+    fn connect(&self, line: &Line) -> Result<(), Failed> {
+        let query_ms = millis(self.options.query_deadline());
+        let request = json!({ "query_ms": query_ms });
+        let answer = self.demand(line, "connect", request, self.options.connect_deadline())?;
+        self.log.info(format!(
+            "connected to the terminal through xtquant {}",
+            answer.xtquant
+        ));
+        Ok(())
+    }
+
+    /// Compares the books: asks for everything, and tells what differs from what was told. The first time nothing is
+    /// told, since the host asks for it itself before it trades.
+    pub(crate) fn sync(&self, line: &Line) -> Result<(), Failed> {
+        let until = Instant::now() + self.options.connect_deadline();
+        let orders = self.persist(line, "orders", until)?;
+        let trades = self.persist(line, "trades", until)?;
+        self.persist(line, "positions", until)?;
+        let assets = self.persist(line, "account", until)?;
+        if assets.rows.is_empty() {
+            return Err(passing("the terminal has no balance of this account yet"));
+        }
+        let now_ms = self.clock.now_ms();
+        let orders = self.order_rows(orders.rows).map_err(passing)?;
+        let trades = trade_rows(trades.rows, now_ms).map_err(passing)?;
+        let _in_order = lock(&self.telling);
+        let news = {
+            let mut books = lock(&self.books);
+            books.roll(now_ms);
+            books.orders_listed(orders);
+            // A list that lags behind is asked for again by the host; what it has is taken all the same.
+            books.trades_listed(trades, 0, now_ms).map_err(passing)?;
+            books.untold()
+        };
+        let first = !std::mem::replace(&mut lock(&self.state).synced, true);
+        if !first {
+            news.trades.into_iter().for_each(|row| self.sink.trade(row));
+            news.orders.into_iter().for_each(|row| self.sink.order(row));
+        }
+        Ok(())
+    }
+
+    /// Asks until the terminal is ready.
+    fn persist(&self, line: &Line, op: &str, until: Instant) -> Result<Frame, Failed> {
+        loop {
+            match self.question(line, op) {
+                Ok(answer) => return Ok(answer),
+                Err(failed) if Instant::now() >= until => return Err(failed),
+                Err(_) => {
+                    if self.pause(ASK_AGAIN) {
+                        return Err(passing("it is being closed"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks for rows.
+    pub(crate) fn question(&self, line: &Line, op: &str) -> Result<Frame, Failed> {
+        let within = self.options.query_deadline();
+        // The bridge gives up first, so that its words arrive.
+        let request = json!({ "within_ms": millis(within) });
+        self.demand(line, op, request, within + within / 4)
+    }
+
+    /// Rows of orders as the host wants them, each held against the remark that was sent.
+    pub(crate) fn order_rows(&self, rows: Vec<Value>) -> Result<Vec<qt_plugin_api::OrderRow>, String> {
+        let now_ms = self.clock.now_ms();
+        let mut all = Vec::with_capacity(rows.len());
+        for row in rows {
+            let wire: convert::WireOrder = convert::parse(row)?;
+            self.calibrate(wire.client_order_id.as_deref(), &wire.remark, true, now_ms);
+            all.extend(convert::order(wire, now_ms)?);
+        }
+        Ok(all)
+    }
+
+    fn calibrate(&self, record: Option<&str>, remark: &str, is_listed: bool, now_ms: i64) {
+        let mut calibration = lock(&self.calibration);
+        let is_news = calibration.see(record, remark, is_listed, now_ms);
+        let known = calibration.now(now_ms).clone();
+        drop(calibration);
+        // Whoever waits for it looks again.
+        self.changed.notify_all();
+        if let (true, crate::remark::Remark::Changed(how)) = (is_news, known) {
+            let then = match self.options.changed_remark {
+                ChangedRemark::Refuse => "no more orders are sent today (`changed_remark`)",
+                ChangedRemark::Trade => "orders go on, as `changed_remark` says",
+            };
+            self.log.error(format!("{how}; {then}"));
+        }
+    }
+
+    /// Takes events on a thread of their own, since the host may let one wait.
+    fn listen(self: &Arc<Self>, news: Receiver<News>) -> Result<std::thread::JoinHandle<()>, Failed> {
+        let own = Arc::clone(self);
+        std::thread::Builder::new()
+            .name("miniqmt-events".into())
+            .spawn(move || {
+                for news in news {
+                    own.hear(news);
+                }
+            })
+            .map_err(|e| passing(format!("the system gives no thread: {e}")))
+    }
+
+    fn hear(&self, news: News) {
+        match news {
+            News::Event { kind, data } => self.event(&kind, data),
+            News::Gap => {
+                lock(&self.state).resync = true;
+                self.changed.notify_all();
+            }
+            News::Ended(why) => self.lose(why),
+        }
+    }
+
+    fn lose(&self, why: String) {
+        lock(&self.state).lost.get_or_insert(why);
+        self.changed.notify_all();
+    }
+
+    fn event(&self, kind: &str, data: Value) {
+        let now_ms = self.clock.now_ms();
+        let _in_order = lock(&self.telling);
+        let told = match kind {
+            "order" => self.order_event(data, now_ms),
+            "trade" => trade_rows(vec![data], now_ms).map(|rows| {
+                for row in rows {
+                    let mut books = lock(&self.books);
+                    books.roll(now_ms);
+                    let told = books.trade_pushed(row);
+                    drop(books);
+                    told.into_iter().for_each(|row| self.sink.trade(row));
+                }
+            }),
+            "asset" => convert::account(data, &self.options).map(|row| self.sink.account(row)),
+            "position" => convert::position(data).map(|row| self.sink.position(row)),
+            "order_error" => convert::failed(data, FailedKind::Order).map(|row| self.sink.failed(row)),
+            "cancel_error" => convert::failed(data, FailedKind::Cancel).map(|row| self.sink.failed(row)),
+            "late" => self.late(&data),
+            "down" => {
+                self.lose(text(&data, "reason"));
+                Ok(())
+            }
+            "unreadable" => Err(text(&data, "reason")),
+            other => Err(format!("an event of the unknown kind `{other}`")),
+        };
+        if let Err(why) = told {
+            self.log
+                .warning(format!("{}; the books are compared instead", self.masked(&why)));
+            lock(&self.state).resync = true;
+            self.changed.notify_all();
+        }
+    }
+
+    fn order_event(&self, data: Value, now_ms: i64) -> Result<(), String> {
+        let wire: convert::WireOrder = convert::parse(data)?;
+        self.calibrate(wire.client_order_id.as_deref(), &wire.remark, false, now_ms);
+        if let Some(row) = convert::order(wire, now_ms)? {
+            let mut books = lock(&self.books);
+            books.roll(now_ms);
+            let told = books.order_pushed(row);
+            drop(books);
+            told.into_iter().for_each(|row| self.sink.order(row));
+        }
+        Ok(())
+    }
+
+    /// An answer that came after its deadline still names the order.
+    fn late(&self, data: &Value) -> Result<(), String> {
+        self.named(&text(data, "order_id"), &text(data, "client_order_id"));
+        let news = lock(&self.books).untold();
+        news.trades.into_iter().for_each(|row| self.sink.trade(row));
+        news.orders.into_iter().for_each(|row| self.sink.order(row));
+        Ok(())
+    }
+
+    /// Notes the terminal's number of one of our orders.
+    pub(crate) fn named(&self, order_id: &str, client_order_id: &str) {
+        lock(&self.books).name(order_id, client_order_id);
+    }
+
+    /// Stands by a connection until it is lost; why it was.
+    fn stand(self: &Arc<Self>, line: &Arc<Line>, listener: std::thread::JoinHandle<()>) -> String {
+        {
+            let mut state = lock(&self.state);
+            state.since = Instant::now();
+            state.first.get_or_insert(Ok(()));
+        }
+        self.publish(Some(Arc::clone(line)), ConnectionState::Connected);
+        let why = loop {
+            match self.wait() {
+                Next::End => break "it was closed".to_owned(),
+                Next::Lost(why) => break why,
+                Next::Resync => {
+                    if let Err(failed) = self.sync(line) {
+                        break failed.reason;
+                    }
+                }
+                Next::Ping => match line.ask("ping", json!({}), PONG_WITHIN) {
+                    Ok(pong) if pong.up == Some(true) => self.remember(line),
+                    Ok(_) => break "the bridge has lost the terminal".to_owned(),
+                    Err(Lost::NotSent(why) | Lost::NoAnswer(why)) => {
+                        // Beyond a relay it hangs on: it is started again there.
+                        line.tell(json!({ "op": "restart" })).ok();
+                        break why;
+                    }
+                },
+            }
+        };
+        self.remember(line);
+        // From here on nobody gives it an order.
+        lock(&self.state).line = None;
+        self.changed.notify_all();
+        line.end(&why);
+        listener.join().ok();
+        why
+    }
+
+    fn remember(&self, line: &Line) {
+        if let Some((_, after)) = &mut *lock(&self.heard) {
+            *after = line.last_event().max(*after);
+        }
+    }
+
+    fn wait(&self) -> Next {
+        let quiet = |state: &mut State| !state.closing && state.lost.is_none() && !state.resync;
+        let state = lock(&self.state);
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(state, self.options.heartbeat(), quiet)
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.closing {
+            Next::End
+        } else if let Some(why) = state.lost.take() {
+            Next::Lost(why)
+        } else if std::mem::take(&mut state.resync) {
+            Next::Resync
+        } else {
+            Next::Ping
+        }
+    }
+}
+
+/// Starts a bridge as a child.
+///
+/// # Errors
+/// The system's reason.
+pub(crate) fn spawn(
+    python: &Python,
+    bridge: &Path,
+    data_dir: &Path,
+    secret: String,
+    said: impl Fn(&str) + Send + 'static,
+) -> Result<(Arc<Line>, Receiver<News>), String> {
+    let (input, output, error) = line::streams();
+    let child = python::command(python, bridge, "--stdio", data_dir)
+        .stdin(input)
+        .stdout(output)
+        .stderr(error)
+        .spawn()
+        .map_err(|e| {
+            format!(
+                "the bridge cannot be started by {}: {e}",
+                python::shown(&python.words)
+            )
+        })?;
+    line::of_child(child, said, secret).map_err(|e| e.to_string())
+}
+
+/// Rows of trades as the host wants them.
+pub(crate) fn trade_rows(rows: Vec<Value>, now_ms: i64) -> Result<Vec<qt_plugin_api::TradeRow>, String> {
+    let mut all = Vec::with_capacity(rows.len());
+    for row in rows {
+        all.extend(convert::trade(convert::parse(row)?, now_ms)?);
+    }
+    Ok(all)
+}
+
+fn text(data: &Value, key: &str) -> String {
+    data[key].as_str().unwrap_or_default().to_owned()
+}
