@@ -189,7 +189,8 @@ fn a_library_that_lies_beside_a_plugin_is_loaded_with_its_private_copy() {
         });
         std::fs::write(desk.join("config.json"), config.to_string()).unwrap();
         let script = format!(
-            "qt-host sandbox --listen {address} --token-file token >/dev/null &\n\
+            "rm -f token\nqt-host sandbox --listen {address} --token-file token >/dev/null &\n\
+             until [ -s token ]; do sleep 0.02; done\n\
              curl -s --retry 9 --retry-connrefused http://{address}/sandbox/state >/dev/null\n\
              code=0; TRADER_API_TOKEN=$(cat token) qt-host --config config.json --lane {lane} --once || code=$?\n\
              kill $!\nexit $code\n"

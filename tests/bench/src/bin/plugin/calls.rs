@@ -69,12 +69,6 @@ pub fn open(callbacks: Callbacks) -> LoadedBroker {
     module.open(args).unwrap()
 }
 
-/// The processor time of this thread in ns: what others do on the machine meanwhile does not count.
-pub fn thread_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    u64::try_from(now.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap()
-}
-
 fn ns_a_call(mut call: impl FnMut() -> PlaceResult) -> f64 {
     let began = thread_ns();
     for _ in 0..CALLS {
