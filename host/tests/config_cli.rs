@@ -367,7 +367,7 @@ fn environment_fills_in_and_flags_win() {
 #[test]
 fn the_file_wins_over_the_variable_by_either_name_of_the_terminals_folder() {
     let home = Home::new();
-    home.write(
+    home.file(
         "config.json",
         r#"{"broker": "miniQMT", "miniQMT": {"account_id": "1", "session_path": "/file"}}"#,
     );

@@ -1587,11 +1587,11 @@ def listen(arguments):
     context = None
     if given.get('certificate'):
         import ssl
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS)
         if hasattr(ssl, 'TLSVersion'):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
         else:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS)
             context.options |= ssl.OP_NO_SSLv2 | ssl.OP_NO_SSLv3 | ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
         try:
             context.load_cert_chain(given['certificate'], given.get('key') or None)

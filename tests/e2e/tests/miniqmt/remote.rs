@@ -73,6 +73,7 @@ fn listen(scene: &Scene, packages: &Path, host: &str, more: &Value) -> Result<Li
     let mut line = String::new();
     stderr.read_line(&mut line).unwrap();
     let Some(rest) = line.strip_prefix("listening on ") else {
+        wait_until("it has ended", || child.try_wait().unwrap().is_some());
         assert_eq!(child.wait().unwrap().code(), Some(2), "{line}");
         return Err(line);
     };
