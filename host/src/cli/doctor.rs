@@ -8,9 +8,9 @@ use qt_plugin_api::{Finding, Health};
 use serde_json::json;
 
 use super::{Failure, Options, print};
-use crate::app;
 use crate::clock::Clock;
 use crate::config::{Config, Purpose};
+use crate::desk;
 use crate::hosting;
 use crate::plugin;
 use crate::system;
@@ -66,7 +66,7 @@ fn of_plugin(config: &Config) -> Result<Vec<Finding>, Failure> {
     let data_dir = config.data_dir()?;
     system::create_private_dir(&data_dir)?;
     let wanted = config.names_broker.then_some(config.broker.as_str());
-    let plugin = plugin::keep(&app::search_plan(config, &data_dir), wanted, &data_dir);
+    let plugin = plugin::keep(&desk::search_plan(config, &data_dir), wanted, &data_dir);
     let plugin = plugin.map_err(|e| Failure::plugin(e.to_string()))?;
     let name = plugin.name().to_owned();
     let module = plugin.bring_in().map_err(|e| Failure::plugin(e.to_string()))?;
@@ -84,7 +84,7 @@ fn of_plugin(config: &Config) -> Result<Vec<Finding>, Failure> {
         .get(&name)
         .cloned()
         .unwrap_or_else(|| json!({}));
-    let account = app::broker_account(config, &name);
+    let account = desk::broker_account(config, &name);
     let (tell, told) = mpsc::channel();
     // On a thread of its own: what a plugin looks at may hang.
     std::thread::Builder::new()
