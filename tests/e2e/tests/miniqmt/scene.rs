@@ -119,8 +119,7 @@ impl Scene {
             || {
                 assert!(!host.has_ended(), "{case}: the host ended: {}", self.desk.log());
                 outcomes = self.outcomes();
-                let done = !outcomes.is_empty() && !outcomes.iter().any(|outcome| outcome == "open");
-                done
+                !outcomes.is_empty() && !outcomes.iter().any(|outcome| outcome == "open")
             },
         );
         outcomes
