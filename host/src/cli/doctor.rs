@@ -42,7 +42,7 @@ pub(super) struct DoctorArgs {
 /// # Errors
 /// The exit code and what to say about it.
 pub(super) fn run(args: &DoctorArgs, options: &Options) -> Result<(), Failure> {
-    let config = options.load(Purpose::Look)?;
+    let config = options.load_one(Purpose::Look)?;
     let findings = of_plugin(&config)?;
     let text = if args.json {
         let rows: Vec<_> = findings.iter().map(row).collect();
@@ -63,12 +63,14 @@ fn is_well(findings: &[Finding]) -> bool {
 
 /// The plugin itself, then what it says of what it needs.
 fn of_plugin(config: &Config) -> Result<Vec<Finding>, Failure> {
-    let data_dir = config.data_dir()?;
+    let (home, data_dir) = (config.home_dir()?, config.data_dir()?);
     system::create_private_dir(&data_dir)?;
     let wanted = config.names_broker.then_some(config.broker.as_str());
-    let plugin = plugin::keep(&desk::search_plan(config, &data_dir), wanted, &data_dir);
+    let plugin = plugin::keep(&desk::search_plan(config, &home), wanted, &home);
     let plugin = plugin.map_err(|e| Failure::plugin(e.to_string()))?;
     let name = plugin.name().to_owned();
+    // A mistake in the block is said before any code of the plugin runs.
+    let block = hosting::block(config, &plugin)?;
     let module = plugin.bring_in().map_err(|e| Failure::plugin(e.to_string()))?;
     let found = Finding::good(
         "plugin",
@@ -79,11 +81,6 @@ fn of_plugin(config: &Config) -> Result<Vec<Finding>, Failure> {
         ),
     );
     let folder = hosting::plugin_folder(&data_dir, &name).map_err(|e| Failure::failed(e.to_string()))?;
-    let block = config
-        .plugin_blocks
-        .get(&name)
-        .cloned()
-        .unwrap_or_else(|| json!({}));
     let account = desk::broker_account(config, &name);
     let (tell, told) = mpsc::channel();
     // On a thread of its own: what a plugin looks at may hang.
