@@ -25,9 +25,11 @@ fn main() -> ExitCode {
         "bench" => bench("qt-bench", &rest),
         "bench-book" => bench("qt-bench-book", &rest),
         "bench-plugin" => bench("qt-bench-plugin", &rest),
+        "bench-miniqmt" => bench("qt-bench-miniqmt", &rest),
         _ => {
             eprintln!(
-                "usage: cargo demo | cargo all-tests [FILTER...] | cargo bench-host | cargo bench-book | cargo bench-plugin"
+                "usage: cargo demo | cargo all-tests [FILTER...] | cargo bench-host | cargo bench-book | cargo bench-plugin | \
+                 cargo bench-miniqmt"
             );
             return ExitCode::from(2);
         }

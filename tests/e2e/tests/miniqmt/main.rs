@@ -9,6 +9,7 @@ mod faults;
 mod kills;
 mod remote;
 mod scene;
+mod session;
 mod transcript;
 
 use scene::{Lane, Scene};
