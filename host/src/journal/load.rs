@@ -6,7 +6,7 @@ use std::path::Path;
 use qt_core::{Frame, Order, Settled, Trader, TradingDate, UtcMillis};
 use rusqlite::Connection;
 
-use super::outbox::hold_to_sums;
+use super::outbox::hold_to_lists;
 use super::{Fact, JournalError, check_of, link, schema};
 
 /// Commits from which on two threads read a journal.
@@ -152,20 +152,21 @@ pub(super) fn damaged_order(row: &rusqlite::Row<'_>, path: &Path, what: &Unfit) 
 ///
 /// Reports that may still be posted are held to their check sums, too.
 pub(super) fn load_and_check(conn: &Connection, path: &Path) -> Result<Loaded, JournalError> {
-    // Each by its index.
-    for state in ["state = 0", "state = 2"] {
-        hold_to_sums(conn, path, state)?;
-    }
     let last: Option<i64> = conn
         .query_row("SELECT max(seq) FROM commits", [], |row| row.get(0))
         .map_err(|source| JournalError::sql(path, source))?;
     if last.unwrap_or(0) < MANY_COMMITS {
         let loaded = load_from(conn, path)?;
         hold_to_links(conn, path)?;
+        hold_to_lists(conn, path)?;
         return Ok(loaded);
     }
     std::thread::scope(|scope| {
-        let links = scope.spawn(|| hold_to_links(&open_read_only(path)?, path));
+        let links = scope.spawn(|| {
+            let conn = open_read_only(path)?;
+            hold_to_links(&conn, path)?;
+            hold_to_lists(&conn, path)
+        });
         let loaded = load_from(conn, path);
         // A panic over there is a fault of the program, and nothing may be traded after it either.
         let links = links

@@ -146,16 +146,59 @@ pub(super) fn read_item(row: &Row<'_>, path: &Path) -> Result<OutboxItem, Journa
     })
 }
 
-/// Holds the reports that pass `filter` to their check sums; how many they are.
-pub(super) fn hold_to_sums(conn: &Connection, path: &Path, filter: &str) -> Result<u64, JournalError> {
+/// Reads every report and holds it to its check sum; how many they are.
+pub(super) fn hold_to_sums(conn: &Connection, path: &Path) -> Result<u64, JournalError> {
     let at = |source| JournalError::sql(path, source);
-    let sql = format!("SELECT id, order_id, body, edited, hash FROM outbox WHERE {filter}");
-    let mut query = conn.prepare(&sql).map_err(at)?;
+    let sql = "SELECT id, order_id, body, edited, hash FROM outbox";
+    let mut query = conn.prepare(sql).map_err(at)?;
     let mut rows = query.query([]).map_err(at)?;
     let mut count = 0;
     while let Some(row) = rows.next().map_err(at)? {
         read_item(row, path)?;
         count += 1;
+    }
+    Ok(count)
+}
+
+/// Holds every report to its check sum and its state to what stands beside it, and the lists by which reports are found to
+/// the reports that there are: one that is in no list would never be posted. Nothing is parsed.
+pub(super) fn hold_to_lists(conn: &Connection, path: &Path) -> Result<u64, JournalError> {
+    let at = |source| JournalError::sql(path, source);
+    let sql = "SELECT id, order_id, body, edited, hash, state, done_ms FROM outbox NOT INDEXED";
+    let mut query = conn.prepare(sql).map_err(at)?;
+    let mut rows = query.query([]).map_err(at)?;
+    let (mut count, mut waiting, mut dead) = (0, 0_i64, 0_i64);
+    while let Some(row) = rows.next().map_err(at)? {
+        let id: i64 = row.get(0).map_err(at)?;
+        let damaged = |what: &str| JournalError::damaged(path, format!("report {id} {what}"));
+        let text = |column| {
+            let value = row.get_ref(column).ok();
+            value.and_then(|value| value.as_str_or_null().ok())
+        };
+        let (Some(Some(order_id)), Some(Some(body)), Some(edited)) = (text(1), text(2), text(3)) else {
+            return Err(damaged("cannot be read"));
+        };
+        let hash: i64 = row.get(4).map_err(|_| damaged("has no check sum"))?;
+        if hash_of(order_id, body, edited) != hash {
+            return Err(damaged("does not fit its check sum"));
+        }
+        let state: i64 = row.get(5).map_err(|_| damaged("has no state"))?;
+        let done: Option<i64> = row.get(6).map_err(|_| damaged("cannot be read"))?;
+        // The check sum does not cover the state, which changes; what waits has no moment at which it was done.
+        if !(0..=3).contains(&state) || (state == 0) != done.is_none() {
+            return Err(damaged("is said to be where it cannot be"));
+        }
+        count += 1;
+        waiting += i64::from(state == 0);
+        dead += i64::from(state == 2);
+    }
+    for (state, index, found) in [(0, "outbox_waiting", waiting), (2, "outbox_dead", dead)] {
+        let sql = format!("SELECT count(*) FROM outbox INDEXED BY {index} WHERE state = {state}");
+        let listed: i64 = conn.query_row(&sql, [], |row| row.get(0)).map_err(at)?;
+        if listed != found {
+            let what = format!("{found} reports are in state {state}, and its list has {listed}");
+            return Err(JournalError::damaged(path, what));
+        }
     }
     Ok(count)
 }

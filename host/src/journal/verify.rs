@@ -8,7 +8,7 @@ use rusqlite::types::ValueRef;
 use serde::Serialize;
 
 use super::load::{Commit, damaged_order, load_from, read_order};
-use super::outbox::hold_to_sums;
+use super::outbox::{hold_to_lists, hold_to_sums};
 use super::{Fact, JournalError, open_read_only};
 
 /// What a full reading found.
@@ -55,7 +55,8 @@ fn verify_rows(path: &Path) -> Result<Verification, JournalError> {
         read_order(row).map_err(|e| damaged_order(row, path, &e))?;
         found.orders += 1;
     }
-    found.reports = hold_to_sums(&conn, path, "TRUE")?;
+    found.reports = hold_to_sums(&conn, path)?;
+    hold_to_lists(&conn, path)?;
     // And the way a start goes: checkpoint and replay.
     load_from(&conn, path)?;
     Ok(found)

@@ -345,4 +345,47 @@ mod tests {
             assert_eq!(kept, [noon.0 - back * hour; 2]);
         }
     }
+
+    /// A report that stands in no list would never be posted: a fill that the backend does not learn of.
+    #[test]
+    fn a_report_that_damage_hides_from_the_list_of_those_that_wait_keeps_the_host_from_starting() {
+        let step = |step: &str| Report {
+            order: qt_core::ClientOrderId::derive("account", &"S1".into(), 0),
+            signal: "S1".into(),
+            step: step.into(),
+            body: qt_core::ReportBody::Failed {
+                last_error: "no".into(),
+            },
+        };
+        for (damage, said) in [
+            // One bit of the record: what waits counts as delivered.
+            ("UPDATE outbox SET state = 1 WHERE id = 2", "said to be where it cannot be"),
+            ("UPDATE outbox SET done_ms = 5 WHERE id = 2", "said to be where it cannot be"),
+            ("UPDATE outbox SET body = replace(body, 'no', 'on') WHERE id = 1", "check sum"),
+            // The index alone loses a row.
+            (
+                "PRAGMA writable_schema = ON;
+                 UPDATE sqlite_schema SET sql = replace(sql, 'state = 0', 'state = 0 AND id <> 2') WHERE name = 'outbox_waiting';
+                 PRAGMA writable_schema = RESET; REINDEX outbox_waiting; PRAGMA writable_schema = ON;
+                 UPDATE sqlite_schema SET sql = replace(sql, ' AND id <> 2', '') WHERE name = 'outbox_waiting';
+                 PRAGMA writable_schema = RESET;",
+                "its list has 1",
+            ),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(super::super::FILE_NAME);
+            let (mut journal, mut loaded) = Journal::open(&path, None).unwrap();
+            let batch = Batch {
+                reports: vec![step("a"), step("b")],
+                ..Batch::default()
+            };
+            journal.commit(UtcMillis(1), &batch, loaded.trader.digest()).unwrap();
+            journal.conn.execute_batch(damage).unwrap();
+            drop(journal);
+            let error = Journal::open(&path, None).unwrap_err();
+            assert!(matches!(error, JournalError::Damaged { .. }), "{damage}: {error}");
+            assert!(error.to_string().contains(said), "{damage}: {error}");
+            assert!(super::super::verify(&path).is_err(), "{damage}");
+        }
+    }
 }
