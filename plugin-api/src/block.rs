@@ -44,7 +44,7 @@ mod tests {
             (json!({ "cash": "much" }), "`cash`: invalid type: string"),
             (
                 json!({ "rows": [{ "quantity": 1 }, { "quantity": 1.5 }] }),
-                "`rows[1].quantity`: invalid type",
+                "`rows[1].quantity`: invalid ",
             ),
             (json!({ "rows": {} }), "`rows`: invalid type: map"),
             (json!({ "csah": 1 }), "`csah`: unknown field"),

@@ -26,7 +26,7 @@ const RELEASED: [(&str, u64); 9] = [
     ("host.config-1", 0xbd80_ee79_fbc4_5105),
     ("host.log-1", 0x8803_1889_d9ad_fa21),
     ("host.metrics-1", 0xc941_a2de_0d4e_d55a),
-    ("host.opening-1", 0xf4b3_8b74_70b6_b948),
+    ("host.opening-1", 0xf9c6_7877_c114_58a8),
     ("plugin.doctor-1", 0x01dc_f791_49b0_8c6d),
 ];
 
