@@ -134,6 +134,7 @@ pub(crate) fn run(
         shared: Shared {
             client,
             stopped,
+            asks: asks.clone(),
             first: match (once, several) {
                 (true, _) => First::MustOpen,
                 (false, true) => First::MayFail,

@@ -21,7 +21,7 @@ use crate::engine::input::{Input, Sender};
 use crate::engine::{Command, Reply};
 use crate::exchange::Exchange;
 use crate::lease::Lease;
-use crate::system;
+use crate::system::{self, ShutdownCause, ShutdownSender};
 
 const FOLDER: &str = "control";
 const ASKED: &str = "asked";
@@ -58,6 +58,8 @@ enum Asked {
     Command(Command),
     /// What its broker holds; the answer is a [`BrokerBook`] or a reason. It changes nothing.
     Book,
+    /// To end as Ctrl-C asks for it; the answer is a [`Reply`] that says that it is under way.
+    Stop,
     /// Which plugin runs; the answer is a [`Running`] or a reason. It changes nothing.
     Plugin,
 }
@@ -120,6 +122,17 @@ pub(crate) enum ControlError {
         /// How long was waited, in seconds.
         within_s: u64,
     },
+    /// The host says no.
+    #[error("the running host does not end: {0}")]
+    Refused(String),
+    /// The host was asked to end, and has not.
+    #[error(
+        "the running host was asked to end and still runs after {within_s} s; its log says what it waits for. Nothing is lost by ending its process, as at a loss of power"
+    )]
+    Lingers {
+        /// How long was waited, in seconds.
+        within_s: u64,
+    },
     /// Nobody holds the data folder any more.
     #[error("the host that held the data folder ended without an answer; try again")]
     Gone,
@@ -153,6 +166,36 @@ pub(crate) fn ask_plugin(data_dir: &Path, now_ms: i64) -> Result<Result<Running,
     answer_to(data_dir, Asked::Plugin, now_ms, PATIENCE, || {
         Lease::is_held(data_dir)
     })
+}
+
+/// Asks the host that runs on `data_dir` to end, and waits until it has; false where none runs.
+///
+/// # Errors
+///
+/// [`ControlError`]; `Lingers` when it took the wish and has not ended within `patience`.
+pub(crate) fn stop(data_dir: &Path, now_ms: i64, patience: Duration) -> Result<bool, ControlError> {
+    if !Lease::is_held(data_dir) {
+        return Ok(false);
+    }
+    let answer: Result<Reply, ControlError> = answer_to(data_dir, Asked::Stop, now_ms, PATIENCE, || {
+        Lease::is_held(data_dir)
+    });
+    match answer {
+        Ok(reply) if !reply.done => return Err(ControlError::Refused(reply.text)),
+        // It ended by itself meanwhile, or before its answer was seen.
+        Ok(_) | Err(ControlError::Gone) => {}
+        Err(e) => return Err(e),
+    }
+    let began = Instant::now();
+    while Lease::is_held(data_dir) {
+        if began.elapsed() >= patience {
+            return Err(ControlError::Lingers {
+                within_s: patience.as_secs(),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(true)
 }
 
 /// Asks the host that runs on `data_dir` what its broker holds, and waits for the answer, which the
@@ -277,6 +320,7 @@ pub(crate) async fn serve(
     engine: Sender,
     book: BookLinks,
     exchange: Arc<Exchange>,
+    asks: ShutdownSender,
     now_ms: impl Fn() -> i64,
 ) {
     let folder = data_dir.join(FOLDER);
@@ -316,6 +360,11 @@ pub(crate) async fn serve(
                     if let Err(e) = write_answer(&path, &exchange.running()) {
                         warn!("it was asked which plugin runs, and the answer cannot be written: {e}");
                     }
+                    continue;
+                }
+                Ok(Asked::Stop) => {
+                    leave_answer(&path, &Reply::done("the running host ends".to_owned()));
+                    asks.request(ShutdownCause::Terminate);
                     continue;
                 }
                 Err(reply) => Some(reply),

@@ -30,7 +30,7 @@ use crate::journal::{Journal, JournalError, Loaded, Store, Volatile, WaitingRows
 use crate::lease::Lease;
 use crate::plugin::{self, KeptPlugin};
 use crate::round::RoundLinks;
-use crate::system;
+use crate::system::{self, ShutdownSender};
 use crate::telemetry;
 
 /// How long reports still go out at the end.
@@ -181,6 +181,8 @@ pub(crate) struct Shared {
     pub(crate) client: Arc<Client>,
     /// True once the host ends.
     pub(crate) stopped: watch::Receiver<bool>,
+    /// Asks for the end of the host.
+    pub(crate) asks: ShutdownSender,
     /// What a broker that does not open means.
     pub(crate) first: First,
 }
@@ -261,7 +263,7 @@ impl Opened {
         let ready = spawn(tell_ready(status.clone(), self.ready));
         let reporter = spawn(place.report(shared, &self.engine_in, &self.gauge, &self.outbox, rows));
         let sync = spawn(place.sync(shared, &to_broker, &status, &self.gauge));
-        let control = spawn(place.take_commands(&self.engine_in, &to_broker, exchange));
+        let control = spawn(place.take_commands(shared, &self.engine_in, &to_broker, exchange));
         Ok(Desk {
             round: Some(RoundLinks {
                 status,
@@ -362,6 +364,7 @@ impl Place {
     /// Takes commands from the account's folder.
     fn take_commands(
         &self,
+        shared: &Shared,
         engine: &Sender,
         broker: &BrokerSender,
         exchange: Exchange,
@@ -375,6 +378,7 @@ impl Place {
                 deadline: self.config.execution.call_deadline,
             },
             Arc::new(exchange),
+            shared.asks.clone(),
             || Clock::system().now_ms(),
         )
     }

@@ -3,11 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
+mod children;
 mod libraries;
 
+pub use children::{Family, in_own_group, kill_family, limit_memory};
 pub use libraries::{LibraryPlaces, is_noexec, library_places, writable_by_all};
 
 /// Why the operating system did not do what was asked; says what to do.
@@ -140,7 +143,7 @@ pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = folder_of(path);
     let file = written_beside(folder, content)?;
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|failed| failed.error)?;
+    put_in_place(file, path)?;
     sync_dir(folder)
 }
 
@@ -190,9 +193,41 @@ impl Write for WholeFile {
 /// Replaces a file's content as a whole where it means nothing once the machine has stopped: no reader finds a part, and
 /// nobody waits for the disk.
 pub fn replace_passing_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let file = written_beside(folder_of(path), content)?;
-    file.persist(path).map_err(|failed| failed.error)?;
-    Ok(())
+    put_in_place(written_beside(folder_of(path), content)?, path)
+}
+
+/// How often a rename is tried again that some other program's look at the file prevents, and how long between.
+const RENAMES: u32 = 100;
+const RENAME_AGAIN: Duration = Duration::from_millis(10);
+
+/// Puts a finished file in its place, over what is there. Where a scanner or a backup has that open, Windows refuses
+/// it for as long; such a look is short, and is waited out for a second.
+pub fn put_in_place(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
+    // The standard library's rename replaces a file that others are reading, where Windows can do that at all.
+    let (_file, fresh) = file.keep().map_err(|failed| failed.error)?;
+    let mut renamed = std::fs::rename(&fresh, path);
+    for _ in 0..RENAMES {
+        match &renamed {
+            Err(e) if cfg!(windows) && is_open_elsewhere(e) && !path.is_dir() => {
+                std::thread::sleep(RENAME_AGAIN);
+                renamed = std::fs::rename(&fresh, path);
+            }
+            _ => break,
+        }
+    }
+    if renamed.is_err() {
+        std::fs::remove_file(&fresh).ok();
+    }
+    renamed
+}
+
+/// Whether a file could not be replaced or written because another program has it open, which only Windows minds.
+pub fn is_open_elsewhere(error: &io::Error) -> bool {
+    const SHARING_VIOLATION: i32 = 32;
+    const LOCK_VIOLATION: i32 = 33;
+    cfg!(windows)
+        && (error.kind() == io::ErrorKind::PermissionDenied
+            || matches!(error.raw_os_error(), Some(SHARING_VIOLATION | LOCK_VIOLATION)))
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -259,61 +294,6 @@ pub fn socket_path(folder: &Path, unique: &str) -> PathBuf {
     }
 }
 
-/// Starts a child in a group of its own: Ctrl-C at the terminal is for this process, which ends its children in order.
-pub fn in_own_group(command: &mut std::process::Command) {
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(command, 0);
-    #[cfg(windows)]
-    {
-        const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
-        std::os::windows::process::CommandExt::creation_flags(command, CREATE_NEW_PROCESS_GROUP);
-    }
-}
-
-/// Kills a child that was started by [`in_own_group`] and, where the system has groups, what it started in turn.
-pub fn kill_group(child: &mut std::process::Child) {
-    #[cfg(unix)]
-    if let Ok(None) = child.try_wait() {
-        // Not waited for yet, so that its number is its own.
-        let _ = rustix::process::kill_process_group(
-            rustix::process::Pid::from_child(child),
-            rustix::process::Signal::KILL,
-        );
-    }
-    let _ = child.kill();
-}
-
-/// Limits the memory that this process may write to. False where the system has no such limit.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub fn limit_memory(bytes: u64) -> io::Result<bool> {
-    set_limit(rustix::process::Resource::Data, bytes)
-}
-
-/// Limits the memory of this process. False where the system has no such limit.
-#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
-pub fn limit_memory(bytes: u64) -> io::Result<bool> {
-    set_limit(rustix::process::Resource::As, bytes)
-}
-
-/// Limits the memory of this process. False where the system has no such limit.
-#[cfg(not(unix))]
-pub fn limit_memory(_bytes: u64) -> io::Result<bool> {
-    Ok(false)
-}
-
-#[cfg(unix)]
-fn set_limit(resource: rustix::process::Resource, bytes: u64) -> io::Result<bool> {
-    let known = rustix::process::getrlimit(resource);
-    // A lower limit of the system's or the user's stays.
-    let bytes = known.maximum.map_or(bytes, |most| most.min(bytes));
-    let limit = rustix::process::Rlimit {
-        current: Some(bytes),
-        maximum: Some(bytes),
-    };
-    rustix::process::setrlimit(resource, limit)?;
-    Ok(true)
-}
-
 /// What a process holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Usage {
@@ -376,29 +356,12 @@ fn colours_wanted() -> bool {
     able && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Asks a child process to end as SIGTERM does. False where the system has no such way to ask.
-#[cfg(unix)]
-pub fn ask_to_end(child: &std::process::Child) -> io::Result<bool> {
-    let pid = i32::try_from(child.id())
-        .ok()
-        .and_then(rustix::process::Pid::from_raw);
-    let pid = pid.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-    Ok(true)
-}
-
-/// Asks a child process to end as SIGTERM does. False where the system has no such way to ask.
-#[cfg(not(unix))]
-pub fn ask_to_end(_child: &std::process::Child) -> io::Result<bool> {
-    Ok(false)
-}
-
 /// What asked the process to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShutdownCause {
     /// Ctrl-C.
     Interrupt,
-    /// SIGTERM; on Windows the console was closed or the system shuts down.
+    /// SIGTERM; on Windows the console was closed, the user logs off, or the system shuts down.
     Terminate,
     /// The program itself, through [`ShutdownSender::request`].
     Requested,
@@ -509,17 +472,21 @@ impl Signals {
 #[cfg(windows)]
 struct Signals {
     interrupt: tokio::signal::windows::CtrlC,
+    broken: tokio::signal::windows::CtrlBreak,
     closed: tokio::signal::windows::CtrlClose,
+    logoff: tokio::signal::windows::CtrlLogoff,
     shutdown: tokio::signal::windows::CtrlShutdown,
 }
 
 #[cfg(windows)]
 impl Signals {
     fn new() -> io::Result<Self> {
-        use tokio::signal::windows::{ctrl_c, ctrl_close, ctrl_shutdown};
+        use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown};
         Ok(Self {
             interrupt: ctrl_c()?,
+            broken: ctrl_break()?,
             closed: ctrl_close()?,
+            logoff: ctrl_logoff()?,
             shutdown: ctrl_shutdown()?,
         })
     }
@@ -527,7 +494,10 @@ impl Signals {
     async fn next(&mut self) -> ShutdownCause {
         tokio::select! {
             _ = self.interrupt.recv() => ShutdownCause::Interrupt,
+            // What a program sends that ends a group of processes, where Ctrl-C reaches none.
+            _ = self.broken.recv() => ShutdownCause::Interrupt,
             _ = self.closed.recv() => ShutdownCause::Terminate,
+            _ = self.logoff.recv() => ShutdownCause::Terminate,
             _ = self.shutdown.recv() => ShutdownCause::Terminate,
         }
     }

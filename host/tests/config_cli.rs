@@ -3,7 +3,6 @@
 // A helper that fails fails its test.
 #![allow(clippy::unwrap_used)]
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -520,6 +519,7 @@ fn a_closed_standard_error_changes_no_exit_code() {
 #[cfg(unix)]
 #[test]
 fn a_configuration_may_come_through_a_pipe() {
+    use std::io::Write;
     let home = Home::new();
     let mut child = home
         .command(&["config", "check", "--config", "/dev/stdin"])

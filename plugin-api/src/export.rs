@@ -63,7 +63,9 @@ macro_rules! export_broker {
                 homepage: [$($homepage,)? ""][0],
             };
 
+            // Exported, since a linker for Windows drops what nobody names, even where the compiler kept it.
             #[used]
+            #[unsafe(export_name = "qt_plugin_manifest_v1")]
             #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__qtplug"))]
             #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".qtplug"))]
             static MANIFEST: [u8; $crate::__private::text_len(&PARTS) + $crate::__private::HEADER_LEN] =

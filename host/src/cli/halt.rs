@@ -1,11 +1,16 @@
-//! `halt`, `resume` and `cancel`.
+//! `halt`, `resume`, `cancel` and `stop`.
+
+use std::time::Duration;
 
 use clap::Args;
 
 use super::live::{carry_out, carry_out_for_each};
 use super::{Failure, Options};
+use crate::clock::Clock;
 use crate::config::Purpose;
+use crate::control;
 use crate::engine::Command;
+use crate::system;
 
 /// What `halt` takes.
 #[derive(Debug, Args)]
@@ -46,6 +51,50 @@ pub(super) struct CancelArgs {
     /// The answer as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What `stop` takes.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  qt-host stop\n  qt-host stop --within 60\n\nIt ends as by Ctrl-C: what is in hand is finished and reported, and orders at the broker stay there. Where none runs there is nothing to do, and that is no failure."
+)]
+pub(super) struct StopArgs {
+    /// Seconds that it may take to end.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    within: u16,
+    /// The answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Ends the host that runs on the configured data folder.
+pub(super) fn stop(args: &StopArgs, options: &Options) -> Result<(), Failure> {
+    let patience = Duration::from_secs(args.within.into());
+    // One host trades all accounts, and any of their folders reaches it.
+    let (mut ran, mut folders, mut failed) = (false, Vec::new(), None);
+    for config in options.load_each(Purpose::Look)? {
+        let data_dir = config.data_dir()?;
+        match control::stop(&data_dir, Clock::system().now_ms(), patience) {
+            Ok(there) => ran |= there,
+            Err(e) => failed = Some(e),
+        }
+        folders.push(system::shown(&data_dir));
+    }
+    if let Some(e) = failed.filter(|_| !ran) {
+        return Err(Failure::failed(e.to_string()));
+    }
+    let text = if ran {
+        "the host has ended".to_owned()
+    } else {
+        format!("no qt-host runs on the data folder {}", folders.join(" or "))
+    };
+    if args.json {
+        return super::print(&format!(
+            "{}\n",
+            serde_json::json!({ "done": true, "ran": ran, "text": text })
+        ));
+    }
+    super::print(&format!("{text}\n"))
 }
 
 pub(super) fn halt(args: HaltArgs, options: &Options) -> Result<(), Failure> {

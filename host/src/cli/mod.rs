@@ -139,6 +139,8 @@ enum Command {
     Halt(halt::HaltArgs),
     /// Let new orders go again.
     Resume(halt::ResumeArgs),
+    /// End the running host as Ctrl-C does, and wait until it has ended.
+    Stop(halt::StopArgs),
     /// See what the backend was told, and mend what it refused.
     Reports {
         #[command(subcommand)]
@@ -298,6 +300,7 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
         Command::Cancel(args) => halt::cancel(args, options),
         Command::Halt(args) => halt::halt(args, options),
         Command::Resume(args) => halt::resume(&args, options),
+        Command::Stop(args) => halt::stop(&args, options),
         Command::Reports { command } => reports::run(command, options),
         Command::Probe => crate::conformance::probe::run().map_err(Failure::usage),
         Command::Worker => {

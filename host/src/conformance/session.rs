@@ -92,6 +92,7 @@ pub(super) struct Heard {
 /// A plugin that is open in a probe.
 pub(super) struct Session {
     child: Mutex<Child>,
+    family: system::Family,
     stdin: Mutex<Option<ChildStdin>>,
     orders: Mutex<Lane>,
     control: Mutex<Lane>,
@@ -122,6 +123,10 @@ impl Session {
         let broken = |text: String| NotOpen::Broken(Broken::Died(text));
         let exchange = Exchange::new().map_err(|e| broken(format!("no socket for its process: {e}")))?;
         let mut child = spawn(place).map_err(|e| broken(format!("its process cannot be started: {e}")))?;
+        let family = system::Family::of(&child).map_err(|e| {
+            child.kill().ok();
+            broken(format!("its process cannot be bound to this one: {e}"))
+        })?;
         let (mut stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (out, err) = (capture(stdout), capture(stderr));
         let setup = Setup {
@@ -144,7 +149,7 @@ impl Session {
         });
         let Ok(Some([orders, control, events])) = called else {
             let status = child.try_wait().ok().flatten();
-            system::kill_group(&mut child);
+            system::kill_family(&family, &mut child);
             child.wait().ok();
             return Err(broken(format!("its process does not call back ({status:?})")));
         };
@@ -154,6 +159,7 @@ impl Session {
         let control = control_lane(reader, writer, opened);
         let session = Self {
             child: Mutex::new(child),
+            family,
             stdin: Mutex::new(stdin),
             orders: Mutex::new(lane(orders, &gone)),
             control: Mutex::new(control),
@@ -309,7 +315,7 @@ impl Session {
         self.gone.store(true, Ordering::Release);
         lock(&self.stdin).take();
         let mut child = lock(&self.child);
-        system::kill_group(&mut child);
+        system::kill_family(&self.family, &mut child);
         child.wait().ok();
     }
 }

@@ -131,15 +131,22 @@ pub(super) fn file(
         .map_err(io_error(path))?;
     fill(temporary.as_file(), content).map_err(io_error(path))?;
     let placed = if force {
-        temporary.persist(path)
+        system::put_in_place(temporary, path)
     } else {
-        temporary.persist_noclobber(path)
+        temporary
+            .persist_noclobber(path)
+            .map(drop)
+            .map_err(|failed| failed.error)
     };
-    placed.map_err(|failed| match failed.error.kind() {
+    placed.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => PlaceError::Exists {
             path: system::shown(path),
         },
-        _ => io_error(path)(failed.error),
+        _ if force && path.is_file() && system::is_open_elsewhere(&error) => io_error(path)(io::Error::new(
+            error.kind(),
+            format!("another program may have it open, which must close it first: {error}"),
+        )),
+        _ => io_error(path)(error),
     })?;
     system::sync_dir(folder).map_err(io_error(path))
 }

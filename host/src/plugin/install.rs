@@ -437,8 +437,7 @@ impl Shelf {
                 return Err(io::Error::other("the copy differs from what was checked"));
             }
             crate::failpoint::die_at("plugin-written");
-            fresh.persist(target).map_err(|failed| failed.error)?;
-            Ok(())
+            system::put_in_place(fresh, target)
         };
         write().map_err(|e| self.fault(target, &e))?;
         self.sync(&folder)

@@ -19,6 +19,7 @@ use super::{
     libraries::{self, Companion},
     manifest::{self, unreadable},
 };
+use crate::system;
 
 /// Bytes up to which a plugin is held in memory while it is looked for in the store.
 const SMALL: u64 = 8 << 20;
@@ -172,11 +173,11 @@ fn copy(mut source: File, root: &Path, name: &Path) -> io::Result<Stored> {
     private_folder(&folder)?;
     let path = folder.join(name);
     // A rename: a process that has mapped a file of this name keeps the old one.
-    match fresh.persist(&path) {
-        Ok(_) => {}
+    match system::put_in_place(fresh, &path) {
+        Ok(()) => {}
         // Another process was faster, and its file is open there: that one serves as well if it is the same.
         Err(_) if is_intact(&path, &sha256) => {}
-        Err(failed) => return Err(failed.error),
+        Err(e) => return Err(e),
     }
     Ok(Stored { path, sha256 })
 }
@@ -223,6 +224,8 @@ pub(super) fn private_folder(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
+    // Windows has no such bits: a profile's folders belong to its user there.
+    #[cfg_attr(not(unix), expect(unused_mut))]
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

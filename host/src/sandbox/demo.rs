@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use super::rules::number;
 use super::{SandboxBackend, SandboxError};
-use crate::system;
+use crate::clock::Clock;
+use crate::{control, system};
 
 /// How long the host has for everything.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -109,6 +110,9 @@ pub(crate) const EXPECTED: [Expected; 6] = [
     },
 ];
 
+/// The host's data folder.
+const DATA: &str = "data";
+
 /// Shares held in the end.
 const HOLDINGS: [(&str, u32); 4] = [
     ("000858.SZ", 500),
@@ -141,7 +145,7 @@ fn configuration(backend: &SandboxBackend, folder: &Path) -> Value {
         "api_token": backend.token,
         "poll_interval": 0.2,
         "broker": "simulated",
-        "data_dir": folder.join("data"),
+        "data_dir": folder.join(DATA),
         "execution": { "position_sync_interval_seconds": 0.5, "reconcile_interval_seconds": 1 },
         "simulated": {
             "ledger": folder.join("ledger.jsonl"),
@@ -192,7 +196,7 @@ pub(crate) async fn run() -> Result<Outcome, DemoError> {
     let mut missing = Vec::new();
     match gone {
         Some(how) => missing.push(format!("the host ended by itself: {how}")),
-        None => missing.extend(end(&mut host).await?),
+        None => missing.extend(end(&mut host, folder.path().join(DATA)).await?),
     }
     let state = backend.state();
     missing.extend(missing_in(&state));
@@ -241,13 +245,18 @@ async fn wait(backend: &SandboxBackend, host: &mut Child, deadline: Instant) -> 
 }
 
 /// Asks the host to end; gives what is wrong with how it did.
-async fn end(host: &mut Child) -> Result<Option<String>, DemoError> {
-    let was_asked = system::ask_to_end(host).map_err(cannot("ask the host to end"))?;
+async fn end(host: &mut Child, data_dir: PathBuf) -> Result<Option<String>, DemoError> {
+    let stop = move || control::stop(&data_dir, Clock::system().now_ms(), END_PATIENCE);
+    let asked = tokio::task::spawn_blocking(stop).await;
+    if let Ok(Err(e)) = asked {
+        host.kill().map_err(cannot("end the host"))?;
+        host.wait().map_err(cannot("wait for the host"))?;
+        return Ok(Some(format!("the host cannot be asked to end: {e}")));
+    }
     let deadline = Instant::now() + END_PATIENCE;
     while Instant::now() < deadline {
         if let Some(status) = host.try_wait().map_err(cannot("wait for the host"))? {
-            let is_well = status.success() || !was_asked;
-            return Ok((!is_well).then(|| format!("the host ended with {status}")));
+            return Ok((!status.success()).then(|| format!("the host ended with {status}")));
         }
         sleep(LOOK_EVERY).await;
     }

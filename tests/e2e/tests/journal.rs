@@ -1,12 +1,14 @@
 //! The journal when the disk fails it: damage, a torn tail, no space.
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
+#[cfg(unix)]
+use std::{path::PathBuf, process::Command};
 
-use qt_test_support::{Backend, Desk, Host, judge, plugin, wait_until};
+#[cfg(unix)]
+use qt_test_support::plugin;
+use qt_test_support::{Backend, Desk, Host, judge, wait_until};
 use serde_json::{Value, json};
 
 fn signal(id: &str) -> Value {
@@ -414,6 +416,7 @@ fn a_cut_tail_loses_only_the_last_incomplete_write_and_trading_goes_on() {
 }
 
 /// Takes the space away from a running host's journal, and gives it back.
+#[cfg(unix)]
 enum Space {
     /// The data folder is a file system of its own, which another file fills.
     Own(PathBuf),
@@ -421,6 +424,7 @@ enum Space {
     Limit(u32),
 }
 
+#[cfg(unix)]
 impl Space {
     fn take(&self, desk: &Desk) {
         match self {
@@ -447,6 +451,7 @@ impl Space {
     }
 }
 
+#[cfg(unix)]
 fn limit(pid: u32, size: &str) {
     let done = Command::new("prlimit")
         .args(["--pid", &pid.to_string(), &format!("--fsize={size}")])
@@ -456,8 +461,10 @@ fn limit(pid: u32, size: &str) {
 }
 
 /// A small file system that goes with the test.
+#[cfg(unix)]
 struct Mounted(PathBuf);
 
+#[cfg(unix)]
 impl Mounted {
     /// `None` where this user or this container may not mount.
     fn at(folder: &Path) -> Option<Self> {
@@ -473,6 +480,7 @@ impl Mounted {
     }
 }
 
+#[cfg(unix)]
 impl Drop for Mounted {
     fn drop(&mut self) {
         // The host may still be ending.
@@ -481,6 +489,7 @@ impl Drop for Mounted {
 }
 
 /// K11: no new orders; cancels and reports still go; an alarm; trading resumes when space is back.
+#[cfg(unix)]
 fn without_space(backend: &Backend, desk: &Desk, mut host: Host, space: &Space) {
     host.trades();
     backend.fault(&json!({ "mode": "http500", "path": "/status" }));
@@ -533,6 +542,7 @@ fn without_space(backend: &Backend, desk: &Desk, mut host: Host, space: &Space) 
 }
 
 /// A cancel goes, asked for by a person where the disk is full, and by the order's time where the host has its limit.
+#[cfg(unix)]
 fn by_hand_or_by_time(desk: &Desk, space: &Space) {
     match space {
         Space::Own(_) => {
@@ -551,12 +561,14 @@ fn by_hand_or_by_time(desk: &Desk, space: &Space) {
     });
 }
 
+#[cfg(unix)]
 fn desk_for_space(backend: &Backend) -> Desk {
     let desk = Desk::new(backend, &json!({ "simulated": { "fill": "never" } }));
     desk.set_clock(0);
     desk
 }
 
+#[cfg(unix)]
 #[test]
 fn a_file_that_may_not_grow_stops_new_orders_and_nothing_else() {
     let backend = Backend::start();

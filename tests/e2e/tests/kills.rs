@@ -2,7 +2,6 @@
 //! broker's own ledger as the judge.
 //!
 //! `QT_KILLS=N` repeats the random part N times as often.
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::time::Duration;

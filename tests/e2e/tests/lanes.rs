@@ -1,12 +1,14 @@
 //! A plugin that crashes, hangs, leaks or babbles, in both lanes, with orders in flight: the host goes on, and the
 //! broker's own ledger is the judge.
-#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use qt_test_support::{Backend, Desk, Host, children, judge, kill_9, qt_host, runs, wait_until};
+use qt_test_support::{
+    ABORT, Backend, Desk, EXIT_3, Host, KILLED, SEGFAULT, STACK_OVERFLOW, children, judge, kill_9, qt_host,
+    runs, wait_until,
+};
 use serde_json::{Value, json};
 
 /// Worker kills in [`worker_kills`].
@@ -102,12 +104,12 @@ fn worker_crashes() {
     all_come_through(
         "worker",
         &[
-            ("segfault-in-place", "SIGSEGV"),
-            ("abort-in-place", "SIGABRT"),
-            ("exit-in-place", "exit status: 3"),
-            ("stack-overflow-in-place", "SIGABRT"),
-            ("die-after-accepting", "SIGABRT"),
-            ("die-in-control", "SIGABRT"),
+            ("segfault-in-place", SEGFAULT),
+            ("abort-in-place", ABORT),
+            ("exit-in-place", EXIT_3),
+            ("stack-overflow-in-place", STACK_OVERFLOW),
+            ("die-after-accepting", ABORT),
+            ("die-in-control", ABORT),
         ],
     );
 }
@@ -154,6 +156,7 @@ fn worker_babble_and_events() {
     );
 }
 
+#[cfg(unix)]
 #[test]
 fn a_leak_ends_at_the_workers_limit() {
     // 8 MiB for each list of orders: some seconds, then the limit of 400 MiB ends the worker and not the machine.
@@ -232,7 +235,7 @@ fn a_hang_in_process_stops_trading_and_says_so() {
 #[test]
 fn a_plugin_that_cannot_open_ends_the_start_and_not_the_machine() {
     for (name, said) in [
-        ("segfault-in-open", "signal: 11 (SIGSEGV)"),
+        ("segfault-in-open", SEGFAULT),
         ("panic-in-open", "panic: misbehaviour: panic-in-open"),
     ] {
         let backend = Backend::start();
@@ -334,7 +337,7 @@ fn worker_kills() {
         kill_9(worker);
     }
     settle(&backend, &desk, &mut host, KILLS * 4, "worker kills");
-    let losses = desk.log().matches("signal: 9 (SIGKILL)").count();
+    let losses = desk.log().matches(KILLED).count();
     assert_eq!(host.stop(), Some(0));
     assert_true_to_the_ledger(&backend, &desk, "worker kills");
     assert!(losses >= KILLS, "{losses} of {KILLS} kills were told");
@@ -363,7 +366,7 @@ fn worker_kills_around_a_call() {
         }
         assert_eq!(host.stop(), Some(0), "{point}");
         assert_true_to_the_ledger(&backend, &desk, point);
-        let losses = desk.log().matches("signal: 9 (SIGKILL)").count();
+        let losses = desk.log().matches(KILLED).count();
         assert!(losses >= 2, "{point} was passed {losses} times");
         println!("{point}: 8 orders");
     }
@@ -417,6 +420,7 @@ fn two_workers_never_share_an_account() {
 }
 
 /// The plugin's process sees no secret of the host's, and other users of the machine see none of either.
+#[cfg(target_os = "linux")]
 #[test]
 fn the_worker_is_told_no_secret_by_environment_or_command_line() {
     const TOKEN: &str = "a-token-of-the-environment";

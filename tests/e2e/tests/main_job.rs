@@ -1,5 +1,4 @@
 //! The main job, with the real binary and the real plugin.
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use qt_test_support::{Backend, Desk, judge, wait_until};

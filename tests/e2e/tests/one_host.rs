@@ -1,14 +1,19 @@
 //! One host per account, and the plugin's file under a host that trades.
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use qt_test_support::{Backend, Desk, Host, judge, plugin, wait_until};
-use serde_json::{Value, json};
+use qt_test_support::{Backend, Desk};
+#[cfg(target_os = "linux")]
+use qt_test_support::{Host, judge, plugin, wait_until};
+#[cfg(target_os = "linux")]
+use serde_json::Value;
+use serde_json::json;
 
+#[cfg(target_os = "linux")]
 fn signal(id: &str) -> Value {
     json!({ "order_id": id, "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 43.5 })
 }
 
+#[cfg(target_os = "linux")]
 fn state_of(desk: &Desk, id: &str) -> String {
     let orders = desk.json(&["orders"]);
     let found = orders

@@ -1,5 +1,4 @@
 //! What people do: decide, halt, cancel, mend reports; and what a lost journal leaves to do.
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! Days and clocks: an order overnight, a clock that jumps.
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::time::Duration;

@@ -1,12 +1,11 @@
 //! A plugin exchanged for another version of it while the host trades, with orders in flight.
-#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
-use qt_test_support::{Backend, Desk, Host, children, judge, kill_9, plugin, wait_until};
+use qt_test_support::{Backend, Desk, Host, SEGFAULT, children, judge, kill_9, plugin, wait_until};
 use serde_json::{Value, json};
 
 const LANES: [&str; 2] = ["worker", "in-process"];
@@ -200,7 +199,7 @@ fn an_upgrade_over_a_call_that_hangs() {
 #[test]
 fn an_upgrade_that_fails_brings_the_old_version_back() {
     for (lane, name, why) in [
-        ("worker", "segfault-in-open", "SIGSEGV"),
+        ("worker", "segfault-in-open", SEGFAULT),
         ("worker", "panic-in-open", "panic: misbehaviour"),
         ("in-process", "panic-in-open", "panic: misbehaviour"),
     ] {

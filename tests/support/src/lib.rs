@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 mod judge;
 pub mod museum;
 mod python;
+mod system;
 mod xtquant;
 
 pub use judge::{Verdict, judge};
 pub use python::python;
+pub use system::{ABORT, EXIT_3, KILLED, SEGFAULT, STACK_OVERFLOW, children, kill_9, runs};
 pub use xtquant::{ACCOUNT, Counter, XTQUANT, system_python, xtquant};
 
 /// What a host says once it trades.
@@ -322,8 +324,11 @@ impl Desk {
             .open(self.path("host.log"))
             .unwrap();
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut stop = self.command();
+        stop.arg("stop");
         Host {
             child,
+            stop,
             log: self.path("host.log"),
             said_before: self.log().matches(STARTED).count(),
         }
@@ -423,58 +428,10 @@ fn lay_over(base: &mut Value, more: &Value) {
 #[derive(Debug)]
 pub struct Host {
     child: Child,
+    /// `qt-host stop`, where there are no signals.
+    stop: Command,
     log: PathBuf,
     said_before: usize,
-}
-
-/// The processes that `parent` started and that live.
-///
-/// # Panics
-/// Where there is no `/proc`.
-#[cfg(target_os = "linux")]
-#[must_use]
-pub fn children(parent: u32) -> Vec<u32> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // The name before it, in brackets, may hold anything.
-        let mut fields = stat
-            .rsplit_once(')')
-            .map_or("", |(_, rest)| rest)
-            .split_whitespace();
-        let (state, father) = (fields.next(), fields.next());
-        if father == Some(&*parent.to_string()) && !matches!(state, Some("Z" | "X")) {
-            found.push(id);
-        }
-    }
-    found
-}
-
-/// Whether a process still runs; one that ended and that nobody has waited for does not.
-#[cfg(target_os = "linux")]
-#[must_use]
-pub fn runs(id: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_whitespace().next());
-    state.is_some_and(|state| !matches!(state, "Z" | "X"))
-}
-
-/// kill -9 of any process; one that is gone already is as well.
-///
-/// # Panics
-/// When there is no `kill`.
-#[cfg(unix)]
-pub fn kill_9(id: u32) {
-    Command::new("kill")
-        .args(["-KILL", &id.to_string()])
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
 }
 
 impl Host {
@@ -528,22 +485,19 @@ impl Host {
         false
     }
 
-    /// SIGTERM, and the exit code.
+    /// Asks it to end as the system does, and waits; its exit code.
     ///
     /// # Panics
     /// When it does not end in time.
-    #[cfg(unix)]
     pub fn stop(mut self) -> Option<i32> {
-        // Before it has started, nobody in it listens to signals.
+        // Before it has started, nobody in it listens.
         wait_until("the host has started", || {
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
             log.matches(STARTED).count() > self.said_before || self.has_ended()
         });
-        Command::new("kill")
-            .arg("-TERM")
-            .arg(self.child.id().to_string())
-            .status()
-            .unwrap();
+        if !self.has_ended() {
+            system::ask_to_end(&self.child, &mut self.stop);
+        }
         assert!(self.dies_within(PATIENCE), "the host does not end");
         self.child.wait().unwrap().code()
     }

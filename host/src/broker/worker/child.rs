@@ -148,12 +148,9 @@ fn open(setup: &Setup, events: Arc<Stream>, broker: &Slot) -> Result<(), OpenFai
     let seat = Box::leak(Box::new(Seat::new(&setup.data_dir)));
     seat.take(seat::PATIENCE)?;
     if let Some(bytes) = setup.memory {
-        let limited = system::limit_memory(bytes).map_err(|e| {
+        system::limit_memory(bytes).map_err(|e| {
             format!("its memory cannot be limited to {bytes} bytes ({e}); change `memory_limit_mb` in `plugin_options`")
         })?;
-        if !limited {
-            eprintln!("this system has no limit of memory for a worker; `memory_limit_mb` has no effect");
-        }
     }
     let module = plugin::load_copy(Path::new(&setup.plugin), &setup.sha256).map_err(|e| OpenFailure {
         reason: e.to_string(),

@@ -183,6 +183,8 @@ fn random_word() -> String {
 /// The process of a worker.
 struct Process {
     child: Mutex<Child>,
+    /// It and what it starts.
+    family: system::Family,
     /// Open for as long as the host lives: its end tells the worker that the host is gone.
     stdin: Mutex<Option<ChildStdin>>,
 }
@@ -208,8 +210,15 @@ impl Process {
             )
         })?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let family = system::Family::of(&child).map_err(|e| {
+            child.kill().ok();
+            format!(
+                "its worker cannot be bound to this process ({e}) and would outlive it; start the host again"
+            )
+        })?;
         let process = Self {
             child: Mutex::new(child),
+            family,
             stdin: Mutex::new(stdin),
         };
         let started = process.tell(setup).and_then(|()| {
@@ -254,8 +263,7 @@ impl Process {
             };
             // A stranger's stream closes here, and the wait goes on.
             let stream = Arc::new(stream);
-            let hello = Reader::new(Patient::once(Arc::clone(&stream), GREETS_WITHIN)).greeting();
-            match hello {
+            match stream::greeting(&stream, GREETS_WITHIN) {
                 Ok(hello) if hello.secret == secret => {
                     found[hello.role as usize] = Arc::into_inner(stream);
                 }
@@ -294,7 +302,7 @@ impl Process {
 
     fn end(&self) {
         lock(&self.stdin).take();
-        system::kill_group(&mut lock(&self.child));
+        system::kill_family(&self.family, &mut lock(&self.child));
         if self.status_within(DIES_WITHIN).is_none() {
             tracing::error!("a worker was killed and the system does not end it; it is left alone");
         }

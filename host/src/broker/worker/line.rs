@@ -72,8 +72,7 @@ impl Exchange {
             };
             // A stranger's stream closes here, and the wait goes on.
             let stream = Arc::new(stream);
-            let hello = Reader::new(Patient::once(Arc::clone(&stream), GREETS_WITHIN)).greeting();
-            if let Ok(hello) = hello
+            if let Ok(hello) = stream::greeting(&stream, GREETS_WITHIN)
                 && hello.secret == self.secret
             {
                 found[hello.role as usize] = Some(Line(stream));

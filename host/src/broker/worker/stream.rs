@@ -10,6 +10,8 @@ use interprocess::local_socket::{
     GenericFilePath, Listener, ListenerNonblockingMode, ListenerOptions, Name, Stream, prelude::*,
 };
 
+use super::frame::{FrameError, Hello, Reader};
+
 /// How often a reader that waits looks whether anybody still wants what it waits for.
 const LOOK: Duration = Duration::from_millis(250);
 /// How often somebody who waits for a caller looks.
@@ -65,13 +67,26 @@ impl Patient {
         stream.set_recv_timeout(Some(LOOK)).ok();
         Self { stream, gone }
     }
+}
 
-    /// A reader that waits for `patience` and no longer.
-    pub(super) fn once(stream: Arc<Stream>, patience: Duration) -> Self {
-        stream.set_recv_timeout(Some(patience)).ok();
-        let gone = Arc::new(AtomicBool::new(true));
-        Self { stream, gone }
+/// Who a caller says it is, if it says so within `patience`.
+pub(super) fn greeting(stream: &Arc<Stream>, patience: Duration) -> Result<Hello, FrameError> {
+    if stream.set_recv_timeout(Some(patience)).is_ok() {
+        let patient = Patient {
+            stream: Arc::clone(stream),
+            gone: Arc::new(AtomicBool::new(true)),
+        };
+        return Reader::new(patient).greeting();
     }
+    // A named pipe knows no such limit: a thread waits, and stays with a caller who says nothing until it hangs up.
+    let (to_caller, said) = std::sync::mpsc::channel();
+    let own = Arc::clone(stream);
+    std::thread::spawn(move || {
+        let hello = Reader::new(&*own).greeting();
+        drop(own);
+        to_caller.send(hello).ok();
+    });
+    said.recv_timeout(patience).unwrap_or(Err(FrameError::Ended))
 }
 
 impl Read for Patient {

@@ -1,11 +1,11 @@
 //! What people see of their holdings, with the real binary, the real plugin and, where it matters, a running host.
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod figures;
 mod live;
 mod odd;
 mod profit;
+#[cfg(unix)]
 mod terminal;
 
 use std::path::Path;

@@ -1,0 +1,186 @@
+//! Processes that this one starts: they end with it, and use no more memory than they may.
+
+use std::io;
+use std::process::{Child, Command};
+
+pub use own::{Family, in_own_group, limit_memory};
+
+/// Kills a child that was started by [`in_own_group`], and what it started in turn.
+pub fn kill_family(family: &Family, child: &mut Child) {
+    family.kill(child);
+    let _ = child.kill();
+}
+
+#[cfg(unix)]
+mod own {
+    use super::{Child, Command, io};
+    use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, setrlimit};
+
+    /// A child and what it starts. They are one group of processes here, which whoever is left alone leaves by
+    /// itself: a worker's standard input ends with its host.
+    #[derive(Debug)]
+    pub struct Family;
+
+    impl Family {
+        /// The family of a child that was started just now, before it was told what to do.
+        ///
+        /// # Errors
+        ///
+        /// None on this system.
+        #[expect(clippy::unnecessary_wraps, reason = "another system may refuse it")]
+        pub fn of(_child: &Child) -> io::Result<Self> {
+            Ok(Self)
+        }
+
+        #[expect(clippy::unused_self, reason = "another system keeps the family by a handle")]
+        pub(super) fn kill(&self, child: &mut Child) {
+            if let Ok(None) = child.try_wait() {
+                // Not waited for yet, so that its number is its own.
+                let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+            }
+        }
+    }
+
+    /// Starts a child in a group of its own: Ctrl-C at the terminal is for this process, which ends its children in
+    /// order.
+    pub fn in_own_group(command: &mut Command) {
+        std::os::unix::process::CommandExt::process_group(command, 0);
+    }
+
+    /// What is limited: where the system can tell it, what is written to, and else every address.
+    const MEMORY: Resource = if cfg!(any(target_os = "linux", target_os = "android")) {
+        Resource::Data
+    } else {
+        Resource::As
+    };
+
+    /// Limits the memory of this process.
+    pub fn limit_memory(bytes: u64) -> io::Result<()> {
+        // A lower limit of the system's or the user's stays.
+        let bytes = getrlimit(MEMORY).maximum.map_or(bytes, |most| most.min(bytes));
+        let limit = Rlimit {
+            current: Some(bytes),
+            maximum: Some(bytes),
+        };
+        Ok(setrlimit(MEMORY, limit)?)
+    }
+}
+
+#[cfg(windows)]
+mod own {
+    use super::{Child, Command, io};
+    use win_custody::{Job, JobLimits};
+
+    /// A child and what it starts: a job, which ends with the last handle to it, and thus with this process, however
+    /// that ends.
+    #[derive(Debug)]
+    pub struct Family(Job);
+
+    impl Family {
+        /// The family of a child that was started just now, before it was told what to do.
+        ///
+        /// # Errors
+        ///
+        /// When the system does not take it in, as when it ended already.
+        pub fn of(child: &Child) -> io::Result<Self> {
+            let job = Job::create(&JobLimits::new().kill_on_close(true))?;
+            job.assign(child)?;
+            Ok(Self(job))
+        }
+
+        pub(super) fn kill(&self, _child: &mut Child) {
+            // The exit code of what is killed here in any other way.
+            let _ = self.0.terminate(1);
+        }
+    }
+
+    /// Starts a child in a group of its own: Ctrl-C at the console is for this process, which ends its children in
+    /// order.
+    pub fn in_own_group(command: &mut Command) {
+        const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
+        std::os::windows::process::CommandExt::creation_flags(command, CREATE_NEW_PROCESS_GROUP);
+    }
+
+    /// Limits the memory of this process, and of each that it starts.
+    pub fn limit_memory(bytes: u64) -> io::Result<()> {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        Job::create(&JobLimits::new().process_memory(bytes))?.assign_current_process()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Stdio;
+
+    /// Set in the child that the tests below start: the test program itself.
+    const OWN_TEST: &str = "system::children::tests::the_child_of_these_tests";
+    const CHILD: &str = "QT_TEST_CHILD";
+
+    fn child(what: &str) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", OWN_TEST, "--nocapture"])
+            .env(CHILD, what)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        in_own_group(&mut command);
+        command
+    }
+
+    /// Run by the tests below; by itself it has nothing to show.
+    #[test]
+    fn the_child_of_these_tests() {
+        match std::env::var(CHILD).as_deref() {
+            Ok("limited") => {
+                limit_memory(64 << 20).unwrap();
+                println!("\nlimited");
+            }
+            Ok("parent") => {
+                // It never ends by itself, and holds this one's standard output open as long as it lives.
+                let mut grandchild = child_that_stays();
+                println!("\nstarted");
+                grandchild.wait().unwrap();
+            }
+            Ok("stays") => loop {
+                std::thread::park();
+            },
+            _ => {}
+        }
+    }
+
+    fn child_that_stays() -> Child {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", OWN_TEST, "--nocapture"])
+            .env(CHILD, "stays")
+            .stdin(Stdio::null())
+            .stdout(Stdio::inherit());
+        command.spawn().unwrap()
+    }
+
+    #[test]
+    fn a_killed_family_takes_its_grandchildren_along() {
+        use std::io::{BufRead, BufReader, Read};
+        let mut parent = child("parent").spawn().unwrap();
+        let family = Family::of(&parent).unwrap();
+        let mut said = BufReader::new(parent.stdout.take().unwrap());
+        let mut line = String::new();
+        while line.trim() != "started" {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).unwrap(), 0, "it ended");
+        }
+        kill_family(&family, &mut parent);
+        // Comes to its end only once nobody holds the other side.
+        said.read_to_string(&mut line).unwrap();
+        assert!(!parent.wait().unwrap().success());
+    }
+
+    #[test]
+    fn a_process_takes_a_limit_of_memory_upon_itself() {
+        let out = child("limited").output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(said.contains("\nlimited"), "{said}");
+    }
+}

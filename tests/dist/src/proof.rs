@@ -1,0 +1,83 @@
+//! A bundle is tried as its user has it: unpacked into some folder, with nothing of this checkout near it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::System;
+use crate::build::windows_tools;
+
+/// Unpacks a bundle elsewhere and lets it trade in its own sandbox.
+pub(crate) fn trades(bundle: &Path, system: System) -> Result<()> {
+    // Another language and a space in the path, as on many a user's machine.
+    let elsewhere = tempfile::Builder::new().prefix("解 压-").tempdir()?;
+    let folder = unpack(bundle, elsewhere.path(), system)?;
+    let plugin = match system {
+        System::Linux => "plugins/libminiqmt.so",
+        System::Windows => r"plugins\miniqmt.dll",
+    };
+    let listed = done(program(&folder, system)?.args(["--plugin", plugin, "plugins", "list", "--json"]))?;
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout)?;
+    let usable = |name: &str| {
+        let rows = listed.as_array().into_iter().flatten();
+        rows.filter(|row| row["state"] == "usable")
+            .any(|row| row["name"] == name)
+    };
+    ensure!(
+        usable("simulated") && usable("miniQMT"),
+        "not both plugins are usable: {listed}"
+    );
+    let said = done(program(&folder, system)?.arg("sandbox"))?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let last = said.trim().lines().last().unwrap_or_default();
+    ensure!(
+        last.starts_with("The backend saw all that it should"),
+        "the sandbox says: {said}"
+    );
+    println!("  unpacked elsewhere, both plugins are usable; the sandbox says: {last}");
+    Ok(())
+}
+
+fn unpack(bundle: &Path, to: &Path, system: System) -> Result<PathBuf> {
+    let file = File::open(bundle)?;
+    match system {
+        System::Linux => tar::Archive::new(flate2::read::GzDecoder::new(file)).unpack(to)?,
+        System::Windows => zip::ZipArchive::new(file)?.extract(to)?,
+    }
+    let inside = std::fs::read_dir(to)?.next().context("the bundle is empty")??;
+    Ok(inside.path())
+}
+
+/// The unpacked program in its own folder, with a home that holds nothing.
+fn program(folder: &Path, system: System) -> Result<Command> {
+    let file = folder.join(system.program());
+    let mut command = match system {
+        System::Linux => Command::new(file),
+        System::Windows => {
+            let mut command = Command::new(windows_tools()?.join("bin").join("wine-run"));
+            command.arg(file);
+            command
+        }
+    };
+    command.current_dir(folder);
+    if system == System::Linux {
+        command.env("HOME", folder);
+    }
+    Ok(command)
+}
+
+fn done(command: &mut Command) -> Result<Output> {
+    let out = command
+        .output()
+        .context("the unpacked program cannot be started")?;
+    ensure!(
+        out.status.success(),
+        "the unpacked program ended with {}: {}{}",
+        out.status,
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
+    Ok(out)
+}
