@@ -1,4 +1,5 @@
 //! Each gate lets pass what it should and stops what it should, with its code and its sentence.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use qt_core::{
     BookFact, Effect, Event, Gates, Holding, Limits, OrderState, Rate, SellBarrier, Signal, TradingSessions,
