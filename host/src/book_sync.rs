@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use qt_core::UtcMillis;
 use qt_core::portfolio::{self, Totals, Valuation};
+use qt_core::{BookFact, Event, Holding, UtcMillis};
 use rust_decimal::Decimal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -20,6 +20,7 @@ use crate::broker::{Book, BrokerSender};
 use crate::cli::portfolio_line;
 use crate::config::Config;
 use crate::engine::Status;
+use crate::engine::input::{Input, Sender};
 use crate::equity::{EquityKeeper, Snapshot};
 use crate::telemetry::TRADER_LOOP;
 
@@ -27,6 +28,8 @@ use crate::telemetry::TRADER_LOOP;
 const AFTER_FILL: Duration = Duration::from_millis(100);
 /// Time between two snapshots; the last of a day stays.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
+/// Between two looks at the figures that gates count by, where nothing is synced.
+const FOR_GATES: Duration = Duration::from_secs(10);
 /// The longest that a round of calls may take before the next one is due.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -44,6 +47,8 @@ pub(crate) struct SyncLinks {
     pub(crate) adapter: String,
     /// The broker's account number, where configured.
     pub(crate) account_id: Option<String>,
+    /// Who counts shares and cash, where that is wanted.
+    pub(crate) gates: Option<Sender>,
     /// Where the day's snapshot is kept.
     pub(crate) equity: EquityKeeper,
 }
@@ -55,8 +60,15 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
         config.securities_account_id.clone(),
     ));
     let every = config.execution.position_sync_interval;
+    let posts = !every.is_zero();
+    // The gates need the broker's figures even where the backend is not to have them.
+    let every = if every.is_zero() && links.gates.is_some() {
+        FOR_GATES
+    } else {
+        every
+    };
     let beat_every = config.execution.heartbeat_interval;
-    if every.is_zero() {
+    if !posts {
         info!(target: TRADER_LOOP, "Position sync: DISABLED");
     } else {
         info!(target: TRADER_LOOP, "Position sync: ENABLED (interval={}s)", every.as_secs());
@@ -83,8 +95,11 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
             match links.broker.book(config.execution.call_deadline, false).await {
                 Ok(book) => {
                     failing = false;
-                    show(&sync, &book).await;
-                    if Instant::now() >= next_snapshot {
+                    tell_gates(links.gates.as_ref(), &book).await;
+                    if posts {
+                        show(&sync, &book).await;
+                    }
+                    if posts && Instant::now() >= next_snapshot {
                         next_snapshot = Instant::now() + SNAPSHOT_EVERY;
                         keep_snapshot(&mut links, config.execution.call_deadline, book).await;
                     }
@@ -118,6 +133,34 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
             }
         }
     }
+}
+
+/// Tells the core what the account holds.
+async fn tell_gates(gates: Option<&Sender>, book: &Book) {
+    let Some(engine) = gates else { return };
+    let holdings = book.positions.iter().map(|position| Holding {
+        symbol: position.symbol,
+        total: position.total,
+        sellable: position.sellable,
+        frozen: position.frozen,
+        last_price: position.last_price,
+        previous_close: position.previous_close,
+        // The exchanges mark such shares in their names.
+        special_treatment: position
+            .name
+            .as_deref()
+            .is_some_and(|name| name.trim_start_matches('*').starts_with("ST")),
+    });
+    let fact = BookFact {
+        asked_at: book.asked_at,
+        total_asset: book.account.total_asset,
+        available_cash: book.account.available_cash,
+        holdings: holdings.collect(),
+    };
+    engine
+        .send(Input::Fact(Event::BookSeen(Box::new(fact))))
+        .await
+        .ok();
 }
 
 /// Waits for another number of fills; false when the engine is gone.

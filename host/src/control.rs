@@ -472,6 +472,7 @@ mod tests {
             let command = Command::Halt {
                 reason: reason.to_owned(),
                 cancel_open: true,
+                sales_only: false,
             };
             serde_json::to_vec(&Envelope {
                 asked_ms: 1_795_485_600_000,
@@ -480,7 +481,12 @@ mod tests {
             .unwrap()
         };
         let path = in_a_name(folder.path(), "1795485600000-12345", &text("disk full")).unwrap();
-        let Ok(Asked::Command(Command::Halt { reason, cancel_open })) = take(&path, 1_795_485_600_000) else {
+        let Ok(Asked::Command(Command::Halt {
+            reason,
+            cancel_open,
+            sales_only: false,
+        })) = take(&path, 1_795_485_600_000)
+        else {
             panic!("{}", path.display());
         };
         assert_eq!((reason.as_str(), cancel_open), ("disk full", true));

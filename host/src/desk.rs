@@ -25,6 +25,7 @@ use crate::engine::input::{CAPACITY, Input, Sender};
 use crate::engine::{AskEvery, Engine, OutboxSignal, Status};
 use crate::equity::EquityKeeper;
 use crate::exchange::Exchange;
+use crate::gating;
 use crate::hosting::{self, Room};
 use crate::journal::{Journal, JournalError, Loaded, Store, Volatile, WaitingRows};
 use crate::lease::Lease;
@@ -236,7 +237,11 @@ impl Opened {
             to_broker.clone(),
             self.outbox.clone(),
         );
-        engine.start(place.settings())?;
+        let is_paper = gating::is_paper(place.plugin.manifest());
+        let settings = gating::set(place.settings(), config, is_paper).map_err(AppError::Setting)?;
+        let gates = settings.gates.need_books().then(|| self.engine_in.clone());
+        gating::warn_of_calendar(&settings, place.clock);
+        engine.start(settings)?;
         let exchange = Exchange::new(
             room,
             place.plugin.clone(),
@@ -262,7 +267,7 @@ impl Opened {
         let mourning = spawn(say_if_dead(ended, shared.stopped.clone()));
         let ready = spawn(tell_ready(status.clone(), self.ready));
         let reporter = spawn(place.report(shared, &self.engine_in, &self.gauge, &self.outbox, rows));
-        let sync = spawn(place.sync(shared, &to_broker, &status, &self.gauge));
+        let sync = spawn(place.sync(shared, &to_broker, &status, &self.gauge, gates));
         let control = spawn(place.take_commands(shared, &self.engine_in, &to_broker, exchange));
         Ok(Desk {
             round: Some(RoundLinks {
@@ -390,6 +395,7 @@ impl Place {
         broker: &BrokerSender,
         status: &watch::Receiver<Status>,
         gauge: &Gauge,
+        gates: Option<Sender>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let adapter = self.plugin.name();
         let equity = self.data_dir.join(crate::equity::FILE_NAME);
@@ -402,6 +408,7 @@ impl Place {
                 gauge: gauge.clone(),
                 adapter: adapter.to_owned(),
                 account_id: broker_account(&self.config, adapter),
+                gates,
                 equity: EquityKeeper::open(&equity, &self.account_key),
             },
         )

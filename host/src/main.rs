@@ -18,6 +18,7 @@ mod equity;
 mod exchange;
 mod export;
 mod failpoint;
+mod gating;
 mod hosting;
 mod journal;
 mod layout;

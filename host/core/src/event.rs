@@ -108,12 +108,53 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// New orders again.
+    /// Only sales from now on.
+    Reducing {
+        /// Why.
+        reason: String,
+    },
+    /// New orders again, of either side.
     HaltLifted,
+    /// What the broker says that the account holds, for the gates.
+    BookSeen(Box<BookFact>),
     /// The clock was set, or the machine slept: times before and after do not compare.
     ClockJumped,
     /// Time passed that something waits for.
     Tick,
+}
+
+/// What the broker says that the account holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BookFact {
+    /// When it was asked: it says nothing of what came later.
+    pub asked_at: UtcMillis,
+    /// All that the account is worth, in yuan.
+    pub total_asset: Decimal,
+    /// Cash that may be used, in yuan.
+    pub available_cash: Decimal,
+    /// Every holding.
+    pub holdings: Vec<Holding>,
+}
+
+/// One holding, as far as gates need it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// What is held.
+    pub symbol: Symbol,
+    /// Shares held.
+    pub total: Shares,
+    /// Shares that may be sold now.
+    pub sellable: Shares,
+    /// Shares that open orders hold.
+    #[serde(default)]
+    pub frozen: Shares,
+    /// In yuan, where there is one.
+    pub last_price: Option<Price>,
+    /// In yuan, where known.
+    pub previous_close: Option<Price>,
+    /// Under special treatment (ST), by its name.
+    #[serde(default)]
+    pub special_treatment: bool,
 }
 
 /// What a broker says about an order.

@@ -15,10 +15,15 @@ pub mod signal;
 pub mod time;
 pub mod trader;
 
-pub use event::{Alarm, BrokerFill, BrokerOrder, BrokerOrderStatus, Effect, Event, NewOrder, Snapshot};
+pub use event::{
+    Alarm, BookFact, BrokerFill, BrokerOrder, BrokerOrderStatus, Effect, Event, Holding, NewOrder, Snapshot,
+};
 pub use ids::{BrokerOrderId, ClientOrderId, FillId, SignalId};
 pub use order::{Fill, IllegalTransition, Order, OrderState, Step};
 pub use report::{Execution, ExecutionStatus, Fees, Report, ReportBody, ReportKind};
 pub use signal::{InvalidSignal, Signal};
 pub use time::{TradingDate, UtcMillis};
-pub use trader::{Frame, HandleError, NotPacked, PackedKeys, PackedOrder, Settings, Settled, Trader, unpack};
+pub use trader::{
+    Frame, Gates, HandleError, Limits, NotPacked, PackedKeys, PackedOrder, Rate, SellBarrier, Settings,
+    Settled, Trader, TradingSessions, account_mark, unpack,
+};

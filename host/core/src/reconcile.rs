@@ -77,6 +77,7 @@ pub fn is_news(trader: &Trader, event: &Event) -> bool {
             let order = trader.glimpse(fill.id, &fill.broker_order_id);
             order.is_some_and(|order| order.booked(&fill.fill_id) != Some(fill.size))
         }
+        Event::BookSeen(book) => trader.wants_book(book),
         _ => true,
     }
 }

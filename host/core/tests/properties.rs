@@ -23,9 +23,16 @@ proptest! {
     })]
 
     #[test]
-    fn whatever_happens_the_machine_keeps_its_promises(run in moves::runs()) {
+    fn whatever_happens_the_machine_keeps_its_promises(run in moves::runs(), gated in 0..4_u8) {
         let mut watch = Watch::new();
-        let mut stage = Stage::default();
+        // Gates open, shut, and opened and shut again by later starts.
+        let gates = match gated {
+            0 => Vec::new(),
+            1 => vec![moves::gates(), qt_core::Gates::default()],
+            2 => vec![qt_core::Gates::default(), moves::gates()],
+            _ => vec![moves::gates()],
+        };
+        let mut stage = Stage::with(gates);
         let mut now = support::MORNING;
         for (ms, play) in [(0, Move::Start), (0, Move::Connection(true)), (0, Move::Look(0, 0))].iter().chain(&run) {
             now = now.plus_ms(*ms);

@@ -1,13 +1,18 @@
 //! The board of a symbol: most rules differ by it.
 
-use crate::symbol::{Exchange, Symbol};
+use serde::{Deserialize, Serialize};
+
+use crate::Market;
+use crate::symbol::Symbol;
 
 /// Where and as what a symbol is traded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Board {
     /// Main boards of Shanghai and Shenzhen.
     Main,
     /// ChiNext, Shenzhen's growth board.
+    #[serde(rename = "chinext")]
     ChiNext,
     /// STAR, Shanghai's science and technology board.
     Star,
@@ -27,24 +32,7 @@ impl Board {
     /// The board that a symbol's digits and exchange name.
     #[must_use]
     pub fn of(symbol: &Symbol) -> Self {
-        let code = symbol.code();
-        let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| code.starts_with(prefix));
-        match symbol.exchange() {
-            Exchange::SH if starts(&["600", "601", "603", "605"]) => Self::Main,
-            Exchange::SH if starts(&["688", "689"]) => Self::Star,
-            Exchange::SH if starts(&["5"]) => Self::Fund,
-            Exchange::SH if starts(&["110", "111", "113", "118"]) => Self::ConvertibleBond,
-            Exchange::SH if starts(&["900"]) => Self::BShare,
-            Exchange::SZ if starts(&["000", "001", "002", "003"]) => Self::Main,
-            Exchange::SZ if starts(&["300", "301", "302"]) => Self::ChiNext,
-            // 180 are Shenzhen's REITs, traded like funds.
-            Exchange::SZ if starts(&["159", "16", "180"]) => Self::Fund,
-            Exchange::SZ if starts(&["123", "127", "128"]) => Self::ConvertibleBond,
-            Exchange::SZ if starts(&["200"]) => Self::BShare,
-            // 43, 83, 87 and 88 are the codes from before 2025-10-09, still met in old records.
-            Exchange::BJ if starts(&["920", "43", "83", "87", "88"]) => Self::Bse,
-            _ => Self::Unknown,
-        }
+        Market::builtin().board(symbol)
     }
 
     /// True for shares in yuan: they pay stamp duty and transfer fee.
@@ -59,6 +47,14 @@ impl Symbol {
     #[must_use]
     pub fn board(&self) -> Board {
         Board::of(self)
+    }
+}
+
+impl Market {
+    /// The board that a symbol's digits and exchange name.
+    #[must_use]
+    pub fn board(&self, symbol: &Symbol) -> Board {
+        self.board_of(symbol.exchange(), symbol.code())
     }
 }
 

@@ -1,7 +1,6 @@
 //! Values that change by law: each with the first day on which it holds.
 
 use jiff::civil::Date;
-use rust_decimal::Decimal;
 
 /// A value and the first day on which it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,23 +20,17 @@ pub(crate) fn on<T: Copy>(table: &[Since<T>], date: Date) -> Option<T> {
         .map(|entry| entry.value)
 }
 
-/// `mantissa` / 10^`scale`, for tables.
-pub(crate) const fn dec(mantissa: u32, scale: u32) -> Decimal {
-    Decimal::from_parts(mantissa, 0, 0, false, scale)
-}
-
-/// An entry of a table.
-pub(crate) const fn since<T: Copy>(year: i16, month: i8, day: i8, value: T) -> Since<T> {
-    Since {
-        since: Date::constant(year, month, day),
-        value,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use jiff::civil::date;
+
+    fn since<T>(year: i16, month: i8, day: i8, value: T) -> Since<T> {
+        Since {
+            since: date(year, month, day),
+            value,
+        }
+    }
 
     #[test]
     fn an_entry_holds_from_its_day_until_the_next() {

@@ -4,19 +4,9 @@ use jiff::civil::Date;
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use crate::board::Board;
-use crate::dated::{Since, dec, on, since};
+use crate::dated::{Since, on};
 use crate::symbol::{Side, Symbol};
 use crate::{Price, Shares};
-
-/// Stamp duty on sales of shares, S. Before 2008-09-19 it was taken on purchases too, which is not
-/// modelled: no record that this program reads is that old.
-const STAMP_DUTY: [Since<Decimal>; 2] = [since(2008, 9, 19, dec(1, 3)), since(2023, 8, 28, dec(5, 4))];
-/// Transfer fee of shares on both sides, S.
-const TRANSFER_FEE: [Since<Decimal>; 2] = [since(2015, 8, 1, dec(2, 5)), since(2022, 4, 29, dec(1, 5))];
-/// The exchanges' handling fee of shares on both sides, S.
-const EXCHANGE_FEE: [Since<Decimal>; 2] = [since(2015, 8, 1, dec(487, 7)), since(2023, 8, 28, dec(341, 7))];
-/// The regulator's fee of shares on both sides, S.
-const REGULATORY_FEE: [Since<Decimal>; 1] = [since(2015, 8, 1, dec(2, 5))];
 
 /// What is charged, by date. Rates are fractions of the amount: 0.00025 is 0.025 %.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,15 +29,7 @@ pub struct FeeSchedule {
 
 impl Default for FeeSchedule {
     fn default() -> Self {
-        Self {
-            commission_rate: dec(25, 5),
-            commission_min: dec(5, 0),
-            stamp_duty: STAMP_DUTY.to_vec(),
-            transfer_fee: TRANSFER_FEE.to_vec(),
-            exchange_fee: EXCHANGE_FEE.to_vec(),
-            regulatory_fee: REGULATORY_FEE.to_vec(),
-            exchange_fees_included: true,
-        }
+        crate::Market::builtin().fees.clone()
     }
 }
 

@@ -3,58 +3,13 @@
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
-use crate::Price;
-use crate::board::Board;
-use crate::dated::{Since, dec, on, since};
+use crate::dated::on;
 use crate::symbol::Symbol;
-use crate::tick::{Toward, round_to_tick, tick};
+use crate::tick::{Toward, round_to_tick};
+use crate::{Market, Price};
 
 /// How far above and below the base price a symbol may trade, as fractions; `None`: as far as it likes.
-type Rates = Option<(Decimal, Decimal)>;
-
-const fn both(rate: Decimal) -> Rates {
-    Some((rate, rate))
-}
-
-const FIVE: Decimal = dec(5, 2);
-const TEN: Decimal = dec(1, 1);
-const TWENTY: Decimal = dec(2, 1);
-const THIRTY: Decimal = dec(3, 1);
-
-/// Main boards and B shares, O.
-const MAIN: [Since<Rates>; 1] = [since(1996, 12, 16, both(TEN))];
-/// The same under special treatment (ST), S.
-const MAIN_ST: [Since<Rates>; 2] = [since(1998, 4, 22, both(FIVE)), since(2026, 7, 6, both(TEN))];
-/// ChiNext, S.
-const CHINEXT: [Since<Rates>; 2] = [since(2009, 10, 30, both(TEN)), since(2020, 8, 24, both(TWENTY))];
-/// ChiNext under special treatment: as all of ChiNext since the reform, S.
-const CHINEXT_ST: [Since<Rates>; 2] = [since(2009, 10, 30, both(FIVE)), since(2020, 8, 24, both(TWENTY))];
-/// STAR, S.
-const STAR: [Since<Rates>; 1] = [since(2019, 7, 22, both(TWENTY))];
-/// Beijing, S.
-const BSE: [Since<Rates>; 1] = [since(2021, 11, 15, both(THIRTY))];
-/// Funds: 10 % or 20 % by what they hold, which no code tells, so the wider of the two, U.
-const FUND: [Since<Rates>; 1] = [since(1998, 4, 7, both(TWENTY))];
-/// Convertible bonds, S.
-const CONVERTIBLE_BOND: [Since<Rates>; 1] = [since(2022, 8, 1, both(TWENTY))];
-
-/// First day of a convertible bond, S: 57.3 % up, 43.3 % down.
-const CONVERTIBLE_BOND_FIRST: [Since<Rates>; 1] = [since(2022, 8, 1, Some((dec(573, 3), dec(433, 3))))];
-/// First day on the main boards, S: 44 % up and 36 % down of the issue price until the reform.
-const MAIN_FIRST: [Since<Rates>; 2] = [
-    since(2014, 1, 1, Some((dec(44, 2), dec(36, 2)))),
-    since(2023, 4, 10, None),
-];
-/// First day on ChiNext, S.
-const CHINEXT_FIRST: [Since<Rates>; 2] = [
-    since(2014, 1, 1, Some((dec(44, 2), dec(36, 2)))),
-    since(2020, 8, 24, None),
-];
-/// Days without a limit after a listing, S.
-const MAIN_FREE_DAYS: [Since<u32>; 1] = [since(2023, 4, 10, 5)];
-const CHINEXT_FREE_DAYS: [Since<u32>; 1] = [since(2020, 8, 24, 5)];
-const STAR_FREE_DAYS: [Since<u32>; 1] = [since(2019, 7, 22, 5)];
-const BSE_FREE_DAYS: [Since<u32>; 1] = [since(2021, 11, 15, 1)];
+pub(crate) type Rates = Option<(Decimal, Decimal)>;
 
 /// What the code of a symbol does not tell and its limits depend on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,39 +43,7 @@ impl PriceLimits {
 /// in force, or none is known.
 #[must_use]
 pub fn limit_rates(symbol: &Symbol, listing: Listing, date: Date) -> Option<(Decimal, Decimal)> {
-    if let Some(rate) = listing.rate {
-        return both(rate);
-    }
-    let board = Board::of(symbol);
-    let day = listing.trading_day.unwrap_or(u32::MAX);
-    let (first, free_days): (&[Since<Rates>], &[Since<u32>]) = match board {
-        Board::Main => (&MAIN_FIRST, &MAIN_FREE_DAYS),
-        Board::ChiNext => (&CHINEXT_FIRST, &CHINEXT_FREE_DAYS),
-        Board::Star => (&[], &STAR_FREE_DAYS),
-        Board::Bse => (&[], &BSE_FREE_DAYS),
-        Board::ConvertibleBond => (&CONVERTIBLE_BOND_FIRST, &[]),
-        Board::BShare | Board::Fund | Board::Unknown => (&[], &[]),
-    };
-    if day <= on(free_days, date).unwrap_or(0) {
-        return None;
-    }
-    if day == 1
-        && let Some(rates) = on(first, date)
-    {
-        return rates;
-    }
-    let table: &[Since<Rates>] = match (board, listing.special_treatment) {
-        (Board::Main | Board::BShare, false) => &MAIN,
-        (Board::Main | Board::BShare, true) => &MAIN_ST,
-        (Board::ChiNext, false) => &CHINEXT,
-        (Board::ChiNext, true) => &CHINEXT_ST,
-        (Board::Star, _) => &STAR,
-        (Board::Bse, _) => &BSE,
-        (Board::Fund, _) => &FUND,
-        (Board::ConvertibleBond, _) => &CONVERTIBLE_BOND,
-        (Board::Unknown, _) => &[],
-    };
-    on(table, date).flatten()
+    Market::builtin().limit_rates(symbol, listing, date)
 }
 
 /// The limits of a day from the previous close (on the first day: from the issue price): previous
@@ -135,27 +58,61 @@ pub fn price_limits(
     listing: Listing,
     date: Date,
 ) -> Option<PriceLimits> {
-    if previous_close <= Decimal::ZERO {
-        return None;
+    Market::builtin().price_limits(symbol, previous_close, listing, date)
+}
+
+impl Market {
+    /// As [`limit_rates`], by these tables.
+    #[must_use]
+    pub fn limit_rates(&self, symbol: &Symbol, listing: Listing, date: Date) -> Option<(Decimal, Decimal)> {
+        if let Some(rate) = listing.rate {
+            return Some((rate, rate));
+        }
+        let rules = self.rules(self.board(symbol))?;
+        let day = listing.trading_day.unwrap_or(u32::MAX);
+        if day <= on(&rules.free_days, date).unwrap_or(0) {
+            return None;
+        }
+        if day == 1
+            && let Some(rates) = on(&rules.first_day, date)
+        {
+            return rates;
+        }
+        let special = listing.special_treatment && !rules.limits_st.is_empty();
+        on(if special { &rules.limits_st } else { &rules.limits }, date).flatten()
     }
-    let (up, down) = limit_rates(symbol, listing, date)?;
-    let tick = tick(symbol);
-    let at = |factor: Decimal| {
-        Some(round_to_tick(
-            previous_close.checked_mul(factor)?,
-            tick,
-            Toward::Nearest,
-        ))
-    };
-    let upper = at(Decimal::ONE.checked_add(up)?)?.max(previous_close.checked_add(tick)?);
-    let lower = at(Decimal::ONE.checked_sub(down)?)?
-        .min(previous_close.checked_sub(tick)?)
-        .max(tick);
-    // A close below one tick cannot be traded at; the limits still hold the price they come from.
-    Some(PriceLimits {
-        lower: lower.min(previous_close),
-        upper,
-    })
+
+    /// As [`price_limits`], by these tables.
+    #[must_use]
+    pub fn price_limits(
+        &self,
+        symbol: &Symbol,
+        previous_close: Price,
+        listing: Listing,
+        date: Date,
+    ) -> Option<PriceLimits> {
+        if previous_close <= Decimal::ZERO {
+            return None;
+        }
+        let (up, down) = self.limit_rates(symbol, listing, date)?;
+        let tick = self.tick(symbol, date);
+        let at = |factor: Decimal| {
+            Some(round_to_tick(
+                previous_close.checked_mul(factor)?,
+                tick,
+                Toward::Nearest,
+            ))
+        };
+        let upper = at(Decimal::ONE.checked_add(up)?)?.max(previous_close.checked_add(tick)?);
+        let lower = at(Decimal::ONE.checked_sub(down)?)?
+            .min(previous_close.checked_sub(tick)?)
+            .max(tick);
+        // A close below one tick cannot be traded at; the limits still hold the price they come from.
+        Some(PriceLimits {
+            lower: lower.min(previous_close),
+            upper,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -163,6 +120,8 @@ mod tests {
     use super::*;
     use jiff::civil::date;
     use proptest::prelude::*;
+
+    use crate::tick::tick;
 
     fn d(text: &str) -> Decimal {
         text.parse().unwrap()
@@ -258,7 +217,7 @@ mod tests {
                 "510300.SH",
                 "4.000",
                 Listing {
-                    rate: Some(TEN),
+                    rate: Some(Decimal::new(1, 1)),
                     ..OLD
                 },
                 now,

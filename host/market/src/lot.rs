@@ -1,8 +1,10 @@
 //! How many shares an order may have.
 
-use crate::Shares;
-use crate::board::Board;
+use jiff::civil::Date;
+
+use crate::dated::on;
 use crate::symbol::{Side, Symbol};
+use crate::{Market, Shares};
 
 /// What an exchange takes in one order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,27 +19,13 @@ pub struct LotRule {
     pub largest_market: Shares,
 }
 
-const fn rule(minimum: Shares, step: Shares, largest_limit: Shares, largest_market: Shares) -> LotRule {
-    LotRule {
-        minimum,
-        step,
-        largest_limit,
-        largest_market,
-    }
-}
-
-/// O.
-const MAIN: LotRule = rule(100, 100, 1_000_000, 1_000_000);
-/// S.
-const CHINEXT: LotRule = rule(100, 100, 300_000, 150_000);
-/// S.
-const STAR: LotRule = rule(200, 1, 100_000, 50_000);
-/// S; its largest order U.
-const BSE: LotRule = rule(100, 1, 1_000_000, 1_000_000);
-/// S; its largest order U.
-const CONVERTIBLE_BOND: LotRule = rule(10, 10, 1_000_000, 1_000_000);
 /// Nothing is known, so nothing is refused that could be right.
-const UNKNOWN: LotRule = rule(1, 1, Shares::MAX, Shares::MAX);
+const UNKNOWN: LotRule = LotRule {
+    minimum: 1,
+    step: 1,
+    largest_limit: Shares::MAX,
+    largest_market: Shares::MAX,
+};
 
 /// Why an exchange would refuse a quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,16 +97,38 @@ fn rest_hint(side: Side, sellable: Option<Shares>) -> String {
     }
 }
 
-/// What an exchange takes in one order of this symbol.
+/// What an exchange takes in one order of this symbol, by the newest rule there is.
 #[must_use]
 pub fn lot_rule(symbol: &Symbol) -> LotRule {
-    match Board::of(symbol) {
-        Board::Main | Board::Fund | Board::BShare => MAIN,
-        Board::ChiNext => CHINEXT,
-        Board::Star => STAR,
-        Board::Bse => BSE,
-        Board::ConvertibleBond => CONVERTIBLE_BOND,
-        Board::Unknown => UNKNOWN,
+    Market::builtin().lot_rule(symbol, Date::MAX)
+}
+
+impl Market {
+    /// What an exchange takes in one order of this symbol on a day.
+    #[must_use]
+    pub fn lot_rule(&self, symbol: &Symbol, date: Date) -> LotRule {
+        self.rules(self.board(symbol))
+            .and_then(|rules| on(&rules.lots, date))
+            .unwrap_or(UNKNOWN)
+    }
+
+    /// Whether an exchange takes `quantity` in one order on a day, at the market's price where `at_market`.
+    ///
+    /// `sellable` is what of the holding may be sold now, as for [`check_quantity`].
+    ///
+    /// # Errors
+    /// The first rule that the quantity breaks.
+    pub fn check_quantity(
+        &self,
+        symbol: &Symbol,
+        side: Side,
+        quantity: Shares,
+        sellable: Option<Shares>,
+        at_market: bool,
+        date: Date,
+    ) -> Result<(), LotError> {
+        let rule = self.lot_rule(symbol, date);
+        check(symbol, side, quantity, sellable, &rule, at_market)
     }
 }
 
@@ -135,7 +145,7 @@ pub fn check_quantity(
     quantity: Shares,
     sellable: Option<Shares>,
 ) -> Result<(), LotError> {
-    check(symbol, side, quantity, sellable, lot_rule(symbol).largest_limit)
+    check(symbol, side, quantity, sellable, &lot_rule(symbol), false)
 }
 
 /// As [`check_quantity`], for an order at the market's price.
@@ -148,7 +158,7 @@ pub fn check_market_quantity(
     quantity: Shares,
     sellable: Option<Shares>,
 ) -> Result<(), LotError> {
-    check(symbol, side, quantity, sellable, lot_rule(symbol).largest_market)
+    check(symbol, side, quantity, sellable, &lot_rule(symbol), true)
 }
 
 fn check(
@@ -156,10 +166,16 @@ fn check(
     side: Side,
     quantity: Shares,
     sellable: Option<Shares>,
-    largest: Shares,
+    rule: &LotRule,
+    at_market: bool,
 ) -> Result<(), LotError> {
     let symbol = *symbol;
-    let LotRule { minimum, step, .. } = lot_rule(&symbol);
+    let LotRule { minimum, step, .. } = *rule;
+    let largest = if at_market {
+        rule.largest_market
+    } else {
+        rule.largest_limit
+    };
     if quantity <= 0 {
         return Err(LotError::NotPositive { symbol, quantity });
     }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Market;
+
 /// Where a symbol is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Exchange {
@@ -67,6 +69,14 @@ pub enum ParseSymbolError {
     /// No six digits, or no known suffix.
     #[error("`{0}` is not a symbol: expected six digits and .SH, .SZ or .BJ, such as 000858.SZ")]
     Malformed(String),
+    /// A bare code that two exchanges use.
+    #[error(
+        "`{0}` is traded or listed on more than one exchange: write it with its suffix, such as {0}.SZ or {0}.SH"
+    )]
+    Ambiguous(String),
+    /// A bare code that no exchange is known to use.
+    #[error("`{0}` belongs to no exchange that is known here: write it with its suffix, .SH, .SZ or .BJ")]
+    NoExchange(String),
 }
 
 impl Symbol {
@@ -81,6 +91,27 @@ impl Symbol {
     #[must_use]
     pub const fn exchange(&self) -> Exchange {
         self.exchange
+    }
+}
+
+impl Market {
+    /// Reads a symbol with or without its suffix. A bare code is taken only where one exchange alone uses it.
+    ///
+    /// # Errors
+    /// [`ParseSymbolError`], where it is no symbol or could be more than one.
+    pub fn symbol(&self, text: &str) -> Result<Symbol, ParseSymbolError> {
+        let text = text.trim();
+        if text.len() != 6 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return text.parse();
+        }
+        let exchange = self.exchange_of_bare(text).map_err(|ambiguous| {
+            if ambiguous {
+                ParseSymbolError::Ambiguous(text.to_owned())
+            } else {
+                ParseSymbolError::NoExchange(text.to_owned())
+            }
+        })?;
+        format!("{text}.{}", exchange.suffix()).parse()
     }
 }
 
@@ -146,6 +177,38 @@ impl serde::de::Visitor<'_> for TextVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bare_code_is_taken_only_where_it_can_mean_one_thing() {
+        let market = Market::builtin();
+        for (text, expected) in [
+            ("600519", Ok("600519.SH")),
+            ("688981", Ok("688981.SH")),
+            ("510300", Ok("510300.SH")),
+            ("900948", Ok("900948.SH")),
+            ("113050", Ok("113050.SH")),
+            ("002050", Ok("002050.SZ")),
+            ("300750", Ok("300750.SZ")),
+            ("159915", Ok("159915.SZ")),
+            ("161725", Ok("161725.SZ")),
+            ("200596", Ok("200596.SZ")),
+            ("920002", Ok("920002.BJ")),
+            (" 600519 ", Ok("600519.SH")),
+            ("000001.SZ", Ok("000001.SZ")),
+            ("000001", Err("more than one exchange")),
+            ("000858", Err("more than one exchange")),
+            ("123107", Err("more than one exchange")),
+            ("700000", Err("no exchange that is known")),
+            ("60051", Err("is not a symbol")),
+            ("6005190", Err("is not a symbol")),
+        ] {
+            match (market.symbol(text), expected) {
+                (Ok(symbol), Ok(expected)) => assert_eq!(symbol.to_string(), expected),
+                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (found, expected) => panic!("{text}: {found:?}, not {expected:?}"),
+            }
+        }
+    }
 
     #[test]
     fn texts_that_are_symbols_come_back_whole_and_others_are_refused() {

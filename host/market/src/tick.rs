@@ -1,26 +1,35 @@
 //! The smallest step of a price.
 
+use jiff::civil::Date;
 use rust_decimal::Decimal;
 
-use crate::Price;
-use crate::board::Board;
-use crate::dated::dec;
 use crate::symbol::{Exchange, Symbol};
+use crate::{Market, Price};
 
-/// Stocks, O.
-const STOCK: Decimal = dec(1, 2);
-/// Funds, S; convertible bonds, U; Shanghai's B shares in dollars, O.
-const FINE: Decimal = dec(1, 3);
+/// Of an unknown board: the finest there is, so that nobody's price is changed on a guess.
+const FINEST: Decimal = Decimal::from_parts(1, 0, 0, false, 3);
 
-/// The smallest step of a symbol's price, in yuan (B shares: in their own currency).
+/// The smallest step of a symbol's price, in yuan (B shares: in their own currency), by the newest rule there is.
 ///
 /// Of an unknown board it is the finest there is, so that nobody's price is changed on a guess.
 #[must_use]
 pub fn tick(symbol: &Symbol) -> Decimal {
-    match Board::of(symbol) {
-        Board::Main | Board::ChiNext | Board::Star | Board::Bse => STOCK,
-        Board::BShare if symbol.exchange() == Exchange::SZ => STOCK,
-        Board::BShare | Board::Fund | Board::ConvertibleBond | Board::Unknown => FINE,
+    Market::builtin().tick(symbol, Date::MAX)
+}
+
+impl Market {
+    /// The smallest step of a symbol's price on a day, as [`tick`].
+    #[must_use]
+    pub fn tick(&self, symbol: &Symbol, date: Date) -> Decimal {
+        let rows = self
+            .rules(self.board(symbol))
+            .map_or(&[][..], |rules| &rules.ticks);
+        let fits =
+            |exchange: &Option<Exchange>| exchange.is_none_or(|exchange| exchange == symbol.exchange());
+        rows.iter()
+            .filter(|(exchange, row)| fits(exchange) && row.since <= date)
+            .max_by_key(|(_, row)| row.since)
+            .map_or(FINEST, |(_, row)| row.value)
     }
 }
 
@@ -73,6 +82,8 @@ fn try_round(price: Price, tick: Decimal, toward: Toward) -> Option<Price> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    const FINE: Decimal = FINEST;
+    const STOCK: Decimal = Decimal::from_parts(1, 0, 0, false, 2);
     use proptest::prelude::*;
 
     fn d(text: &str) -> Decimal {

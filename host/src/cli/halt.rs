@@ -15,7 +15,7 @@ use crate::system;
 /// What `halt` takes.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  qt-host halt --reason \"news\"\n  qt-host halt --cancel-open\n  qt-host halt --account SA-001     one \
+    after_help = "Examples:\n  qt-host halt --reason \"news\"\n  qt-host halt --cancel-open\n  qt-host halt --sales-only --reason \"less risk\"\n  qt-host halt --account SA-001     one \
                   account of several; without it all of them\n  qt-host resume"
 )]
 pub(super) struct HaltArgs {
@@ -25,6 +25,9 @@ pub(super) struct HaltArgs {
     /// Cancel every open order as well.
     #[arg(long)]
     cancel_open: bool,
+    /// Sales still go: the trading state is REDUCING instead of HALTED.
+    #[arg(long)]
+    sales_only: bool,
     /// The answer as JSON.
     #[arg(long)]
     json: bool,
@@ -101,6 +104,7 @@ pub(super) fn halt(args: HaltArgs, options: &Options) -> Result<(), Failure> {
     let command = Command::Halt {
         reason: args.reason,
         cancel_open: args.cancel_open,
+        sales_only: args.sales_only,
     };
     // Of several accounts all are meant: stopping one too many costs less than one too few.
     carry_out_for_each(options, &options.load_each(Purpose::Look)?, &command, args.json)

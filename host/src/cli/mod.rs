@@ -4,9 +4,11 @@ mod account;
 mod accounts;
 mod archive;
 mod book;
+mod compliance;
 mod config;
 mod doctor;
 mod export;
+mod gates;
 mod grid;
 mod halt;
 mod journal;
@@ -137,6 +139,12 @@ enum Command {
     Cancel(halt::CancelArgs),
     /// Stop new orders at once; it lasts until `resume`, restarts included.
     Halt(halt::HaltArgs),
+    Gates(gates::GatesArgs),
+    /// The sheet that the rules on programmatic trading ask for.
+    Compliance {
+        #[command(subcommand)]
+        command: compliance::ComplianceCommand,
+    },
     /// Let new orders go again.
     Resume(halt::ResumeArgs),
     /// End the running host as Ctrl-C does, and wait until it has ended.
@@ -299,6 +307,8 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
         Command::Fills(args) => orders::fills(&args, options),
         Command::Cancel(args) => halt::cancel(args, options),
         Command::Halt(args) => halt::halt(args, options),
+        Command::Compliance { command } => compliance::run(&command, options),
+        Command::Gates(args) => gates::run(&args, options),
         Command::Resume(args) => halt::resume(&args, options),
         Command::Stop(args) => halt::stop(&args, options),
         Command::Reports { command } => reports::run(command, options),

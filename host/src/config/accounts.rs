@@ -30,6 +30,7 @@ pub struct Account {
     plugin_options: PluginOptions,
     lane: Option<Lane>,
     execution: Execution,
+    gates: super::GateConfig,
     risk: Risk,
 }
 
@@ -78,6 +79,7 @@ fn folder(id: &str) -> String {
 /// What the top level says for all accounts, before anything took it apart.
 pub struct Common {
     execution: Option<Value>,
+    gates: Option<Value>,
     risk: Option<Value>,
     plugin_options: Option<Value>,
 }
@@ -88,6 +90,7 @@ impl Common {
         let block = |key: &str| values.get(key).filter(|value| value.is_object()).cloned();
         Self {
             execution: block("execution"),
+            gates: block("gates"),
             risk: block("risk"),
             plugin_options: block("plugin_options"),
         }
@@ -136,6 +139,7 @@ pub fn read(entries: Vec<Value>, common: &Common, config: &Config, walk: &mut Wa
                 only_for_all(&own, &path, walk);
                 if is_well {
                     lay_block_over(&mut own, "execution", common.execution.as_ref());
+                    lay_block_over(&mut own, "gates", common.gates.as_ref());
                     lay_block_over(&mut own, "risk", common.risk.as_ref());
                     lay_block_over(&mut own, "plugin_options", common.plugin_options.as_ref());
                 }
@@ -172,7 +176,8 @@ fn one(own: Map<String, Value>, path: &str, config: &Config, walk: &mut Walk) ->
     let broker = block.optional_text("broker", "the name of a broker plugin");
     let lanes = [Lane::Worker, Lane::InProcess].map(|lane| (lane.name(), Some(lane)));
     let lane = block.word("lane", None, &lanes);
-    let execution = defaults::execution(block.inner("execution"));
+    let (execution, in_execution) = defaults::execution(block.inner("execution"));
+    let gates = super::gates::gates(block.inner("gates"), in_execution);
     let risk = defaults::risk(block.inner("risk"));
     let plugin_options = defaults::plugin_options(block.inner("plugin_options"));
     let (rest, known) = block.rest();
@@ -224,6 +229,7 @@ fn one(own: Map<String, Value>, path: &str, config: &Config, walk: &mut Walk) ->
         plugin_options,
         lane: config.lane.or(lane),
         execution,
+        gates,
         risk,
     })
 }
@@ -306,6 +312,7 @@ impl Config {
             plugin_options: account.plugin_options.clone(),
             lane: account.lane,
             execution: account.execution.clone(),
+            gates: account.gates.clone(),
             risk: account.risk.clone(),
             data_dir: Some(home.join(FOLDER).join(account.folder())),
             home: Some(home.to_owned()),

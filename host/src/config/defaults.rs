@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::gates::{self, InExecution};
 use super::walk::Block;
 use super::{Colors, Display, Execution, Hosting, Journal, Lane, PluginOptions, PluginTrust, Risk};
 
@@ -11,7 +12,8 @@ const DAY: &str = "86400";
 const SHORTEST: &str = "0.01";
 
 /// The `execution` block.
-pub fn execution(mut block: Block<'_>) -> Execution {
+pub fn execution(mut block: Block<'_>) -> (Execution, InExecution) {
+    let gates = gates::in_execution(&mut block);
     let mut seconds = |key, default, least| block.seconds(key, default, least..=DAY);
     let execution = Execution {
         buy_order_timeout: seconds("buy_order_timeout_seconds", "3600", SHORTEST),
@@ -32,7 +34,7 @@ pub fn execution(mut block: Block<'_>) -> Execution {
         report_concurrency: block.count("report_concurrency", 16, 1..=1024),
     };
     block.finish();
-    execution
+    (execution, gates)
 }
 
 /// The `plugins` key.

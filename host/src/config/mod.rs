@@ -3,6 +3,7 @@
 mod accounts;
 mod defaults;
 mod file;
+mod gates;
 mod lines;
 mod mistake;
 mod secret;
@@ -19,6 +20,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 pub use accounts::{ALL as ALL_ACCOUNTS, Account, FOLDER as ACCOUNTS_FOLDER};
+pub use gates::GateConfig;
 #[allow(unused_imports, reason = "other rooms name near misses too")]
 pub use mistake::{Mistake, Mistakes, Origin, near_miss};
 pub use secret::Secret;
@@ -61,6 +63,8 @@ pub struct Config {
     pub lane: Option<Lane>,
     /// How orders are carried out.
     pub execution: Execution,
+    /// What orders have to pass.
+    pub gates: GateConfig,
     /// How the journal is kept.
     pub journal: Journal,
     /// When a position counts as risky.

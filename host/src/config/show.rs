@@ -70,6 +70,7 @@ pub fn shown(config: &Config) -> Value {
         put("plugin_options", plugin_options(config));
     }
     put("execution", execution(config));
+    put("gates", config.gates.shown());
     put(
         "journal",
         json!({"retention_days": config.journal.retention_days, "enabled": config.journal.enabled}),
@@ -148,7 +149,11 @@ fn plugin_options(config: &Config) -> Value {
 
 fn execution(config: &Config) -> Value {
     let execution = &config.execution;
-    json!({
+    let gates = &config.gates;
+    let mut block = json!({
+        "reject_signals_outside_session": gates.reject_outside_session,
+        "sell_barrier_mode": format!("{:?}", gates.sell_barrier).to_lowercase(),
+        "sell_barrier_timeout_seconds": seconds(gates.sell_barrier_timeout),
         "buy_order_timeout_seconds": seconds(execution.buy_order_timeout),
         "sell_order_timeout_seconds": seconds(execution.sell_order_timeout),
         "cancel_retry_grace_seconds": seconds(execution.cancel_retry_grace),
@@ -165,7 +170,30 @@ fn execution(config: &Config) -> Value {
         "max_slippage_bps": execution.max_slippage_bps,
         "signals_limit": execution.signals_limit,
         "report_concurrency": execution.report_concurrency,
-    })
+    });
+    // Left out it depends on the broker.
+    if let (Some(sessions), Some(block)) = (&gates.sessions, block.as_object_mut()) {
+        block.insert("trading_sessions".to_owned(), trading_sessions(sessions));
+    }
+    block
+}
+
+fn trading_sessions(sessions: &qt_core::TradingSessions) -> Value {
+    use qt_core::TradingSessions::{Any, CnA, Windows};
+    match sessions {
+        Any => json!("none"),
+        CnA => json!("CN_A"),
+        Windows(windows) => {
+            let shown = |(from, to): &(i64, i64)| {
+                json!(format!(
+                    "{}-{}",
+                    qt_market::show_time(*from),
+                    qt_market::show_time(*to)
+                ))
+            };
+            windows.iter().map(shown).collect()
+        }
+    }
 }
 
 fn seconds(duration: Duration) -> Value {

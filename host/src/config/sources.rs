@@ -246,6 +246,7 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
     let file_data_dir = top.file_path("data_dir");
     let broker = top.optional_text("broker", "the name of a broker plugin");
     let entries = top.entries("accounts", "an account");
+    let (execution, in_execution) = defaults::execution(top.inner("execution"));
     let mut config = Config {
         api_base_url: None,
         api_token,
@@ -262,7 +263,8 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
         data_dir: flags.data_dir.clone().or(file_data_dir),
         plugin_options: defaults::plugin_options(top.inner("plugin_options")),
         lane: flags.lane,
-        execution: defaults::execution(top.inner("execution")),
+        execution,
+        gates: super::gates::gates(top.inner("gates"), in_execution),
         journal: defaults::journal(top.inner("journal")),
         risk: defaults::risk(top.inner("risk")),
         file: sources.file.clone(),

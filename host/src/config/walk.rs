@@ -114,12 +114,12 @@ impl Block<'_> {
     }
 
     /// Takes a value out. Null is the same as left out: programs that write files do so.
-    fn take(&mut self, key: &'static str) -> Option<Value> {
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.values.remove(key).filter(|value| !value.is_null())
     }
 
-    fn wrong(&mut self, key: &str, value: Option<&Value>, expected: impl Into<String>) {
+    pub(super) fn wrong(&mut self, key: &str, value: Option<&Value>, expected: impl Into<String>) {
         let path = self.path(key);
         self.walk.wrong(&path, value, expected);
     }
@@ -339,6 +339,15 @@ impl Block<'_> {
                 Vec::new()
             }
         }
+    }
+
+    /// Whether a key is there with a value.
+    pub fn is_given(&mut self, key: &'static str) -> bool {
+        let given = self.values.get(key).is_some_and(|value| !value.is_null());
+        if !given {
+            self.known.push(key);
+        }
+        given
     }
 
     /// Whether the value of a key is a block in braces.

@@ -17,6 +17,9 @@ pub(crate) enum Command {
         reason: String,
         /// Cancel what is open, too.
         cancel_open: bool,
+        /// Sales still go.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        sales_only: bool,
     },
     /// New orders again.
     Resume,
@@ -84,9 +87,30 @@ pub(super) fn facts_of(
     batch: &mut Batch,
 ) -> Result<(Vec<Event>, Reply), Reply> {
     match command {
-        Command::Halt { reason, cancel_open } => {
-            let mut facts = vec![Event::Halted {
-                reason: reason.clone(),
+        Command::Halt {
+            reason,
+            cancel_open,
+            sales_only,
+        } => {
+            let reason = reason.clone();
+            let what = if *sales_only {
+                "trading is reducing"
+            } else {
+                "trading is halted"
+            };
+            let limit = if *sales_only {
+                "no purchases"
+            } else {
+                "no new orders"
+            };
+            let mut facts = vec![if *sales_only {
+                Event::Reducing {
+                    reason: reason.clone(),
+                }
+            } else {
+                Event::Halted {
+                    reason: reason.clone(),
+                }
             }];
             let open = if *cancel_open {
                 cancels(trader, "halt")
@@ -102,15 +126,18 @@ pub(super) fn facts_of(
             };
             Ok((
                 facts,
-                Reply::done(format!(
-                    "trading is halted ({reason}): no new orders until `qt-host resume`{tail}"
-                )),
+                Reply::done(format!("{what} ({reason}): {limit} until `qt-host resume`{tail}")),
             ))
         }
-        Command::Resume => match trader.halted() {
+        Command::Resume => match trader.halted().or_else(|| trader.reducing()) {
             None => Err(Reply::done("trading was not halted".into())),
             Some(reason) => {
-                let text = format!("trading goes on; it was halted ({reason})");
+                let was = if trader.halted().is_some() {
+                    "halted"
+                } else {
+                    "reducing"
+                };
+                let text = format!("trading goes on; it was {was} ({reason})");
                 Ok((vec![Event::HaltLifted], Reply::done(text)))
             }
         },

@@ -238,5 +238,5 @@ impl Broker for Bench {
 
 export_broker! {
     type: Bench, name: "bench", version: env!("CARGO_PKG_VERSION"),
-    description: "Fills at once, and notes when it was called", capabilities: ["place", "orders", "trades"], licence: "MIT",
+    description: "Fills at once, and notes when it was called", capabilities: ["place", "orders", "trades", "paper"], licence: "MIT",
 }

@@ -115,6 +115,7 @@ fn the_configuration_with_every_key_has_every_key_with_its_default_and_a_comment
         "log_level",
         "broker",
         "execution",
+        "gates",
         "journal",
         "risk",
         "display",

@@ -24,12 +24,21 @@ fn main() -> ExitCode {
         "test" => test(&rest),
         "bench" => bench("qt-bench", &rest),
         "bench-book" => bench("qt-bench-book", &rest),
+        "bench-market" => run(cargo().args([
+            "run",
+            "--quiet",
+            "--release",
+            "-p",
+            "qt-bench",
+            "--bin",
+            "qt-bench-market",
+        ])),
         "bench-plugin" => bench("qt-bench-plugin", &rest),
         "bench-miniqmt" => bench("qt-bench-miniqmt", &rest),
         _ => {
             eprintln!(
-                "usage: cargo demo | cargo all-tests [FILTER...] | cargo bench-host | cargo bench-book | cargo bench-plugin | \
-                 cargo bench-miniqmt"
+                "usage: cargo demo | cargo all-tests [FILTER...] | cargo bench-host | cargo bench-book | cargo bench-market | \
+                 cargo bench-plugin | cargo bench-miniqmt"
             );
             return ExitCode::from(2);
         }

@@ -1,15 +1,13 @@
 //! Nothing is sent to a broker that cannot be reached.
 
-use super::{Context, Refusal, Verdict};
-use crate::signal::Signal;
+use super::{Ask, Context, Verdict, defer};
 
-pub(super) fn down(_: &Signal, context: &Context<'_>) -> Option<Verdict> {
+pub(super) fn down(_: &Ask<'_>, context: &Context<'_>) -> Option<Verdict> {
     if context.connected {
         return None;
     }
-    let reason = "the broker is not connected; the order goes when it is".to_owned();
-    Some(Verdict::Defer(Refusal {
-        code: "NOT_CONNECTED",
-        reason,
-    }))
+    defer(
+        "NOT_CONNECTED",
+        "the broker is not connected; the order goes when it is".to_owned(),
+    )
 }

@@ -1,16 +1,40 @@
-//! The checks before an order, one file each, in a fixed order.
+//! The gates before an order, one file each, in a fixed order: [`GATES`].
+//!
+//! A gate looks at a signal and what is known at the moment, and lets it pass, or defers it (waiting may help), or denies
+//! it (waiting cannot help), with a stable code and a sentence. None of them changes anything.
 
+mod barrier;
+mod board;
+mod cage;
+mod cash;
 mod connection;
+mod day;
+mod duplicate;
+mod limits;
+mod list;
+mod loss;
+mod lot;
+mod position;
 mod price;
+mod reference;
+mod session;
+mod shares;
+mod state;
+mod turnover;
 mod validity;
+mod value;
 
-use qt_market::Price;
+use qt_market::{Market, Price, Symbol};
+use rust_decimal::Decimal;
+
+pub use list::{Code, GATES, Gate, Outcome};
+pub(crate) use session::is_open as session_is_open;
 
 use crate::signal::Signal;
 use crate::time::UtcMillis;
-use crate::trader::Settings;
+use crate::trader::{Exposure, PlanSales, Settings};
 
-/// What a check says.
+/// What the gates say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Go on, with this limit in yuan (`None`: a market order).
@@ -21,7 +45,7 @@ pub enum Verdict {
     Deny(Refusal),
 }
 
-/// Why a check does not pass.
+/// Why a gate does not let a signal pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// A stable word, such as `VALID_UNTIL_PASSED`.
@@ -30,24 +54,98 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// What the checks look at besides the signal.
+/// What the gates look at besides the signal.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// The moment.
-    pub now: UtcMillis,
+    pub(crate) now: UtcMillis,
+    /// When the signal was taken.
+    pub(crate) received_at: UtcMillis,
     /// True when the broker can take orders.
-    pub connected: bool,
+    pub(crate) connected: bool,
+    /// Why only sales go, if that is so.
+    pub(crate) reducing: Option<&'a str>,
     /// The limits in force.
-    pub settings: &'a Settings,
+    pub(crate) settings: &'a Settings,
+    /// The market's rules.
+    pub(crate) market: &'a Market,
+    /// What is held, and what orders may still do to it.
+    pub(crate) exposure: &'a Exposure,
+    /// Sales of the signal's plan.
+    pub(crate) plan: PlanSales,
+    /// True when the day has room for one more order.
+    pub(crate) day_has_room: bool,
 }
 
-/// Runs every check; the first that does not pass decides.
-#[must_use]
-pub fn check(signal: &Signal, context: &Context<'_>) -> Verdict {
-    let checks: [fn(&Signal, &Context<'_>) -> Option<Verdict>; 3] =
-        [validity::expired, validity::too_early, connection::down];
-    checks
-        .iter()
-        .find_map(|check| check(signal, context))
-        .unwrap_or_else(|| price::protect(signal, context))
+/// A signal on its way through the gates.
+#[derive(Debug, Clone, Copy)]
+struct Ask<'a> {
+    signal: &'a Signal,
+    /// The limit that is sent, once the gate of the price has worked it out.
+    limit: Option<Price>,
+}
+
+impl Ask<'_> {
+    const fn symbol(&self) -> &Symbol {
+        &self.signal.symbol
+    }
+
+    /// What the order comes to in yuan, without fees; `None` where no price is known.
+    fn value(&self, context: &Context<'_>) -> Option<Decimal> {
+        let price = context
+            .exposure
+            .price_of(self.symbol(), self.limit, self.signal.reference_price)?;
+        Some(price.saturating_mul(Decimal::from(self.signal.size)))
+    }
+}
+
+/// What one gate says: `None` lets the signal pass.
+type Check = fn(&Ask<'_>, &Context<'_>) -> Option<Verdict>;
+
+fn deny(code: &'static str, reason: String) -> Option<Verdict> {
+    Some(Verdict::Deny(Refusal { code, reason }))
+}
+
+fn defer(code: &'static str, reason: String) -> Option<Verdict> {
+    Some(Verdict::Defer(Refusal { code, reason }))
+}
+
+const BEFORE_THE_PRICE: [Check; 7] = [
+    state::reducing,
+    validity::expired,
+    validity::too_early,
+    session::closed,
+    connection::down,
+    board::unknown,
+    day::used_up,
+];
+
+const BEHIND_THE_PRICE: [Check; 12] = [
+    lot::broken,
+    limits::outside,
+    cage::outside,
+    reference::far_off,
+    duplicate::sent_already,
+    value::too_large,
+    loss::reached,
+    turnover::used_up,
+    position::too_large,
+    shares::lacking,
+    barrier::shut,
+    cash::lacking,
+];
+
+/// Runs every gate; the first that does not let the signal pass decides.
+pub(crate) fn check(signal: &Signal, context: &Context<'_>) -> Verdict {
+    let mut ask = Ask { signal, limit: None };
+    let stopped = |ask: &Ask<'_>, checks: &[Check]| checks.iter().find_map(|check| check(ask, context));
+    if let Some(verdict) = stopped(&ask, &BEFORE_THE_PRICE) {
+        return verdict;
+    }
+    let limit = match price::protect(signal, context) {
+        Verdict::Pass(limit) => limit,
+        verdict => return verdict,
+    };
+    ask.limit = limit;
+    stopped(&ask, &BEHIND_THE_PRICE).unwrap_or(Verdict::Pass(limit))
 }

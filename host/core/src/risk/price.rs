@@ -1,6 +1,6 @@
 //! The protected limit: how far the price may run before we no longer want the trade.
 
-use qt_market::{Price, Side, Toward, round_to_tick, tick};
+use qt_market::{Price, Side, Toward, round_to_tick};
 use rust_decimal::Decimal;
 
 use super::{Context, Refusal, Verdict};
@@ -31,7 +31,10 @@ pub(super) fn protect(signal: &Signal, context: &Context<'_>) -> Verdict {
         Side::Buy => Toward::Down,
         Side::Sell => Toward::Up,
     };
-    let rounded = round_to_tick(limit, tick(&signal.symbol), toward);
+    let tick = context
+        .market
+        .tick(&signal.symbol, context.now.trading_date().civil());
+    let rounded = round_to_tick(limit, tick, toward);
     if rounded <= Decimal::ZERO {
         let reason = format!("the limit of {limit} yuan is below one tick of {}", signal.symbol);
         return Verdict::Deny(Refusal {

@@ -69,7 +69,13 @@ impl Trader {
             self.day,
             (self.connected, self.reconciled, self.foreign),
         );
-        postcard::to_stdvec(&rest).map_or(0, |bytes| xxh3_64(&bytes))
+        let base = postcard::to_stdvec(&rest).map_or(0, |bytes| xxh3_64(&bytes));
+        if self.settings.gates.are_open() && self.reducing.is_none() {
+            // As it was before there were gates, so that journals of that time still fit.
+            return base;
+        }
+        let gated = (base, &self.reducing, &self.exposure);
+        postcard::to_stdvec(&gated).map_or(0, |bytes| xxh3_64(&bytes))
     }
 
     /// The orders that changed since [`Self::changed_are_kept`], for whoever keeps copies of them.
@@ -109,6 +115,8 @@ impl Trader {
             connected: self.connected,
             reconciled: self.reconciled,
             foreign: self.foreign,
+            reducing: self.reducing.clone(),
+            exposure: (!self.settings.gates.are_open()).then(|| Box::new(self.exposure.clone())),
         }
     }
 
@@ -116,7 +124,11 @@ impl Trader {
     /// ([`Self::put_back`]) and the signals of earlier days ([`Self::put_back_settled`]).
     #[must_use]
     pub fn restore(frame: Frame) -> Self {
-        Self {
+        let mut exposure = frame.exposure.map(|exposure| *exposure).unwrap_or_default();
+        exposure.rebuild();
+        let mut trader = Self {
+            exposure,
+            reducing: frame.reducing,
             day: frame.now.trading_date(),
             now: frame.now,
             settings: frame.settings,
@@ -126,7 +138,9 @@ impl Trader {
             reconciled: frame.reconciled,
             foreign: frame.foreign,
             ..Self::default()
-        }
+        };
+        trader.use_tables();
+        trader
     }
 
     /// Puts an order back that [`Self::changed`] gave. One that has ended is looked at and copied, and no more; of one
@@ -151,6 +165,7 @@ impl Trader {
         if let (Intended, Some(order)) = (state, slot.whole()) {
             self.ready.insert((super::intake::Rank::of(&order.signal), id));
         }
+        self.restore_waiting(&slot, state);
         self.submitting += u32::from(state == Submitting);
         self.unknown += usize::from(state == Unknown);
         if let Some(order) = slot.whole() {
@@ -165,6 +180,19 @@ impl Trader {
     /// Puts back that a signal was dealt with whose order is kept elsewhere.
     pub fn put_back_settled(&mut self, signal: &str, entry: Settled) {
         self.settle(Key::of(signal), entry);
+    }
+
+    /// What gates know of orders without keeping it: who waits, and the sales of plans.
+    fn restore_waiting(&mut self, slot: &Slot, state: crate::order::OrderState) {
+        use crate::order::OrderState::{Deferred, NotAccepted};
+        if state.is_ended() && state != NotAccepted {
+            return;
+        }
+        let Some(order) = slot.order() else { return };
+        if state == Deferred && order.code.as_deref().is_some_and(super::intake::waits_for_facts) {
+            self.waiting.insert(order.id);
+        }
+        self.exposure.follow_plan(&order);
     }
 
     fn index_restored(&mut self, head: &Head<'_>) {
@@ -209,6 +237,7 @@ impl Trader {
         }
         let wakes = super::timers::wakes_at(&self.settings, &order);
         self.wakes.change(id, None, wakes);
+        self.exposure.follow_plan(&order);
         self.orders.insert(id, Slot::new(order));
         self.digest.touch(id);
     }
@@ -288,6 +317,10 @@ pub struct Frame {
     connected: bool,
     reconciled: bool,
     foreign: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reducing: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exposure: Option<Box<super::Exposure>>,
 }
 
 impl Frame {

@@ -33,6 +33,14 @@ impl Rank {
     }
 }
 
+/// True for the codes of gates that open by a fact and not by time.
+pub(super) fn waits_for_facts(code: &str) -> bool {
+    matches!(
+        code,
+        "REDUCING" | "OUTSIDE_CAGE" | "BOOK_UNKNOWN" | "SHARES_HELD" | "SELL_BARRIER" | "CASH"
+    )
+}
+
 /// What is known of a signal that the backend shows.
 enum Known {
     New,
@@ -71,6 +79,12 @@ impl Trader {
     }
 
     fn is_ours(&self, signal: &Signal) -> bool {
+        // The number is hashed only where somebody asked for the comparison.
+        if let (Some(mark), Some(theirs)) = (&self.settings.gates.account_mark, &signal.account_id)
+            && super::account_mark(theirs) != *mark
+        {
+            return false;
+        }
         match (
             &signal.securities_account_id,
             &self.settings.securities_account_id,
@@ -121,10 +135,20 @@ impl Trader {
     /// Puts an order that was never sent through the checks.
     pub(super) fn run_checks(&mut self, id: ClientOrderId, now: UtcMillis, effects: &mut Vec<Effect>) {
         let Some(order) = self.whole(id) else { return };
+        let signal = &order.signal;
+        let is_latest = |signal: &SignalId, id| self.by_signal.get(&Key::of(&signal.0)) == Some(&id);
+        let plan = signal.plan_id.as_deref();
+        let rate = self.settings.gates.rate;
         let context = risk::Context {
             now,
+            received_at: order.received_at,
             connected: self.connected,
+            reducing: self.reducing.as_deref(),
             settings: &self.settings,
+            market: self.market(),
+            exposure: &self.exposure,
+            plan: plan.map_or_else(Default::default, |plan| self.exposure.plan_sales(plan, is_latest)),
+            day_has_room: rate.is_none_or(|rate| self.exposure.governor.day_has_room(&rate)),
         };
         let verdict = if self.is_barred(&order.signal.id) {
             // While this attempt waited, the one before it turned out to be at the broker.
@@ -221,17 +245,38 @@ impl Trader {
     }
 
     /// True when an order that is ready may go to the broker.
-    pub(super) fn may_release(&self) -> bool {
+    pub(super) fn may_release(&self, now: UtcMillis) -> bool {
+        let rate = self.settings.gates.rate;
         self.connected
             && self.reconciled
             && self.halted.is_none()
             && self.submitting < self.settings.max_in_flight
             && !self.ready.is_empty()
+            && rate.is_none_or(|rate| self.exposure.governor.lets_order(&rate, self.submitting, now))
+    }
+
+    /// Puts the orders through the gates again that wait for something that only facts bring about: such a fact came.
+    pub(super) fn look_again(&mut self, now: UtcMillis, effects: &mut Vec<Effect>) {
+        for id in self.waiting.clone() {
+            self.run_checks(id, now, effects);
+        }
+    }
+
+    fn count_sent(&mut self, id: ClientOrderId, now: UtcMillis) {
+        let gates = &self.settings.gates;
+        let window_ms = gates.duplicate_window_ms;
+        if gates.rate.is_some() {
+            self.exposure.governor.order_left();
+        }
+        let order = self.orders.get(&id).and_then(super::Slot::whole);
+        if let Some(order) = order.filter(|_| window_ms > 0) {
+            self.exposure.sent(order, window_ms, now);
+        }
     }
 
     /// Hands intended orders to the broker, as many as may be on their way at once.
     pub(super) fn release(&mut self, now: UtcMillis, effects: &mut Vec<Effect>) {
-        while self.may_release() {
+        while self.may_release(now) {
             let Some((_, id)) = self.ready.first().cloned() else {
                 return;
             };
@@ -247,6 +292,7 @@ impl Trader {
                 order.sent_at = Some(now);
                 order.step(Step::Send, now)
             });
+            self.count_sent(id, now);
             if let Some(order) = self.whole(id) {
                 effects.push(Effect::Submit(Box::new(NewOrder {
                     id,

@@ -2,6 +2,9 @@
 
 mod digest;
 mod evidence;
+mod exposure;
+mod gates;
+mod governor;
 mod intake;
 mod requests;
 mod settings;
@@ -10,15 +13,21 @@ mod timers;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use digest::Key;
 pub use digest::{Frame, NotPacked, PackedKeys, PackedOrder};
+pub(crate) use exposure::Exposure;
+pub use exposure::PlanSales;
+pub use gates::{Gates, Limits, Rate, SellBarrier, TradingSessions, account_mark};
 pub use settings::Settings;
 pub(crate) use slot::Glimpse;
 use slot::Slot;
 pub use slot::unpack;
 
-use crate::event::{Alarm, Effect, Event};
+use qt_market::Market;
+
+use crate::event::{Alarm, BookFact, Effect, Event};
 use crate::ids::{BrokerOrderId, ClientOrderId, SignalId};
 use crate::order::{IllegalTransition, Order, OrderState};
 use crate::time::{TradingDate, UtcMillis};
@@ -78,9 +87,19 @@ pub struct Trader {
     /// Signals that have an order that was revived.
     revived: HashSet<SignalId>,
     halted: Option<String>,
+    /// Why only sales go.
+    reducing: Option<String>,
     connected: bool,
     reconciled: bool,
     foreign: u64,
+    /// What the gates count.
+    exposure: Exposure,
+    /// The market's rules as the settings have them; `None` for those of the program.
+    market: Option<Arc<Market>>,
+    /// Orders that wait for something that only facts bring about.
+    waiting: BTreeSet<ClientOrderId>,
+    /// Such a fact came.
+    look_again: bool,
     digest: digest::Digest,
 }
 
@@ -143,7 +162,17 @@ impl Trader {
             }
             Event::Decided { id, accepted_as } => self.decided(*id, accepted_as.as_ref(), now, &mut effects),
             Event::Halted { reason } => self.halted = Some(reason.clone()),
-            Event::HaltLifted => self.halted = None,
+            Event::Reducing { reason } => self.reducing = Some(reason.clone()),
+            Event::HaltLifted => {
+                self.halted = None;
+                self.look_again |= self.reducing.take().is_some();
+            }
+            Event::BookSeen(book) => {
+                if self.settings.gates.need_books() {
+                    self.exposure.see_book(book);
+                    self.look_again = true;
+                }
+            }
             Event::ClockJumped => self.restart_doubts(now, &mut effects),
             Event::Tick => {}
         }
@@ -153,10 +182,28 @@ impl Trader {
         ) {
             self.run_timers(now, &mut effects);
         }
-        if !is_behind {
-            self.release(now, &mut effects);
-        }
+        self.let_go(is_behind, now, &mut effects);
         Ok(effects)
+    }
+
+    /// Looks again at orders that wait for a fact, where one came, and hands over what may go. Either may end a sale that
+    /// others wait for.
+    fn let_go(&mut self, is_behind: bool, now: UtcMillis, effects: &mut Vec<Effect>) {
+        // Each further round needs an order that ended in the one before.
+        for _ in 0..=self.live.len() {
+            let look_again = std::mem::take(&mut self.look_again);
+            if is_behind {
+                break;
+            }
+            if look_again {
+                self.look_again(now, effects);
+            }
+            self.release(now, effects);
+            if !self.look_again {
+                break;
+            }
+        }
+        self.look_again = false;
     }
 
     /// The order of this id.
@@ -247,6 +294,24 @@ impl Trader {
         self.halted.as_deref()
     }
 
+    /// Why only sales go, if that is so.
+    #[must_use]
+    pub fn reducing(&self) -> Option<&str> {
+        self.reducing.as_deref()
+    }
+
+    /// True when the broker's figures would tell the gates something new.
+    #[must_use]
+    pub fn wants_book(&self, book: &BookFact) -> bool {
+        self.settings.gates.need_books() && self.exposure.wants(book)
+    }
+
+    /// The market's rules in force.
+    #[must_use]
+    pub fn market(&self) -> &Market {
+        market_of(self.market.as_ref())
+    }
+
     /// True when the broker can take orders.
     #[must_use]
     pub const fn is_connected(&self) -> bool {
@@ -307,6 +372,18 @@ impl Trader {
         let after = order.state;
         self.wakes
             .change(id, woke, timers::wakes_at(&self.settings, order));
+        if self.settings.gates.follow_orders() {
+            self.exposure.follow(order, market_of(self.market.as_ref()));
+        }
+        self.look_again |= self.exposure.follow_plan(order);
+        if after == OrderState::Deferred && order.code.as_deref().is_some_and(intake::waits_for_facts) {
+            self.waiting.insert(id);
+        } else {
+            self.waiting.remove(&id);
+        }
+        if before == OrderState::Submitting && after != before && self.settings.gates.rate.is_some() {
+            self.exposure.governor.order_answered(now);
+        }
         if order.revived {
             self.revived.insert(order.signal.id.clone());
         }
@@ -396,6 +473,13 @@ fn hold_to_evidence(order: &Order, accepted_as: Option<&BrokerOrderId>) -> Resul
         _ => return Ok(()),
     };
     Err(HandleError::Contradicted { id: order.id, known })
+}
+
+fn market_of(own: Option<&Arc<Market>>) -> &Market {
+    match own {
+        Some(own) => own,
+        None => Market::builtin(),
+    }
 }
 
 fn alarm(code: &'static str, text: String) -> Effect {

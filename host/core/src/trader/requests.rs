@@ -1,5 +1,9 @@
 //! What people ask for, what the connection does, and a process's start.
 
+use std::sync::Arc;
+
+use qt_market::Market;
+
 use super::{Settings, Trader, alarm};
 use crate::event::Effect;
 use crate::ids::{BrokerOrderId, ClientOrderId};
@@ -10,6 +14,13 @@ impl Trader {
     pub(super) fn host_started(&mut self, settings: &Settings, now: UtcMillis, effects: &mut Vec<Effect>) {
         self.settings = settings.clone();
         self.wake_anew();
+        self.use_tables();
+        if settings.gates.are_open() {
+            self.exposure.forget();
+        } else {
+            self.exposure.host_started(now);
+        }
+        self.look_again = true;
         self.connected = false;
         self.reconciled = false;
         self.restart_doubts(now, effects);
@@ -143,7 +154,33 @@ impl Trader {
         }
     }
 
+    /// Takes the market's rules that the settings bring.
+    pub(super) fn use_tables(&mut self) {
+        let tables = self.settings.gates.tables.as_deref();
+        // They were read before they came into the settings; were one unreadable, the program's own would hold.
+        self.market = tables.and_then(|text| Market::read(text).ok()).map(Arc::new);
+    }
+
+    /// True when one more cancel may leave in this second.
+    pub(super) fn may_cancel(&self, now: UtcMillis) -> bool {
+        let rate = self.settings.gates.rate;
+        rate.is_none_or(|rate| self.exposure.governor.lets_cancel(&rate, self.submitting, now))
+    }
+
     pub(super) fn send_cancel(&mut self, id: ClientOrderId, now: UtcMillis, effects: &mut Vec<Effect>) {
+        if !self.may_cancel(now) {
+            // It stays wanted, and goes with the next tick that has room for it.
+            return;
+        }
+        if let Some(rate) = self.settings.gates.rate
+            && self.exposure.governor.cancel_left(id, &rate)
+        {
+            let text = format!(
+                "more than {} orders and cancels left today; cancels still go",
+                rate.per_day
+            );
+            effects.push(alarm("RATE_DAY_CANCELS", text));
+        }
         self.change(id, now, effects, |order| {
             if let Some(cancel) = &mut order.cancel {
                 cancel.sent_at = Some(now);
@@ -167,6 +204,9 @@ impl Trader {
         effects: &mut Vec<Effect>,
     ) {
         let now = self.now;
+        if self.settings.gates.rate.is_some() {
+            self.exposure.governor.cancel_answered(id, now);
+        }
         self.change(id, now, effects, |order| {
             if let Some(cancel) = &mut order.cancel {
                 cancel.problem = problem.map(str::to_owned);

@@ -2,6 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::gates::Gates;
+
+/// So that a journal of open gates is as it was before there were any.
+fn are_open(gates: &impl AsRef<Gates>) -> bool {
+    gates.as_ref().are_open()
+}
+
 /// What decisions depend on besides facts. It enters the journal with each start of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -33,6 +40,9 @@ pub struct Settings {
     pub day_close_ms: i64,
     /// The program's version, for whoever reads the journal.
     pub version: String,
+    /// What the gates are set to.
+    #[serde(default, skip_serializing_if = "are_open")]
+    pub gates: Box<Gates>,
 }
 
 impl Settings {
@@ -64,6 +74,7 @@ impl Default for Settings {
             // After-hours trading ends at 15:30.
             day_close_ms: (15 * 60 + 30) * 60_000,
             version: String::new(),
+            gates: Box::default(),
         }
     }
 }

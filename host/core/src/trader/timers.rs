@@ -50,9 +50,15 @@ impl Wakes {
 pub(super) fn wakes_at(settings: &Settings, order: &Order) -> Option<UtcMillis> {
     match order.state {
         // What waits for the link is looked at whenever that may be up.
-        OrderState::Deferred if order.code.as_deref() == Some("NOT_CONNECTED") => Some(UtcMillis(i64::MIN)),
+        OrderState::Deferred
+            if matches!(order.code.as_deref(), Some("NOT_CONNECTED" | "OUTSIDE_SESSION")) =>
+        {
+            Some(UtcMillis(i64::MIN))
+        }
         OrderState::Deferred => {
-            let moments = [order.signal.activate_after, order.signal.valid_until];
+            let barrier = order.code.as_deref() == Some("SELL_BARRIER");
+            let timeout = barrier.then(|| order.received_at.plus_ms(settings.gates.sell_barrier_timeout_ms));
+            let moments = [order.signal.activate_after, order.signal.valid_until, timeout];
             moments.into_iter().flatten().min()
         }
         OrderState::Working | OrderState::PartiallyFilled | OrderState::Missing => match &order.cancel {
@@ -97,7 +103,7 @@ impl Trader {
     #[must_use]
     pub fn is_due(&self, now: UtcMillis) -> bool {
         // What waited while the clock showed an earlier day.
-        let released = now.trading_date() >= self.day && self.may_release();
+        let released = now.trading_date() >= self.day && self.may_release(now);
         let now = now.max(self.now);
         released || now.trading_date() != self.day || self.some_order_is_due(now)
     }
@@ -141,6 +147,7 @@ impl Trader {
             );
             effects.push(alarm("CLOCK_BEHIND", text));
         }
+        self.exposure.governor.clock_set_back(now);
         let ids: Vec<_> = self.orders.keys().copied().collect();
         for id in ids {
             let key = self.order(id).map(|order| order.received_at);
@@ -189,10 +196,15 @@ impl Trader {
             OrderState::Deferred => {
                 let past = |at: Option<UtcMillis>| at.is_some_and(|at| at <= now);
                 let waits_for_link = order.code.as_deref() == Some("NOT_CONNECTED");
-                let ready = if waits_for_link {
-                    self.connected
-                } else {
-                    past(order.signal.activate_after)
+                let ready = match order.code.as_deref() {
+                    _ if waits_for_link => self.connected,
+                    Some("OUTSIDE_SESSION") => {
+                        let symbol = &order.signal.symbol;
+                        crate::risk::session_is_open(&self.settings.gates, self.market(), symbol, now)
+                    }
+                    Some("SELL_BARRIER") => self.barrier_is_over(order, now),
+                    Some(code) if super::intake::waits_for_facts(code) => false,
+                    _ => past(order.signal.activate_after),
                 };
                 (ready || past(order.signal.valid_until)).then_some(Due::Check)
             }
@@ -207,16 +219,23 @@ impl Trader {
         }
     }
 
+    /// True when a soft barrier has held a purchase for as long as it may.
+    fn barrier_is_over(&self, order: &Order, now: UtcMillis) -> bool {
+        let gates = &self.settings.gates;
+        gates.sell_barrier == super::SellBarrier::Soft
+            && now.since_ms(order.received_at) >= gates.sell_barrier_timeout_ms
+    }
+
     fn due_cancel(&self, order: &Order, now: UtcMillis) -> Option<Due> {
         let Some(cancel) = &order.cancel else {
             return (now >= self.expires_at(order)).then_some(Due::Cancel);
         };
         let Some(sent_at) = cancel.sent_at else {
             // It was wanted while nobody could say what the broker calls the order.
-            return self.connected.then_some(Due::CancelAgain);
+            return (self.connected && self.may_cancel(now)).then_some(Due::CancelAgain);
         };
         let wait = self.settings.cancel_wait_ms(cancel.tries);
-        (now.since_ms(sent_at) >= wait && self.connected).then_some(Due::CancelAgain)
+        (now.since_ms(sent_at) >= wait && self.connected && self.may_cancel(now)).then_some(Due::CancelAgain)
     }
 
     /// When an order is to be cancelled by itself.
@@ -237,6 +256,8 @@ impl Trader {
             return;
         }
         let live: Vec<_> = self.live.iter().copied().collect();
+        self.exposure.new_day();
+        self.look_again = true;
         for id in live {
             self.end_of_day(id, now, effects);
         }
@@ -286,6 +307,7 @@ impl Trader {
         };
         let over = self.orders.iter().filter(|(_, slot)| is_over(slot));
         let over: Vec<_> = over.map(|(id, _)| *id).collect();
+        let mut some_revived = false;
         for id in over {
             let Some(slot) = self.orders.remove(&id) else {
                 continue;
@@ -304,9 +326,12 @@ impl Trader {
             if self.by_signal.get(&signal) == Some(&id) {
                 self.by_signal.remove(&signal);
             }
-            if order.revived {
-                self.revived.remove(&order.signal.id);
-            }
+            some_revived |= order.revived;
+        }
+        if some_revived {
+            // Another attempt at the same signal may have been revived too, and is still here.
+            let revived = self.orders().filter(|order| order.revived);
+            self.revived = revived.map(|order| order.signal.id.clone()).collect();
         }
         // A broker may use a name again on another day.
         self.by_broker.clear();

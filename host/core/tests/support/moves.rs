@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 use qt_core::{
-    BrokerFill, BrokerOrder, BrokerOrderStatus, ClientOrderId, Event, InvalidSignal, Settings, Signal,
-    Snapshot, Trader, UtcMillis, reconcile,
+    BookFact, BrokerFill, BrokerOrder, BrokerOrderStatus, ClientOrderId, Event, Gates, Holding,
+    InvalidSignal, Limits, Rate, SellBarrier, Settings, Signal, Snapshot, Trader, TradingSessions, UtcMillis,
+    reconcile,
 };
 
 use super::{buy, sell};
@@ -32,6 +33,9 @@ pub enum Move {
     CancelAnswered(u8, bool),
     Decided(u8, Option<u8>),
     Halt(bool),
+    Reduce,
+    /// The broker's figures: cash in thousands, and how many shares can be sold.
+    Book(u8, u8),
     Jump,
     Tick,
 }
@@ -131,6 +135,8 @@ fn one_move() -> impl Strategy<Value = Move> {
         1 => (few.clone(), any::<bool>()).prop_map(|(order, good)| Move::CancelAnswered(order, good)),
         3 => (few.clone(), prop::option::of(few.clone())).prop_map(|(order, broker)| Move::Decided(order, broker)),
         1 => any::<bool>().prop_map(Move::Halt),
+        1 => Just(Move::Reduce),
+        5 => (0..8_u8, 0..9_u8).prop_map(|(cash, sellable)| Move::Book(cash, sellable)),
         1 => Just(Move::Jump),
         5 => Just(Move::Tick),
     ]
@@ -140,9 +146,20 @@ fn one_move() -> impl Strategy<Value = Move> {
 #[derive(Debug, Default)]
 pub struct Stage {
     books: Snapshot,
+    /// What each start brings, one after the other.
+    gates: Vec<Gates>,
+    starts: usize,
 }
 
 impl Stage {
+    /// A stage whose starts bring these gates, one after the other.
+    pub fn with(gates: Vec<Gates>) -> Self {
+        Self {
+            gates,
+            ..Self::default()
+        }
+    }
+
     /// The events that a move comes to.
     pub fn events(&mut self, play: &Move, trader: &Trader, now: UtcMillis) -> Vec<Event> {
         let reason = String::from("said so");
@@ -151,6 +168,7 @@ impl Stage {
                 settings: Settings {
                     account_key: ACCOUNT.into(),
                     max_in_flight: 2,
+                    gates: self.next_gates().into(),
                     ..Settings::default()
                 },
             },
@@ -226,9 +244,17 @@ impl Stage {
             },
             Move::Halt(true) => Event::Halted { reason },
             Move::Halt(false) => Event::HaltLifted,
+            Move::Reduce => Event::Reducing { reason },
+            Move::Book(cash, sellable) => Event::BookSeen(Box::new(book(*cash, *sellable, now))),
             Move::Jump => Event::ClockJumped,
             Move::Tick => Event::Tick,
         }]
+    }
+
+    fn next_gates(&mut self) -> Gates {
+        let gates = self.gates.get(self.starts % self.gates.len().max(1)).cloned();
+        self.starts += 1;
+        gates.unwrap_or_default()
     }
 
     fn row(&mut self, row: &Row, trader: &Trader) -> BrokerOrder {
@@ -312,6 +338,54 @@ impl Stage {
     }
 }
 
+fn book(cash: u8, sellable: u8, now: UtcMillis) -> BookFact {
+    let holding = Holding {
+        symbol: "000858.SZ".parse().unwrap(),
+        total: 800,
+        sellable: i64::from(sellable) * 100,
+        frozen: 0,
+        last_price: Some(rust_decimal::Decimal::TEN),
+        previous_close: Some(rust_decimal::Decimal::TEN),
+        special_treatment: false,
+    };
+    BookFact {
+        asked_at: now.plus_ms(-i64::from(sellable) * 100),
+        total_asset: rust_decimal::Decimal::from(u32::from(cash) * 1000 + 8000),
+        available_cash: rust_decimal::Decimal::from(u32::from(cash) * 1000),
+        holdings: vec![holding],
+    }
+}
+
+/// Gates that all do something to what the moves wish.
+pub fn gates() -> Gates {
+    let limits = |order: u32, day: u32| Limits {
+        max_order_value: Some(order.into()),
+        max_turnover: Some(day.into()),
+    };
+    Gates {
+        sessions: TradingSessions::CnA,
+        market_rules: true,
+        cage: true,
+        quote_max_age_ms: 5_000,
+        books: true,
+        sell_barrier: SellBarrier::Hard,
+        sell_barrier_timeout_ms: 5_000,
+        duplicate_window_ms: 500,
+        max_reference_deviation: Some("0.1".parse().unwrap()),
+        account: limits(2_900, 9_000),
+        max_position_share: Some("0.9".parse().unwrap()),
+        max_day_loss: Some(6_000.into()),
+        strategies: [("slow".to_owned(), limits(1_500, 3_000))].into(),
+        rate: Some(Rate {
+            per_second: 3,
+            cancel_reserve_per_second: 1,
+            per_day: 12,
+            cancel_reserve_per_day: 4,
+        }),
+        ..Gates::default()
+    }
+}
+
 impl Wish {
     fn signal(&self, now: UtcMillis) -> Signal {
         let name = format!("S{}", self.signal);
@@ -324,6 +398,8 @@ impl Wish {
         signal.retry_count = u32::from(self.retry);
         signal.activate_after = self.early.then(|| now.plus_ms(5_000));
         signal.valid_until = self.short.then(|| now.plus_ms(20_000));
+        signal.plan_id = (self.size < 3).then(|| "plan".to_owned());
+        signal.strategy = (self.size == 2).then(|| "slow".to_owned());
         signal
     }
 }

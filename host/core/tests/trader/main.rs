@@ -3,6 +3,7 @@
 mod clock;
 mod doubt;
 mod ends;
+mod gates;
 mod intake;
 mod people;
 mod restart;

@@ -109,7 +109,8 @@ fn point(scene: &Scene, bridge: &Listening, pem: Option<&Path>) {
     );
     scene.desk.configure(
         &scene.backend,
-        &json!({ "broker": "miniQMT", "miniQMT": block, "execution": { "call_deadline_seconds": 30 } }),
+        &json!({ "broker": "miniQMT", "miniQMT": block, "execution": { "call_deadline_seconds": 30, "trading_sessions": "none" },
+                 "gates": { "market_rules": false, "count_shares_and_cash": false, "max_per_second": 0 } }),
     );
 }
 

@@ -49,7 +49,10 @@ impl Scene {
             &backend,
             &json!({
                 "broker": "miniQMT", "miniQMT": with(counter.block(packages), &with(patience(knobs), more)),
-                "execution": { "call_deadline_seconds": 30, "cancel_retry_grace_seconds": 0.3, "cancel_retry_interval_seconds": 0.5 },
+                // These stories are about the bridge, at any hour and in any number; the gates have their own.
+                "execution": { "call_deadline_seconds": 30, "cancel_retry_grace_seconds": 0.3, "cancel_retry_interval_seconds": 0.5,
+                               "trading_sessions": "none" },
+                "gates": { "market_rules": false, "count_shares_and_cash": false, "max_per_second": 0 },
                 "plugin_options": { "miniQMT": { "lane": lane, "respawn_after_seconds": 0.05, "respawn_at_most_seconds": 0.5 } },
             }),
         );

@@ -133,8 +133,8 @@ impl Worker {
         while streams.iter().any(Option::is_none) {
             let stream = stream::accept(&listening, until, || true).unwrap();
             let stream = Arc::new(stream.expect("the worker calls"));
-            let hello = Reader::new(Patient::once(Arc::clone(&stream), STARTS_WITHIN)).greeting();
-            streams[hello.unwrap().role as usize] = Some(stream);
+            let hello = stream::greeting(&stream, STARTS_WITHIN).unwrap();
+            streams[hello.role as usize] = Some(stream);
         }
         let [Some(orders), Some(control), Some(events)] = streams else {
             unreachable!("the loop filled them")

@@ -1,0 +1,42 @@
+//! The price cage of continuous trading, around the last known price.
+
+use qt_market::{Phase, Quotes, Side};
+
+use super::{Ask, Context, Verdict, defer};
+
+pub(super) fn outside(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict> {
+    let gates = &context.settings.gates;
+    if !gates.cage {
+        return None;
+    }
+    let limit = ask.limit?;
+    let today = context.now.trading_date();
+    let time = context.now.since_ms(today.start());
+    let window = context.market.window(ask.symbol(), today.civil(), time)?;
+    let book = context.exposure.book()?;
+    // An old price says nothing of where the market is now.
+    if window.phase != Phase::Continuous || context.now.since_ms(book.asked_at) > gates.quote_max_age_ms {
+        return None;
+    }
+    let holding = context.exposure.holding(ask.symbol())?;
+    let quotes = Quotes {
+        last: holding.last_price,
+        previous_close: holding.previous_close,
+        ..Quotes::default()
+    };
+    let side = ask.signal.side;
+    let base = quotes.base(side)?;
+    let bound = context.market.cage(ask.symbol(), side, base, today.civil())?;
+    let outside = match side {
+        Side::Buy => limit > bound,
+        Side::Sell => limit < bound,
+    };
+    if !outside {
+        return None;
+    }
+    let word = if side == Side::Buy { "above" } else { "below" };
+    defer(
+        "OUTSIDE_CAGE",
+        format!("the limit of {limit} yuan is {word} {bound} yuan, the cage around {base} yuan"),
+    )
+}

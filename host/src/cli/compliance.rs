@@ -1,0 +1,326 @@
+//! `compliance`: what the rules on programmatic trading ask to be reported, as measured from the journal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::{Args, Subcommand};
+use qt_core::{Order, TradingDate, UtcMillis};
+use qt_market::Market;
+use serde_json::{Value, json};
+
+use super::table::{Align, Table};
+use super::{Failure, Options, masked};
+use crate::config::{Config, Purpose};
+use crate::journal;
+
+const SECOND_MS: i64 = 1_000;
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  qt-host compliance report
+  qt-host compliance report --csv > report.csv
+  qt-host compliance report --json --full-account")]
+pub(super) enum ComplianceCommand {
+    /// Print the sheet: software, account, strategies, highest rate and daily counts as measured from the journal.
+    Report(ReportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    /// As JSON.
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// As CSV: item, value, remark.
+    #[arg(long)]
+    csv: bool,
+    /// Print the account's number in full instead of its last digits.
+    #[arg(long)]
+    full_account: bool,
+}
+
+pub(super) fn run(command: &ComplianceCommand, options: &Options) -> Result<(), Failure> {
+    let ComplianceCommand::Report(args) = command;
+    let config = options.load(Purpose::Look)?;
+    let path = config.data_dir()?.join(journal::FILE_NAME);
+    let orders = journal::every_order(&path, None)?;
+    let cancels = journal::cancels(&path)?;
+    let sheet = Sheet::of(&config, &orders, &cancels, args.full_account);
+    super::print(&if args.json {
+        format!("{}\n", sheet.json())
+    } else if args.csv {
+        sheet.csv()?
+    } else {
+        sheet.text()
+    })
+}
+
+/// What a strategy did.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Strategy {
+    names: BTreeSet<String>,
+    orders: usize,
+    highest_day: usize,
+}
+
+#[derive(Debug)]
+struct Sheet {
+    broker: String,
+    securities_account_id: Option<String>,
+    account: Option<String>,
+    strategies: BTreeMap<String, Strategy>,
+    orders: usize,
+    cancels: usize,
+    from: Option<TradingDate>,
+    to: Option<TradingDate>,
+    /// How many in the busiest second, and when it began.
+    second: Option<(usize, UtcMillis)>,
+    /// How many on the busiest day, and which it was.
+    day: Option<(usize, TradingDate)>,
+    per_second: Option<u32>,
+    per_day: Option<u32>,
+}
+
+/// The most moments within any one second, and when that second began. `moments` must be in order.
+fn busiest_second(moments: &[UtcMillis]) -> Option<(usize, UtcMillis)> {
+    let mut first = 0;
+    let mut most: Option<(usize, UtcMillis)> = None;
+    for (last, at) in moments.iter().enumerate() {
+        while at.since_ms(moments[first]) >= SECOND_MS {
+            first += 1;
+        }
+        let count = last - first + 1;
+        if most.is_none_or(|(highest, _)| count > highest) {
+            most = Some((count, moments[first]));
+        }
+    }
+    most
+}
+
+fn busiest_day(moments: &[UtcMillis]) -> Option<(usize, TradingDate)> {
+    let mut days: BTreeMap<TradingDate, usize> = BTreeMap::new();
+    for at in moments {
+        *days.entry(at.trading_date()).or_default() += 1;
+    }
+    // Of two days alike the earlier one.
+    days.into_iter()
+        .rev()
+        .map(|(day, count)| (count, day))
+        .max_by_key(|(count, _)| *count)
+}
+
+impl Sheet {
+    fn of(config: &Config, orders: &[Order], cancels: &[UtcMillis], full_account: bool) -> Self {
+        let sent: Vec<(&Order, UtcMillis)> = orders
+            .iter()
+            .filter_map(|order| Some((order, order.sent_at?)))
+            .collect();
+        let mut moments: Vec<UtcMillis> = sent
+            .iter()
+            .map(|(_, at)| *at)
+            .chain(cancels.iter().copied())
+            .collect();
+        moments.sort_unstable();
+        let mut strategies: BTreeMap<String, Strategy> = BTreeMap::new();
+        let mut days: BTreeMap<(String, TradingDate), usize> = BTreeMap::new();
+        for (order, at) in &sent {
+            let key = order
+                .signal
+                .strategy
+                .clone()
+                .unwrap_or_else(|| "(none)".to_owned());
+            let strategy = strategies.entry(key.clone()).or_default();
+            strategy.orders += 1;
+            strategy.names.extend(order.signal.strategy_name.clone());
+            let day = days.entry((key, at.trading_date())).or_default();
+            *day += 1;
+            strategy.highest_day = strategy.highest_day.max(*day);
+        }
+        let is_paper = config.broker.eq_ignore_ascii_case(crate::plugin::DEFAULT_BROKER);
+        let rate = config.gates.rate(is_paper);
+        let account = crate::desk::broker_account(config, &config.broker);
+        Self {
+            broker: config.broker.clone(),
+            securities_account_id: config.securities_account_id.clone(),
+            account: account.map(|number| if full_account { number } else { masked(&number) }),
+            strategies,
+            orders: sent.len(),
+            cancels: cancels.len(),
+            from: moments.first().map(|at| at.trading_date()),
+            to: moments.last().map(|at| at.trading_date()),
+            second: busiest_second(&moments),
+            day: busiest_day(&moments),
+            per_second: rate.map(|rate| rate.per_second),
+            per_day: rate.map(|rate| rate.per_day),
+        }
+    }
+
+    fn items(&self) -> Vec<(&'static str, String, String)> {
+        let law = Market::builtin().high_frequency();
+        let own = |most: Option<u32>| {
+            most.map_or_else(
+                || "no limit of one's own".to_owned(),
+                |most| format!("own limit {most}"),
+            )
+        };
+        let mut items = vec![
+            ("Software", "quantTrader".to_owned(), String::new()),
+            ("Version", env!("CARGO_PKG_VERSION").to_owned(), String::new()),
+            ("Broker plugin", self.broker.clone(), String::new()),
+            (
+                "Account",
+                self.account
+                    .clone()
+                    .unwrap_or_else(|| "not configured".to_owned()),
+                "the last digits; --full-account prints all".to_owned(),
+            ),
+            (
+                "Securities account id",
+                self.securities_account_id
+                    .clone()
+                    .unwrap_or_else(|| "not configured".to_owned()),
+                "of the backend".to_owned(),
+            ),
+            (
+                "Period",
+                match (self.from, self.to) {
+                    (Some(from), Some(to)) => format!("{from} to {to}"),
+                    _ => "nothing was sent".to_owned(),
+                },
+                "what the journal holds; archived days are not in it".to_owned(),
+            ),
+            ("Orders sent", self.orders.to_string(), String::new()),
+            ("Cancels sent", self.cancels.to_string(), String::new()),
+            (
+                "Highest rate a second",
+                self.second.map_or(0, |(count, _)| count).to_string(),
+                format!(
+                    "orders and cancels{}; {}; high frequency from {} on",
+                    self.second
+                        .map_or_else(String::new, |(_, at)| format!(", from {}", super::shanghai(at))),
+                    own(self.per_second),
+                    law.per_second
+                ),
+            ),
+            (
+                "Highest count a day",
+                self.day.map_or(0, |(count, _)| count).to_string(),
+                format!(
+                    "orders and cancels{}; {}; high frequency from {} on",
+                    self.day
+                        .map_or_else(String::new, |(_, day)| format!(", on {day}")),
+                    own(self.per_day),
+                    law.per_day
+                ),
+            ),
+        ];
+        for (key, strategy) in &self.strategies {
+            let names: Vec<&str> = strategy.names.iter().map(String::as_str).collect();
+            let name = if names.is_empty() {
+                String::new()
+            } else {
+                format!("{}; ", names.join(", "))
+            };
+            let remark = format!(
+                "{name}{} orders, at most {} a day",
+                strategy.orders, strategy.highest_day
+            );
+            items.push(("Strategy", key.clone(), remark));
+        }
+        items
+    }
+
+    fn text(&self) -> String {
+        let mut table = Table::new(&[
+            ("Item", Align::Left),
+            ("Value", Align::Left),
+            ("Remark", Align::Left),
+        ]);
+        for (item, value, remark) in self.items() {
+            table.row([item.to_owned(), value, remark]);
+        }
+        format!(
+            "Programmatic trading: the sheet to report\n\n{}",
+            table.render("nothing")
+        )
+    }
+
+    fn csv(&self) -> Result<String, Failure> {
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::failed(format!("the CSV cannot be written: {error}"));
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer
+            .write_record(["item", "value", "remark"])
+            .map_err(|error| failed(&error))?;
+        for (item, value, remark) in self.items() {
+            // A spreadsheet must not take a strategy's name for a formula.
+            let plain = |text: String| {
+                if text.starts_with(['=', '+', '-', '@']) {
+                    format!("'{text}")
+                } else {
+                    text
+                }
+            };
+            writer
+                .write_record([item.to_owned(), plain(value), plain(remark)])
+                .map_err(|error| failed(&error))?;
+        }
+        let bytes = writer.into_inner().map_err(|error| failed(&error))?;
+        String::from_utf8(bytes).map_err(|error| failed(&error))
+    }
+
+    fn json(&self) -> Value {
+        let law = Market::builtin().high_frequency();
+        let strategies: Vec<Value> = self
+            .strategies
+            .iter()
+            .map(|(key, strategy)| {
+                json!({ "strategy": key, "names": strategy.names, "orders": strategy.orders,
+                        "highest_orders_per_day": strategy.highest_day })
+            })
+            .collect();
+        json!({
+            "software": "quantTrader",
+            "version": env!("CARGO_PKG_VERSION"),
+            "broker_plugin": self.broker,
+            "account": self.account,
+            "securities_account_id": self.securities_account_id,
+            "from": self.from.map(|day| day.to_string()),
+            "to": self.to.map(|day| day.to_string()),
+            "orders_sent": self.orders,
+            "cancels_sent": self.cancels,
+            "highest_per_second": self.second.map_or(0, |(count, _)| count),
+            "highest_per_second_at_ms": self.second.map(|(_, at)| at.0),
+            "highest_per_day": self.day.map_or(0, |(count, _)| count),
+            "highest_per_day_on": self.day.map(|(_, day)| day.to_string()),
+            "own_limit_per_second": self.per_second,
+            "own_limit_per_day": self.per_day,
+            "high_frequency_per_second": law.per_second,
+            "high_frequency_per_day": law.per_day,
+            "strategies": strategies,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_busiest_second_may_begin_anywhere() {
+        let at = |all: &[i64]| all.iter().map(|ms| UtcMillis(*ms)).collect::<Vec<_>>();
+        assert_eq!(busiest_second(&[]), None);
+        let moments = at(&[0, 900, 1_000, 1_899, 1_900, 5_000]);
+        // From 900 to 1,899 there are three; 1,900 is a second after 900.
+        assert_eq!(busiest_second(&moments), Some((3, UtcMillis(900))));
+        let every = at(&(0..300).map(|n| n * 10).collect::<Vec<_>>());
+        assert_eq!(busiest_second(&every), Some((100, UtcMillis(0))));
+    }
+
+    #[test]
+    fn the_busiest_day_is_the_first_of_those_alike() {
+        let day = 86_400_000;
+        let moments: Vec<_> = [0, 1, day, day + 1, 3 * day].map(UtcMillis).into();
+        assert_eq!(busiest_day(&moments), Some((2, TradingDate(0))));
+        assert_eq!(busiest_day(&[]), None);
+    }
+}

@@ -1,0 +1,40 @@
+//! What the gates of an account are set to, by its configuration and its broker.
+
+use qt_core::{Settings, TradingSessions, UtcMillis};
+use qt_market::Market;
+use qt_plugin_api::manifest::Manifest;
+use tracing::warn;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::desk::broker_account;
+
+/// True for a broker that moves no money, by its plugin's word.
+pub(crate) fn is_paper(manifest: &Manifest) -> bool {
+    manifest.capabilities.iter().any(|word| word == "paper")
+}
+
+/// Puts the gates into the settings, as the configuration and the kind of the broker have them.
+///
+/// # Errors
+///
+/// A sentence about the market tables that the configuration names.
+pub(crate) fn set(mut settings: Settings, config: &Config, is_paper: bool) -> Result<Settings, String> {
+    let account_id = broker_account(config, &config.broker);
+    settings.gates = config.gates.resolve(is_paper, account_id.as_deref())?.into();
+    Ok(settings)
+}
+
+/// Says what the calendar lacks, where sessions go by one.
+pub(crate) fn warn_of_calendar(settings: &Settings, clock: Clock) {
+    let gates = &settings.gates;
+    if gates.sessions == TradingSessions::Any {
+        return;
+    }
+    let today = UtcMillis(clock.now_ms()).trading_date().civil();
+    let tables = gates.tables.as_deref().and_then(|text| Market::read(text).ok());
+    let market = tables.as_ref().unwrap_or_else(|| Market::builtin());
+    if let Some(warning) = market.calendar().warning(today) {
+        warn!("{warning}");
+    }
+}
