@@ -77,9 +77,9 @@ fn two_plugins_in_one_process_keep_two_identities() {
     let refusal = modules[1]
         .open(args(&config, folder.path()))
         .err()
-        .expect("miniQMT is not there")
+        .expect("miniQMT needs an account")
         .reason;
-    assert!(refusal.contains("not available yet"), "{refusal}");
+    assert!(refusal.contains("`account_id` is missing"), "{refusal}");
     let price = "10.5".parse().expect("decimal");
     let order =
         qt_plugin_api::OrderRequest::new("ABCDEFGHIJ0123456789", "000858.SZ", Side::Buy, 100, Some(price));

@@ -122,7 +122,9 @@ fn the_guides_quarter_of_an_hour_ends_with_a_plugin_that_has_traded() {
     assert!(output.status.success(), "{text}");
     let state = text
         .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        // curl ends no line: one answer follows the other.
+        .flat_map(|line| serde_json::Deserializer::from_str(line).into_iter::<Value>())
+        .filter_map(Result::ok)
         .find(|value| value["signals"].is_object())
         .unwrap_or_else(|| panic!("the sandbox shows no state:\n{text}"));
     let posts = state["signals"].as_object().unwrap().values().next().unwrap()["posts"].to_string();
