@@ -51,17 +51,19 @@ pub fn run(args: &SandboxArgs) -> Result<(), Failure> {
 async fn listen(args: &SandboxArgs, address: SocketAddr) -> Result<(), Failure> {
     let (_sender, mut shutdown) =
         system::shutdown().map_err(|error| Failure::failed(format!("cannot watch for Ctrl-C: {error}")))?;
-    let backend = SandboxBackend::start(address, args.allow_remote)
+    let bound = SandboxBackend::bind(address, args.allow_remote)
         .await
         .map_err(|error| Failure::usage(error.to_string()))?;
+    // Before anybody is answered: whoever has an answer may read the token.
     if let Some(file) = &args.token_file {
-        system::replace_file(file, backend.token.as_bytes()).map_err(|error| {
+        system::replace_file(file, bound.token.as_bytes()).map_err(|error| {
             Failure::usage(format!(
                 "cannot write the token into {}: {error}; name another file",
                 file.display()
             ))
         })?;
     }
+    let backend = bound.serve();
     let text = if args.json {
         listening_json(&backend)
     } else {

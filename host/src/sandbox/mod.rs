@@ -129,12 +129,48 @@ pub(crate) struct SandboxBackend {
     server: JoinHandle<()>,
 }
 
+/// A backend whose address is taken and that answers nobody yet: whoever calls waits.
+pub(crate) struct Bound {
+    base_url: String,
+    pub(crate) token: String,
+    password: String,
+    shared: Arc<Shared>,
+    listener: TcpListener,
+}
+
+impl Bound {
+    /// Answers from now on.
+    pub(crate) fn serve(self) -> SandboxBackend {
+        let service = router(&self.shared).into_make_service_with_connect_info::<Scissors>();
+        let listener = FaultyListener::new(self.listener, Arc::clone(&self.shared));
+        let server = tokio::spawn(async move {
+            // It ends with the task alone: accepting never fails for good.
+            let _ = axum::serve(listener, service).await;
+        });
+        SandboxBackend {
+            base_url: self.base_url,
+            token: self.token,
+            password: self.password,
+            shared: self.shared,
+            server,
+        }
+    }
+}
+
 impl SandboxBackend {
     /// Starts a sandbox; port 0 takes a free one.
     ///
     /// # Errors
     /// The address can be reached by others and that is not allowed, or it cannot be listened on.
     pub(crate) async fn start(address: SocketAddr, is_remote_allowed: bool) -> Result<Self, SandboxError> {
+        Ok(Self::bind(address, is_remote_allowed).await?.serve())
+    }
+
+    /// As [`Self::start`], but nothing is answered before [`Bound::serve`].
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) async fn bind(address: SocketAddr, is_remote_allowed: bool) -> Result<Bound, SandboxError> {
         if !address.ip().is_loopback() && !is_remote_allowed {
             return Err(SandboxError::NotLoopback(address));
         }
@@ -150,18 +186,12 @@ impl SandboxBackend {
             password: password.clone(),
         });
         shared.store().tokens.insert(token.clone());
-        let service = router(&shared).into_make_service_with_connect_info::<Scissors>();
-        let listener = FaultyListener::new(listener, Arc::clone(&shared));
-        let server = tokio::spawn(async move {
-            // It ends with the task alone: accepting never fails for good.
-            let _ = axum::serve(listener, service).await;
-        });
-        Ok(Self {
+        Ok(Bound {
             base_url: format!("http://{}/api", reachable(local)),
             token,
             password,
             shared,
-            server,
+            listener,
         })
     }
 

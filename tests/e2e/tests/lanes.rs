@@ -83,8 +83,15 @@ fn comes_through(lane: &str, how: &Value, said: Option<&str>) {
     std::thread::sleep(Duration::from_millis(150));
     backend.add(&signals(4, 8));
     settle(&backend, &desk, &mut host, 8, &case);
+    // Orders may all be done with before the list is asked for whose failure is wanted.
+    let fails_beside_orders = how["misbehaviour"].as_str().unwrap().ends_with("in-control");
+    if let Some(said) = said.filter(|_| fails_beside_orders) {
+        let what = format!("{case}: `{said}` is in the log");
+        wait_until(&what, || desk.log().contains(said));
+    }
     assert_eq!(host.stop(), Some(0), "{case}: {}", desk.log());
     assert_true_to_the_ledger(&backend, &desk, &case);
+    // Of what a worker babbles some is told at its end alone.
     if let Some(said) = said {
         let log = desk.log();
         assert!(log.contains(said), "{case}: `{said}` is not in the log:\n{log}");
