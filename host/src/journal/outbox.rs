@@ -164,6 +164,9 @@ pub(super) fn hold_to_sums(conn: &Connection, path: &Path) -> Result<u64, Journa
 /// the reports that there are: one that is in no list would never be posted. Nothing is parsed.
 pub(super) fn hold_to_lists(conn: &Connection, path: &Path) -> Result<u64, JournalError> {
     let at = |source| JournalError::sql(path, source);
+    // One moment of a journal that a host may be writing to: rows and lists are counted one after the other.
+    let moment = conn.unchecked_transaction().map_err(at)?;
+    let conn: &Connection = &moment;
     let sql = "SELECT id, order_id, body, edited, hash, state, done_ms FROM outbox NOT INDEXED";
     let mut query = conn.prepare(sql).map_err(at)?;
     let mut rows = query.query([]).map_err(at)?;
