@@ -65,24 +65,24 @@ impl Calendar {
     /// What should be said about the calendar on `date`: that it ends soon, is provisional, or has ended.
     #[must_use]
     pub fn warning(&self, date: Date) -> Option<String> {
-        const TODO: &str =
+        const MEND: &str =
             "update the program, or give a file with a [calendar.YEAR] table as `market_tables`";
         let year = date.year();
         let Some(known) = self.years.get(&year) else {
             return Some(format!(
-                "the holidays of {year} are not known, every weekday counts as a trading day; {TODO}"
+                "the holidays of {year} are not known, every weekday counts as a trading day; {MEND}"
             ));
         };
         if known.provisional {
             return Some(format!(
-                "the holidays of {year} are provisional, bridging days are missing; {TODO}"
+                "the holidays of {year} are provisional, bridging days are missing; {MEND}"
             ));
         }
         let next = year.checked_add(1)?;
         let left = date.last_of_year().since(date).ok()?.get_days();
         let sure = self.years.get(&next).is_some_and(|year| !year.provisional);
         (left <= WARN_DAYS && !sure)
-            .then(|| format!("the calendar's last sure year {year} ends in {left} days, and the holidays of {next} are not known for sure; {TODO}"))
+            .then(|| format!("the calendar's last sure year {year} ends in {left} days, and the holidays of {next} are not known for sure; {MEND}"))
     }
 }
 
