@@ -194,15 +194,15 @@ impl Frame<'_> {
             Sum(0, 0) => None,
             Sum(_, 0) => Some(WrongWord::uncovered(16)),
             Sum(0, _) => Some(WrongWord::uncovered(20)),
-            gap => self
-                .word_for(gap)
-                .filter(|word| !self.is_blank(header.place_of(number), word.at)),
+            gap => self.word_for(gap, header.place_of(number)),
         }
     }
 
     /// The word whose change changes the sum by `gap`: going back from the end, what one more in a word adds to either
     /// half of the sum is known, and one of the two is odd, so that at most one change fits each word.
-    fn word_for(self, gap: Sum) -> Option<WrongWord> {
+    ///
+    /// A word in a blank sector is not meant: where several fit, one that is not blank is enough.
+    fn word_for(self, gap: Sum, begins: u64) -> Option<WrongWord> {
         let (mut first, mut second) = (Sum(1, 0), Sum(0, 1));
         let mut found: Option<WrongWord> = None;
         let places = (FRAME_HEAD..self.0.len()).step_by(4).rev();
@@ -214,7 +214,8 @@ impl Frame<'_> {
             } else {
                 gap.1.wrapping_mul(inverse(effect.1))
             };
-            if effect.0.wrapping_mul(add) == gap.0 && effect.1.wrapping_mul(add) == gap.1 {
+            let fits = effect.0.wrapping_mul(add) == gap.0 && effect.1.wrapping_mul(add) == gap.1;
+            if fits && !self.is_blank(begins, at) {
                 let alone = found.is_none();
                 found = Some(WrongWord { at, add, alone });
             }
