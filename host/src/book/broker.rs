@@ -210,7 +210,9 @@ impl Visit {
         self.connected(broker)?;
         let asked_at = UtcMillis(self.clock.now_ms());
         doing("positions");
-        let positions = read::positions(broker.positions())?;
+        let mut positions = read::positions(broker.positions())?;
+        doing("quotes");
+        read::complete_prices(&mut positions, |symbols| Some(broker.quotes()?.quotes(symbols)));
         doing("account");
         let account = read::account(broker.account())?;
         doing("today's trades");

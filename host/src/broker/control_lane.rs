@@ -182,7 +182,10 @@ impl ControlLane {
             return Err(reason.clone());
         }
         let asked_at = UtcMillis(self.clock.now_ms());
-        let positions = self.watch("positions", None, || read::positions(self.broker.positions()))?;
+        let mut positions = self.watch("positions", None, || read::positions(self.broker.positions()))?;
+        read::complete_prices(&mut positions, |symbols| {
+            self.watch("quotes", None, || self.broker.quotes(symbols))
+        });
         let account = self.watch("account", None, || read::account(self.broker.account()))?;
         let trades_today = with_trades.then(|| {
             self.watch("today's trades", None, || {

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use qt_plugin_api::host::{LoadedBroker, OpenArgs, PluginModule};
 use qt_plugin_api::{
     AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OrderRequest, OrderRow, PlaceResult,
-    PositionRow, TradeRow,
+    PositionRow, Quote, TradeRow,
 };
 use serde_json::Value;
 
@@ -124,6 +124,11 @@ impl BrokerLink for Session {
 
     fn account(&self) -> Result<AccountRow, CallError> {
         self.noted("account", self.broker.account())
+    }
+
+    fn quotes(&self, symbols: &[String]) -> Option<Result<Vec<Quote>, CallError>> {
+        let rows = self.broker.quotes()?.quotes(symbols);
+        Some(self.noted("quotes", rows))
     }
 
     fn connection(&self) -> ConnectionState {

@@ -2,7 +2,7 @@
 
 use qt_plugin_api::{
     AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OpenError, OrderRequest, OrderRow,
-    PlaceResult, PositionRow, TradeRow,
+    PlaceResult, PositionRow, Quote, TradeRow,
 };
 
 /// What became of handing an order over.
@@ -33,6 +33,9 @@ pub(crate) trait BrokerLink: Send + Sync {
 
     /// The account's money.
     fn account(&self) -> Result<AccountRow, CallError>;
+
+    /// Prices of these symbols, where the plugin offers them; a symbol that it does not know is left out.
+    fn quotes(&self, symbols: &[String]) -> Option<Result<Vec<Quote>, CallError>>;
 
     /// State of the connection to the broker.
     fn connection(&self) -> ConnectionState;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use qt_plugin_api::{
     AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OrderRequest, OrderRow, PositionRow,
-    TradeRow,
+    Quote, TradeRow,
 };
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -246,6 +246,11 @@ impl Supervisor {
     /// The account's money.
     pub(crate) fn account(&self) -> Result<AccountRow, CallError> {
         self.read(|link| link.account())
+    }
+
+    /// Prices of these symbols, where the plugin offers them.
+    pub(crate) fn quotes(&self, symbols: &[String]) -> Option<Result<Vec<Quote>, CallError>> {
+        self.link().ok()?.quotes(symbols)
     }
 
     /// Closes the broker and opens another one in its place; it takes as long as that does. Where the other one cannot

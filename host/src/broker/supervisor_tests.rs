@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use qt_plugin_api::{PlaceResult, PriceKind, Side};
+use qt_plugin_api::{PlaceResult, PriceKind, Quote, Side};
 
 use super::*;
 
@@ -45,6 +45,10 @@ impl BrokerLink for Numbered {
 
     fn account(&self) -> Result<AccountRow, CallError> {
         Ok(AccountRow::default())
+    }
+
+    fn quotes(&self, _: &[String]) -> Option<Result<Vec<Quote>, CallError>> {
+        None
     }
 
     fn connection(&self) -> ConnectionState {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use qt_market::Symbol;
-use qt_plugin_api::{AccountRow, OrderRow, OrderStatus, PositionRow, TradeRow};
+use qt_plugin_api::{AccountRow, OrderRow, OrderStatus, PositionRow, Quote, TradeRow};
 use rust_decimal::Decimal;
 
 /// Digits behind the point of any price or balance; more are the trace of a binary fraction.
@@ -126,6 +126,35 @@ pub(super) fn positions(rows: &[PositionRow]) -> Result<(), String> {
                 "of {} {name} held, {} may be sold and {} are bound: more than there are",
                 row.quantity, row.available_qty, row.frozen_qty
             ));
+        }
+    }
+    Ok(())
+}
+
+/// What prices say that cannot be.
+pub(super) fn quotes(rows: &[Quote], asked: &[&str]) -> Result<(), String> {
+    let mut seen = std::collections::BTreeSet::new();
+    for row in rows {
+        let name = row.symbol.as_str();
+        if !asked.contains(&name) {
+            return Err(format!(
+                "it was asked for {} and prices `{name}`",
+                asked.join(" and ")
+            ));
+        }
+        if !seen.insert(name) {
+            return Err(format!("{name} is priced twice"));
+        }
+        for (what, price) in [
+            ("last price", row.last_price),
+            ("previous close", row.previous_close),
+        ] {
+            if price.is_some_and(|price| price <= Decimal::ZERO) {
+                let price = price.unwrap_or_default();
+                return Err(format!(
+                    "the {what} of {name} is {price}; a price that is not known is absent"
+                ));
+            }
         }
     }
     Ok(())

@@ -56,6 +56,8 @@ impl Ask {
             Self::Call(Call::Positions) => "positions",
             Self::Call(Call::Account) => "account",
             Self::Call(Call::Connection) => "connection",
+            Self::Call(Call::Quotes(_)) => "quotes",
+            Self::Call(Call::TradesSince(_)) => "trades_since",
             Self::Call(Call::Close) => "close",
             Self::Free => "drop",
             Self::Usage => "usage",

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use qt_plugin_api::host::{Event, is_panic};
 use qt_plugin_api::{
     AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OrderRequest, OrderRow, PlaceResult,
-    PositionRow, TradeRow,
+    PositionRow, Quote, TradeRow, TradesPage,
 };
 
 use super::probe::{Answer, Ask, Call, Called, News, Setup, Told};
@@ -259,6 +259,25 @@ impl Session {
         match self.call(&Ask::Call(Call::Connection))? {
             Told::Call(Called::Connection(answer)) => Ok(answer),
             other => Err(mixed_up("connection", &other)),
+        }
+    }
+
+    /// Prices of these symbols; nothing where the plugin offers none.
+    pub(super) fn quotes(&self, symbols: &[String]) -> Result<Option<Result<Vec<Quote>, CallError>>, Broken> {
+        match self.call(&Ask::Call(Call::Quotes(symbols.to_vec())))? {
+            Told::Call(Called::Quotes(answer)) => Ok(answer),
+            other => Err(mixed_up("quotes", &other)),
+        }
+    }
+
+    /// The trades since a cursor; nothing where the plugin does not tell them so.
+    pub(super) fn trades_since(
+        &self,
+        cursor: Option<&str>,
+    ) -> Result<Option<Result<TradesPage, CallError>>, Broken> {
+        match self.call(&Ask::Call(Call::TradesSince(cursor.map(str::to_owned))))? {
+            Told::Call(Called::TradesSince(answer)) => Ok(answer),
+            other => Err(mixed_up("trades_since", &other)),
         }
     }
 

@@ -89,14 +89,14 @@ pub(crate) fn load_copy(copy: &Path, sha256: &str) -> Result<PluginModule, Plugi
     bring_in(copy, copy, &manifest::read(copy)?)
 }
 
-/// Chooses the plugin of a name, in any case, and makes a private copy of it; without a name the default's.
+/// Chooses the plugin of a name, in any case, makes a private copy of it and checks that it may be loaded; without a
+/// name the default's.
 ///
 /// Files that were named one by one come before what lies in folders. If exactly one of them is usable and nobody
 /// gave a name, it is meant whatever it is called.
 ///
 /// # Errors
-/// Chooses the plugin of a name, in any case, makes a private copy of it and checks that it may be loaded; without a
-/// name the default's.
+/// When none or several are meant, or the one that is may not be loaded.
 pub(crate) fn keep(
     plan: &SearchPlan,
     name: Option<&str>,

@@ -20,13 +20,15 @@ use crate::{
 pub const NAME: &str = "broker.quotes/1";
 
 /// Prices of one symbol. A price that the broker does not know is absent, never zero.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Quote {
     /// Code and exchange, `000858.SZ`.
     pub symbol: String,
     /// Price of the last trade, in yuan a share.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub last_price: Option<rust_decimal::Decimal>,
     /// Close of the trading day before, in yuan a share.
+    #[serde(with = "rust_decimal::serde::str_option")]
     pub previous_close: Option<rust_decimal::Decimal>,
     /// When the last price was made, in milliseconds since 1970 UTC.
     pub at_ms: Option<i64>,

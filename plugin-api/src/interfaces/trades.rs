@@ -20,7 +20,7 @@ use crate::{
 pub const NAME: &str = "broker.trades/1";
 
 /// Trades since a point of the day.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TradesPage {
     /// Every trade since then. One that was told before may come again; one must never be missing.
     pub trades: Vec<TradeRow>,

@@ -84,7 +84,8 @@ fn comes_through(lane: &str, how: &Value, said: Option<&str>) {
     backend.add(&signals(4, 8));
     settle(&backend, &desk, &mut host, 8, &case);
     // Orders may all be done with before the list is asked for whose failure is wanted.
-    let fails_beside_orders = how["misbehaviour"].as_str().unwrap().ends_with("in-control");
+    let name = how["misbehaviour"].as_str().unwrap();
+    let fails_beside_orders = name.ends_with("in-control") || name.ends_with("in-quotes");
     if let Some(said) = said.filter(|_| fails_beside_orders) {
         let what = format!("{case}: `{said}` is in the log");
         wait_until(&what, || desk.log().contains(said));
@@ -132,6 +133,46 @@ fn worker_panics() {
             ("panic-in-connection", "misbehaviour: panic-in-connection"),
         ],
     );
+}
+
+/// What the broker's list of holdings lacks is asked of `broker.quotes/1`, in either lane and by a command that opens
+/// the plugin itself; a plugin that panics there is opened anew and trades on.
+#[test]
+fn prices_that_holdings_lack_come_from_quotes() {
+    let how = json!({ "misbehaviour": "unpriced-holdings" });
+    for lane in ["worker", "in-process"] {
+        let backend = Backend::start();
+        let desk = Desk::new(&backend, &json!({}));
+        let mut options = hostile(&desk, lane, &how);
+        options["execution"] = json!({ "position_sync_interval_seconds": 1 });
+        desk.configure(&backend, &options);
+        let host = desk.host("");
+        wait_until(&format!("{lane}: a priced holding; {}", desk.log()), || {
+            let state = backend.state();
+            let last = &state["syncs"]["positions/sync"]["last"];
+            let held = last["positions"].as_array().cloned().unwrap_or_default();
+            held.iter()
+                .any(|row| row["symbol"] == "000858.SZ" && row["current_price"].as_f64() == Some(10.0))
+        });
+        assert_eq!(host.stop(), Some(0), "{lane}: {}", desk.log());
+        let output = Command::new(qt_host())
+            .args(["positions", "--json", "--config"])
+            .arg(desk.config())
+            .output()
+            .unwrap();
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        let text = shown.to_string();
+        assert!(text.contains("\"current_price\":10"), "{text}");
+    }
+    for lane in ["worker", "in-process"] {
+        all_come_through(lane, &[("panic-in-quotes", "panicked (quotes")]);
+    }
 }
 
 #[test]

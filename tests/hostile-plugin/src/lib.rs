@@ -68,6 +68,10 @@
 //! | `writes-elsewhere` | `open` writes a file into the current folder and the one for temporary files |
 //! | `tells-account` | `open` logs the account number |
 //! | `leaks-handles` | each place keeps a file open for ever |
+//! | `unpriced-holdings` | the holdings have no prices; those that it is asked for have |
+//! | `zero-quotes` | a price that is not known is told as zero |
+//! | `skips-trades` | the pages of trades leave every other one out |
+//! | `panic-in-quotes` | a panic when it is asked for prices, which the holdings lack |
 
 mod misbehaviour;
 
@@ -94,8 +98,9 @@ use std::time::Duration;
 use broker::Simulated;
 use misbehaviour::{Kind, Misbehaviour};
 use qt_plugin_api::{
-    AccountRow, Broker, CallError, CancelRequest, CancelResult, ConnectionState, OpenContext, OpenError,
-    OrderRequest, OrderRow, OrderStatus, PlaceResult, PositionRow, TradeRow,
+    AccountRow, Broker, CallError, CancelRequest, CancelResult, ConnectionState, Decimal, OpenContext,
+    OpenError, OrderRequest, OrderRow, OrderStatus, PlaceResult, PositionRow, Quote, Quotes, TradeRow,
+    TradesPage, TradesSince,
 };
 
 /// The broker, and what it does wrong.
@@ -374,6 +379,9 @@ impl Broker for Hostile {
     fn positions(&self) -> Result<Vec<PositionRow>, CallError> {
         let mut rows = self.halved(self.broker.positions()?);
         for row in &mut rows {
+            if self.misbehaviour.is(Kind::PanicInQuotes) || self.strikes(Kind::UnpricedHoldings) {
+                (row.last_price, row.previous_close) = (None, None);
+            }
             if self.strikes(Kind::SellsToday) {
                 row.available_qty = row.quantity - row.frozen_qty;
             }
@@ -416,10 +424,44 @@ impl Drop for Hostile {
     }
 }
 
+impl Quotes for Hostile {
+    fn quotes(&self, symbols: &[String]) -> Result<Vec<Quote>, CallError> {
+        if self.strikes(Kind::PanicInQuotes) {
+            panic!("panic-in-quotes");
+        }
+        let zero = self.strikes(Kind::ZeroQuotes);
+        let known = symbols.iter().filter(|symbol| !symbol.starts_with("999999"));
+        let rows = known.map(|symbol| Quote {
+            symbol: symbol.clone(),
+            last_price: Some(if zero { Decimal::ZERO } else { Decimal::TEN }),
+            previous_close: Some(Decimal::new(995, 2)),
+            ..Quote::default()
+        });
+        Ok(rows.collect())
+    }
+}
+
+impl TradesSince for Hostile {
+    fn trades_since(&self, cursor: Option<&str>) -> Result<TradesPage, CallError> {
+        let all = self.trades_today()?;
+        let known = cursor.and_then(|cursor| cursor.parse().ok());
+        let from = known.filter(|from| *from <= all.len()).unwrap_or(0);
+        let mut trades = all[from..].to_vec();
+        if self.strikes(Kind::SkipsTrades) {
+            trades = trades.into_iter().step_by(2).collect();
+        }
+        Ok(TradesPage {
+            trades,
+            cursor: all.len().to_string(),
+        })
+    }
+}
+
 qt_plugin_api::export_broker! {
     type: Hostile,
     name: "hostile",
     version: env!("CARGO_PKG_VERSION"),
     description: "Misbehaves on request; for tests alone",
     capabilities: ["place", "cancel", "orders", "trades", "positions", "account", "events", "paper"],
+    interfaces: [quotes, trades],
 }

@@ -75,6 +75,10 @@ kinds! {
     WritesElsewhere = "writes-elsewhere",
     TellsAccount = "tells-account",
     LeaksHandles = "leaks-handles",
+    UnpricedHoldings = "unpriced-holdings",
+    ZeroQuotes = "zero-quotes",
+    SkipsTrades = "skips-trades",
+    PanicInQuotes = "panic-in-quotes",
 }
 
 /// A test that wants another version of this plugin changes the last character in the file.

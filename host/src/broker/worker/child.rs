@@ -267,6 +267,11 @@ pub(crate) fn carry_out(broker: &LoadedBroker, ask: &Ask) -> Told {
         Ask::Positions => Told::Positions(broker.positions()),
         Ask::Account => Told::Account(broker.account()),
         Ask::Connection => Told::Connection(broker.connection()),
+        Ask::Quotes(symbols) => Told::Quotes(broker.quotes().map(|link| link.quotes(symbols))),
+        Ask::TradesSince(cursor) => {
+            let page = |link: qt_plugin_api::host::TradesLink<'_>| link.trades_since(cursor.as_deref());
+            Told::TradesSince(broker.trades().map(page))
+        }
         Ask::Close => {
             broker.close();
             Told::Closed

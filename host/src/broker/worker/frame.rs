@@ -10,7 +10,7 @@ use std::ops::Range;
 use qt_plugin_api::host::Event;
 use qt_plugin_api::{
     AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, LogLevel, OrderRequest, OrderRow,
-    PlaceResult, PositionRow, TradeRow,
+    PlaceResult, PositionRow, Quote, TradeRow, TradesPage,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use crate::broker::link::OpenFailure;
 
 /// Version of everything in this file. Both sides are the same program, except where it was replaced on the disk
 /// while it ran: then they must notice.
-pub(super) const PROTOCOL: u32 = 2;
+pub(super) const PROTOCOL: u32 = 3;
 /// First bytes of a greeting.
 const MAGIC: [u8; 4] = *b"QTWK";
 /// No list of a day's orders is longer; a length beyond it is no length.
@@ -91,7 +91,9 @@ impl Reasoned for Told {
             | Self::Orders(Err(CallError { reason }))
             | Self::Trades(Err(CallError { reason }))
             | Self::Positions(Err(CallError { reason }))
-            | Self::Account(Err(CallError { reason })) => Some(reason),
+            | Self::Account(Err(CallError { reason }))
+            | Self::Quotes(Some(Err(CallError { reason })))
+            | Self::TradesSince(Some(Err(CallError { reason }))) => Some(reason),
             _ => None,
         }
     }
@@ -119,6 +121,10 @@ pub(crate) enum Ask {
     Account,
     /// The connection.
     Connection,
+    /// Prices of these symbols.
+    Quotes(Vec<String>),
+    /// The trades since a cursor, or of the whole day.
+    TradesSince(Option<String>),
     /// End the session; the worker ends once it has answered.
     Close,
 }
@@ -138,6 +144,10 @@ pub(crate) enum Told {
     Account(Result<AccountRow, CallError>),
     /// Connection.
     Connection(ConnectionState),
+    /// Prices; nothing where the plugin offers none.
+    Quotes(Option<Result<Vec<Quote>, CallError>>),
+    /// Trades; nothing where the plugin does not tell them so.
+    TradesSince(Option<Result<TradesPage, CallError>>),
     /// The session is closed.
     Closed,
 }

@@ -94,6 +94,9 @@ fn asks() -> Vec<Ask> {
         Ask::Positions,
         Ask::Account,
         Ask::Connection,
+        Ask::Quotes(vec!["600519.SH".to_owned()]),
+        Ask::TradesSince(None),
+        Ask::TradesSince(Some("7".to_owned())),
         Ask::Close,
     ]
 }
@@ -112,6 +115,17 @@ fn answers() -> Vec<Told> {
         Told::Connection(ConnectionState::Connected),
         Told::Connection(ConnectionState::Connecting),
         Told::Connection(ConnectionState::Disconnected { reason: reason() }),
+        Told::Quotes(None),
+        Told::Quotes(Some(Ok(vec![Quote {
+            symbol: "600519.SH".to_owned(),
+            last_price: Some(Decimal::ONE),
+            ..Quote::default()
+        }]))),
+        Told::Quotes(Some(Err(CallError::new("no")))),
+        Told::TradesSince(Some(Ok(TradesPage {
+            trades: vec![trade()],
+            cursor: "1".to_owned(),
+        }))),
         Told::Closed,
     ]
 }

@@ -11,7 +11,7 @@ use interprocess::local_socket::{Listener as Socket, Stream};
 use qt_plugin_api::host::{Event, LogLine};
 use qt_plugin_api::{
     AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, OrderRequest, OrderRow, PlaceResult,
-    PositionRow, TradeRow,
+    PositionRow, Quote, TradeRow,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -488,6 +488,14 @@ impl BrokerLink for Session {
             Told::Account(row) => Some(row),
             _ => None,
         })
+    }
+
+    fn quotes(&self, symbols: &[String]) -> Option<Result<Vec<Quote>, CallError>> {
+        match self.ask("quotes", Ask::Quotes(symbols.to_vec())) {
+            Ok(Told::Quotes(rows)) => rows,
+            Ok(_) => Some(Err(CallError::new(self.wrong_answer("quotes")))),
+            Err(reason) => Some(Err(CallError::new(reason))),
+        }
     }
 
     fn connection(&self) -> ConnectionState {

@@ -1,11 +1,11 @@
 //! The day's orders and trades: whole, with ids of their own, and never smaller than before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::bench::{Bench, Placed};
 use super::super::session::{LOOK, Session};
 use super::super::{Stop, judge};
-use qt_plugin_api::OrderRow;
+use qt_plugin_api::{OrderRow, TradesPage};
 
 /// How often the lists are read for a fill that goes back.
 const READINGS: usize = 20;
@@ -146,4 +146,57 @@ pub(super) fn backwards(before: &OrderRow, now: &OrderRow) -> Result<(), String>
         ));
     }
     Ok(())
+}
+
+pub(crate) fn since(bench: &mut Bench<'_>) -> Result<String, Stop> {
+    let session = bench.open()?;
+    let Some(first) = session.trades_since(None)? else {
+        return Err(Stop::NotApplicable("it offers no broker.trades/1".to_owned()));
+    };
+    let mut told: BTreeSet<String> = BTreeSet::new();
+    let mut cursor = first.map(|page| take(&mut told, page))?;
+    let placed = place_some(bench, &session)?;
+    let mut pages = 1;
+    bench.settled(&session, &placed)?;
+    bench.say("read the day's trades, and page by page what came since");
+    // What the list shows must be in the pages up to one that was asked for later.
+    let listed: BTreeSet<String> = session
+        .trades()??
+        .into_iter()
+        .map(|trade| trade.trade_id)
+        .collect();
+    let Some(page) = session.trades_since(Some(&cursor))? else {
+        return Err(Stop::Fail(
+            "it offered broker.trades/1 and does so no longer".to_owned(),
+        ));
+    };
+    cursor = take(&mut told, page?);
+    pages += 1;
+    if let Some(missing) = listed.difference(&told).next() {
+        return Err(Stop::Fail(format!(
+            "trade {missing} is in the day's list, and in none of {pages} pages that follow each other"
+        )));
+    }
+    // A cursor of another day means nothing: the whole day is told then.
+    for foreign in ["", "no cursor of this broker", &cursor.repeat(40)] {
+        let Some(page) = session.trades_since(Some(foreign))? else {
+            return Err(Stop::Fail(
+                "it offered broker.trades/1 and does so no longer".to_owned(),
+            ));
+        };
+        let mut whole = BTreeSet::new();
+        take(&mut whole, page?);
+        if let Some(missing) = listed.difference(&whole).next() {
+            return Err(Stop::Fail(format!(
+                "after a cursor that is none of its own, trade {missing} of the day is left out"
+            )));
+        }
+    }
+    Ok(format!("{} trades of the day are all in the pages", listed.len()))
+}
+
+/// Takes a page, and gives the cursor behind it.
+fn take(told: &mut BTreeSet<String>, page: TradesPage) -> String {
+    told.extend(page.trades.into_iter().map(|trade| trade.trade_id));
+    page.cursor
 }

@@ -61,6 +61,14 @@ pub(crate) const CASES: &[Case] = &[
         run: money::bought_today,
     },
     Case {
+        id: "QT-C047",
+        title: "prices the symbols that it is asked for, and none at zero",
+        matters: "A holding is worth what its price says: another symbol's price, or a zero, is a wrong number in every report.",
+        capabilities: &[],
+        needs: Needs::Nothing,
+        run: money::quotes,
+    },
+    Case {
         id: "QT-C050",
         title: "shows the day's orders and trades whole, or says that it cannot",
         matters: "Half a list reads as orders that never were: they would be placed again.",
@@ -75,6 +83,14 @@ pub(crate) const CASES: &[Case] = &[
         capabilities: READS,
         needs: Needs::Nothing,
         run: lists::trade_ids,
+    },
+    Case {
+        id: "QT-C065",
+        title: "tells the trades since a point without leaving one out",
+        matters: "A trade that no page tells is a fill that nobody counts.",
+        capabilities: FILLS,
+        needs: Needs::Nothing,
+        run: lists::since,
     },
     Case {
         id: "QT-C070",

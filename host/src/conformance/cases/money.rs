@@ -141,3 +141,33 @@ fn cost(trade: &qt_plugin_api::TradeRow) -> Decimal {
     let fees = [trade.commission, trade.stamp_tax, trade.transfer_fee];
     trade.price * Decimal::from(trade.quantity) + fees.into_iter().flatten().sum::<Decimal>()
 }
+
+pub(crate) fn quotes(bench: &mut Bench<'_>) -> Result<String, Stop> {
+    /// No exchange lists it.
+    const NOBODYS: &str = "999999.SH";
+    let session = bench.open()?;
+    let symbol = bench.subject.symbol.clone();
+    bench.say(format!(
+        "asked for the prices of {symbol} and {NOBODYS}, and of nothing"
+    ));
+    let Some(rows) = session.quotes(&[symbol.clone(), NOBODYS.to_owned()])? else {
+        return Err(Stop::NotApplicable("it offers no broker.quotes/1".to_owned()));
+    };
+    let rows = rows?;
+    judge::quotes(&rows, &[&symbol, NOBODYS]).map_err(Stop::Fail)?;
+    if let Some(Ok(more)) = session.quotes(&[])?
+        && let Some(row) = more.first()
+    {
+        return Err(Stop::Fail(format!("asked for nothing, it prices {}", row.symbol)));
+    }
+    match rows
+        .iter()
+        .find(|row| row.symbol == symbol)
+        .map(|row| row.last_price)
+    {
+        Some(Some(price)) => Ok(format!("{symbol} is at {price} yuan")),
+        _ => Err(Stop::Inconclusive(format!(
+            "it knows no price of {symbol}; --symbol names one that it knows"
+        ))),
+    }
+}

@@ -35,16 +35,23 @@ fn every_call(bench: &mut Bench<'_>, session: &Session) -> Result<(), Broken> {
             }))?;
         }
     }
-    for ask in [
-        Ask::Call(Call::Connection),
-        Ask::Call(Call::Orders),
-        Ask::Call(Call::Trades),
-        Ask::Call(Call::Positions),
-        Ask::Call(Call::Account),
-    ] {
-        session.call(&ask)?;
+    for call in every_question(bench) {
+        session.call(&Ask::Call(call))?;
     }
     Ok(())
+}
+
+/// Every call that changes nothing, those of the named interfaces among them: a plugin without one is not asked.
+fn every_question(bench: &Bench<'_>) -> [Call; 7] {
+    [
+        Call::Connection,
+        Call::Orders,
+        Call::Trades,
+        Call::Positions,
+        Call::Account,
+        Call::Quotes(vec![bench.subject.symbol.clone()]),
+        Call::TradesSince(None),
+    ]
 }
 
 pub(crate) fn closes(bench: &mut Bench<'_>) -> Result<String, Stop> {
@@ -142,14 +149,8 @@ pub(crate) fn panics(bench: &mut Bench<'_>) -> Result<String, Stop> {
             session.place(&order).map_err(contained)?;
             calls += 1;
         }
-        for ask in [
-            Ask::Call(Call::Orders),
-            Ask::Call(Call::Trades),
-            Ask::Call(Call::Positions),
-            Ask::Call(Call::Account),
-            Ask::Call(Call::Connection),
-        ] {
-            session.call(&ask).map_err(contained)?;
+        for call in every_question(bench) {
+            session.call(&Ask::Call(call)).map_err(contained)?;
         }
     }
     Ok(format!("no panic, {calls} odd orders among the calls"))
