@@ -7,7 +7,7 @@ use std::{
 
 use crate::system::LibraryPlaces;
 
-use super::{Anatomy, manifest};
+use super::{Anatomy, anatomy::Ties, manifest};
 
 /// Libraries looked at for one plugin at most; a desktop program needs some two hundred.
 const MAX_LIBRARIES: usize = 512;
@@ -223,8 +223,13 @@ const MAX_COMPANIONS: usize = 64;
 /// Every library that the plugin brings in from its own folder, in the order of their places. What the environment
 /// and the system have is left out, since another machine has it elsewhere.
 pub(super) fn companions(plugin: &Path) -> Vec<Companion> {
+    companions_of(plugin, manifest::ties_of(plugin))
+}
+
+/// The same where it is known what the plugin's own file brings in.
+pub(super) fn companions_of(plugin: &Path, ties: Option<Ties>) -> Vec<Companion> {
     let plugin = std::path::absolute(plugin).unwrap_or_else(|_| plugin.to_path_buf());
-    let (Some(root), Some(ties)) = (plugin.parent(), manifest::ties_of(&plugin)) else {
+    let (Some(root), Some(ties)) = (plugin.parent(), ties) else {
         return Vec::new();
     };
     let mut found: Vec<Companion> = Vec::new();

@@ -107,7 +107,10 @@ pub(crate) fn keep(
     let began = Clock::system().monotonic();
     let stored = store::keep(path, data_dir)?;
     // What counts is the copy: the file may have changed since it was listed.
-    let manifest = manifest::read(&stored.path)?;
+    let manifest = match &stored.content {
+        Some(content) => manifest::read_content(&stored.path, content)?,
+        None => manifest::read(&stored.path)?,
+    };
     if manifest.name != wanted.name {
         let reason = format!(
             "changed from `{}` to `{}` while it was read; start again",

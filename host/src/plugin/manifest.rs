@@ -204,6 +204,22 @@ pub(super) fn ties_of(path: &Path) -> Option<anatomy::Ties> {
     Some(anatomy::ties(&object))
 }
 
+/// The same of a file's content.
+pub(super) fn ties_in(content: &[u8]) -> Option<anatomy::Ties> {
+    let cache = ReadCache::new(io::Cursor::new(content));
+    let (_, object) = parse(&cache, content.len() as u64).ok()?;
+    Some(anatomy::ties(&object))
+}
+
+/// The manifest in a file's content, as [`read`] gives it of the file at `path`.
+///
+/// # Errors
+/// Says why this program cannot load it.
+pub(super) fn read_content(path: &Path, content: &[u8]) -> Result<Manifest, PluginError> {
+    inspect(io::Cursor::new(content), content.len() as u64)
+        .map_err(|(code, reason)| PluginError::file(code, path, reason))
+}
+
 pub(super) fn inspect<R: ReadCacheOps>(content: R, size: u64) -> Result<Manifest, Fault> {
     let cache = ReadCache::new(content);
     let (window, object) = parse(&cache, size)?;

@@ -6,7 +6,7 @@
 use std::{
     ffi::OsStr,
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -29,6 +29,8 @@ pub(super) struct Stored {
     pub(super) path: PathBuf,
     /// The identity of this very copy; see [`hash`].
     pub(super) sha256: String,
+    /// What it holds, where that was read as a whole: it need not be read again to be looked at.
+    pub(super) content: Option<Vec<u8>>,
 }
 
 /// The identity of a plugin file in lower-case hexadecimal digits: its SHA-256, or, where it brings in libraries from its
@@ -95,7 +97,7 @@ pub(super) fn keep(source: &Path, data_dir: &Path) -> Result<Stored, PluginError
             "has no file name; name the file itself",
         ));
     };
-    keep_as(source, name, data_dir)
+    place(source, name, data_dir)
 }
 
 /// Where the private copies lie.
@@ -105,14 +107,28 @@ pub(super) fn root(data_dir: &Path) -> PathBuf {
         .join("plugin-store")
 }
 
-/// The private copy of a plugin file, under another name.
+/// The private copy of a plugin file, under another name and for good: it survives a power cut.
 ///
 /// # Errors
 /// When the file cannot be read, or the store cannot be written.
 pub(super) fn keep_as(source: &Path, name: &OsStr, data_dir: &Path) -> Result<Stored, PluginError> {
-    let companions = libraries::companions(source);
+    let stored = place(source, name, data_dir)?;
+    let synced = File::open(&stored.path).and_then(|file| file.sync_all());
+    synced.map_err(|e| no_copy(source, &root(data_dir), &e))?;
+    Ok(stored)
+}
+
+/// The private copy. A start need not wait for the disk: what a power cut tears is told from the source the next time, and
+/// every use of a copy checks what it holds.
+fn place(source: &Path, name: &OsStr, data_dir: &Path) -> Result<Stored, PluginError> {
     // Read once where it is small: comparing a copy with it is far faster than hashing that, too.
-    let content = small_content(source).filter(|_| companions.is_empty());
+    let content = small_content(source);
+    let ties = match &content {
+        Some(content) => manifest::ties_in(content),
+        None => manifest::ties_of(source),
+    };
+    let companions = libraries::companions_of(source, ties);
+    let content = content.filter(|_| companions.is_empty());
     let expected = match &content {
         Some(content) => HEXLOWER.encode(&Sha256::digest(content)),
         None => identity(source, &hash_file(source)?, &companions)?,
@@ -127,21 +143,29 @@ pub(super) fn keep_as(source: &Path, name: &OsStr, data_dir: &Path) -> Result<St
         return Ok(Stored {
             path: known,
             sha256: expected,
+            content,
         });
     }
-    let (file, _) = manifest::open(source)?;
-    let copied = if companions.is_empty() {
-        copy(file, &root, name.as_ref())
-    } else {
-        copy_with(file, &companions, &root, name.as_ref(), &expected)
+    let copied = match content {
+        Some(content) => write(content, expected, &root, name.as_ref()),
+        None => {
+            let (file, _) = manifest::open(source)?;
+            if companions.is_empty() {
+                copy(file, &root, name.as_ref())
+            } else {
+                copy_with(file, &companions, &root, name.as_ref(), &expected)
+            }
+        }
     };
-    copied.map_err(|e| {
-        let reason = format!(
-            "could not be copied to {} ({e}); make that folder writable, free some space, or choose another with --data-dir",
-            root.display()
-        );
-        PluginError::file(STORE, source, reason)
-    })
+    copied.map_err(|e| no_copy(source, &root, &e))
+}
+
+fn no_copy(source: &Path, root: &Path, error: &io::Error) -> PluginError {
+    let reason = format!(
+        "could not be copied to {} ({error}); make that folder writable, free some space, or choose another with --data-dir",
+        root.display()
+    );
+    PluginError::file(STORE, source, reason)
 }
 
 /// The content of a file that is no larger than plugins mostly are.
@@ -161,6 +185,33 @@ pub(super) fn is_intact(copy: &Path, expected: &str) -> bool {
     is_regular(copy) && hash(copy).is_ok_and(|found| found == expected)
 }
 
+/// Writes the content of a file whose hash is known beside its place and moves it there as a whole.
+fn write(content: Vec<u8>, sha256: String, root: &Path, name: &Path) -> io::Result<Stored> {
+    private_folder(root)?;
+    let mut fresh = tempfile::Builder::new().prefix(".new-").tempfile_in(root)?;
+    fresh.write_all(&content)?;
+    let path = put(fresh, &sha256, root, name)?;
+    Ok(Stored {
+        path,
+        sha256,
+        content: Some(content),
+    })
+}
+
+/// Moves a complete copy to its place.
+fn put(fresh: tempfile::NamedTempFile, sha256: &str, root: &Path, name: &Path) -> io::Result<PathBuf> {
+    let folder = root.join(sha256);
+    private_folder(&folder)?;
+    let path = folder.join(name);
+    // A rename: a process that has mapped a file of this name keeps the old one.
+    match system::put_in_place(fresh, &path) {
+        Ok(()) => Ok(path),
+        // Another process was faster, and its file is open there: that one serves as well if it is the same.
+        Err(_) if is_intact(&path, sha256) => Ok(path),
+        Err(e) => Err(e),
+    }
+}
+
 /// Writes the copy beside its place and moves it there as a whole, so that no half of one is ever seen.
 fn copy(mut source: File, root: &Path, name: &Path) -> io::Result<Stored> {
     private_folder(root)?;
@@ -169,17 +220,12 @@ fn copy(mut source: File, root: &Path, name: &Path) -> io::Result<Stored> {
     fresh.as_file().sync_all()?;
     // Of the copy and not of what was copied, which may have changed in between.
     let sha256 = digest(File::open(fresh.path())?)?;
-    let folder = root.join(&sha256);
-    private_folder(&folder)?;
-    let path = folder.join(name);
-    // A rename: a process that has mapped a file of this name keeps the old one.
-    match system::put_in_place(fresh, &path) {
-        Ok(()) => {}
-        // Another process was faster, and its file is open there: that one serves as well if it is the same.
-        Err(_) if is_intact(&path, &sha256) => {}
-        Err(e) => return Err(e),
-    }
-    Ok(Stored { path, sha256 })
+    let path = put(fresh, &sha256, root, name)?;
+    Ok(Stored {
+        path,
+        sha256,
+        content: None,
+    })
 }
 
 /// Writes a plugin with what it brings in, each at its place, into the folder of their identity.
@@ -210,8 +256,11 @@ fn copy_with(
     write(source, &path)?;
     // Of the copies and not of what was copied, which may have changed in between.
     if is_intact(&path, expected) {
-        let sha256 = expected.to_owned();
-        return Ok(Stored { path, sha256 });
+        return Ok(Stored {
+            path,
+            sha256: expected.to_owned(),
+            content: None,
+        });
     }
     Err(io::Error::other(
         "one of its files changed meanwhile; start again",

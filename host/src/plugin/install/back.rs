@@ -42,6 +42,7 @@ impl Shelf {
         let stored = Stored {
             path,
             sha256: entry.sha256.clone(),
+            content: None,
         };
         self.make_current(
             Action::Rollback,
