@@ -93,6 +93,8 @@ class Counter(object):
 
     def begin(self):
         self.account = self.knob('account', '55000001')
+        # 2 is a stock account, 3 a credit account; a client that means the other kind is not served.
+        self.kind = self.knob('account_type', 2)
         self.cash = float(self.knob('cash', 1000000))
         for row in self.knob('positions', []):
             self.holdings[row['symbol']] = dict(row, quantity=row['quantity'], sellable=row.get('sellable', row['quantity']),
@@ -170,6 +172,9 @@ class Counter(object):
         self.trades.append(dict(line, number=order['number']))
 
     # -- what happens
+
+    def serves(self, req):
+        return req.m_strAccountID == self.account and req.m_nAccountType == self.kind
 
     def last_price(self, symbol):
         prices = self.knob('prices', {})
@@ -256,7 +261,7 @@ class Counter(object):
     def order_row(self, order):
         average = order['turnover'] / order['filled'] if order['filled'] else 0.0
         # The returned price type is never the one that was sent.
-        return Row(account_type=2, account_id=self.account, stock_code=order['symbol'], order_id=order['number'],
+        return Row(account_type=self.kind, account_id=self.account, stock_code=order['symbol'], order_id=order['number'],
                    order_sysid='S%d' % order['number'], order_time=self.at(order['ts']),
                    order_type=23 if order['side'] == 'buy' else 24, order_volume=order['quantity'],
                    price_type=50 if order['price'] else 88, price=order['price'], traded_volume=order['filled'],
@@ -265,7 +270,7 @@ class Counter(object):
 
     def trade_row(self, trade):
         order = self.orders[trade['number']]
-        row = Row(account_type=2, account_id=self.account, stock_code=trade['symbol'],
+        row = Row(account_type=self.kind, account_id=self.account, stock_code=trade['symbol'],
                   order_type=23 if trade['side'] == 'buy' else 24, traded_id=trade['fill_id'],
                   traded_time=self.at(trade['ts']), traded_price=trade['price'], traded_volume=trade['quantity'],
                   traded_amount=trade['price'] * trade['quantity'], order_id=order['number'],
@@ -277,7 +282,7 @@ class Counter(object):
 
     def position_row(self, held):
         last = self.last_price(held['symbol']) or 0.0
-        return Row(account_type=2, account_id=self.account, stock_code=held['symbol'],
+        return Row(account_type=self.kind, account_id=self.account, stock_code=held['symbol'],
                    instrument_name=held.get('name', '五粮液'), volume=held['quantity'], can_use_volume=held['sellable'],
                    open_price=0.0, market_value=held['quantity'] * last, frozen_volume=held['frozen'],
                    on_road_volume=held['bought'], yesterday_volume=held['yesterday'],
@@ -285,7 +290,7 @@ class Counter(object):
 
     def asset_row(self):
         value = sum(h['quantity'] * (self.last_price(h['symbol']) or 0.0) for h in self.holdings.values())
-        return Row(account_type=2, account_id=self.account, cash=round(self.cash, 2), frozen_cash=round(self.frozen, 2),
+        return Row(account_type=self.kind, account_id=self.account, cash=round(self.cash, 2), frozen_cash=round(self.frozen, 2),
                    market_value=round(value, 2), total_asset=round(self.cash + self.frozen + value, 2),
                    fetch_balance=round(self.cash, 2))
 
@@ -412,6 +417,9 @@ class XtQuantAsyncClient(object):
         counter = self.counter
         if counter.fault('request_lost'):
             return
+        if not counter.serves(req):
+            self.respond(seq, req, -1, '[COUNTER] 账号不存在')
+            return
         if req.m_nPriceType not in PRICE_TYPES or counter.fault('minus_one_dead'):
             self.respond(seq, req, -1, '[COUNTER] 报价类型错误')
             return
@@ -518,7 +526,7 @@ class XtQuantAsyncClient(object):
         self.later(self.subscribe, seq, req)
 
     def subscribe(self, seq, req):
-        known = req.m_strAccountID == self.counter.account
+        known = self.counter.serves(req)
         self.subscribed = known
         self.answer('SubscribeResp', seq, 0 if known else -1)
         if known:
@@ -546,11 +554,11 @@ class XtQuantAsyncClient(object):
         self.later(self.answer, 'UnsubscribeResp', seq, 0)
 
     def queryAccountStatusWithSeq(self, seq, _req):
-        status = Row(account_id=self.counter.account, account_type=2, status=self.counter.knob('account_status', 0))
+        status = Row(account_id=self.counter.account, account_type=self.counter.kind, status=self.counter.knob('account_status', 0))
         self.later(self.answer, 'QueryAccountStatus', seq, [status])
 
     def queryAccountInfosWithSeq(self, seq, _req):
-        self.later(self.answer, 'QueryAccountInfos', seq, [Row(account_id=self.counter.account, account_type=2)])
+        self.later(self.answer, 'QueryAccountInfos', seq, [Row(account_id=self.counter.account, account_type=self.counter.kind)])
 
     def queried(self, name, seq, rows):
         counter = self.counter

@@ -16,7 +16,7 @@ mod system;
 mod xtquant;
 
 pub use judge::{Verdict, judge};
-pub use python::python;
+pub use python::{python, python_with};
 pub use system::{ABORT, EXIT_3, KILLED, SEGFAULT, STACK_OVERFLOW, children, kill_9, runs};
 pub use xtquant::{ACCOUNT, Counter, XTQUANT, system_python, xtquant};
 

@@ -1,5 +1,6 @@
 //! miniQMT's cost in one run, over one counter without latency: an order there and back, and a fill from the counter to whoever
-//! waits for it, through the plugin and its bridge, beside xttrader called in a bare Python program.
+//! waits for it, through the plugin and its bridge, beside xttrader called in a bare Python program and beside public
+//! bridges with their own clients, which tell no fill.
 #![allow(clippy::unwrap_used, reason = "a measurement may panic")]
 
 use std::path::Path;
@@ -21,57 +22,128 @@ const ORDERS: usize = 2000;
 const AT_ONCE: usize = 200;
 
 const BARE: &str = include_str!("miniqmt_bare.py");
+/// Public bridges, in the versions that were found; each is measured with its own client.
+const BRIDGES: [(&str, &str); 2] = [
+    ("qmt-bridge", "qmt-bridge[server]==2.1.3"),
+    ("qmt-rpyc", "qmt-rpyc[server]==0.9.2"),
+];
+const BRIDGES_PY: &str = include_str!("miniqmt_bridges.py");
 
-/// What one way costs, in microseconds.
+/// What one way costs, in microseconds; a figure that was not measured is empty.
 struct Cost {
     order: Vec<u64>,
     fill: Vec<u64>,
-    a_second: f64,
+    a_second: Option<f64>,
 }
 
 fn main() {
     let Some(packages) = xtquant(XTQUANT[0]) else {
         std::process::exit(1)
     };
+    let python = bridges_python();
     // One after the other and twice, so that a noisy neighbour shows.
     println!(
         "{:<34} {:>10} {:>10} {:>12} {:>12} {:>14}",
         "", "order p50", "order p99", "fill p50", "fill p99", "orders/s (200)"
     );
-    let mut bests: Vec<Option<[u64; 2]>> = vec![None, None];
+    let mut bests: Vec<(&str, [u64; 2])> = Vec::new();
     for _ in 0..2 {
-        for (at, (name, cost)) in [
-            ("(a) xttrader in bare Python", bare(&packages)),
-            ("miniqmt, over its bridge", ours(&packages)),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let [p50, p99] = [quantile(&cost.order, 50), quantile(&cost.order, 99)];
+        let mut costs = vec![("(a) xttrader in bare Python", bare(&packages))];
+        if let Some(python) = &python {
+            costs.extend(BRIDGES.map(|(name, _)| (name, bridge(python, name, &packages))));
+        }
+        costs.push(("miniqmt, over its bridge", ours(&packages)));
+        for (name, cost) in costs {
+            let of = |all: &[u64], percent| all.get(quantile_at(all.len(), percent)).copied();
+            let shown = |us: Option<u64>| us.map_or("-".to_owned(), |us| format!("{us} us"));
             println!(
-                "{name:<34} {:>7} us {:>7} us {:>9} us {:>9} us {:>14.0}",
-                p50,
-                p99,
-                quantile(&cost.fill, 50),
-                quantile(&cost.fill, 99),
-                cost.a_second
+                "{name:<34} {:>10} {:>10} {:>12} {:>12} {:>14}",
+                shown(of(&cost.order, 50)),
+                shown(of(&cost.order, 99)),
+                shown(of(&cost.fill, 50)),
+                shown(of(&cost.fill, 99)),
+                cost.a_second.map_or("-".to_owned(), |rate| format!("{rate:.0}")),
             );
-            let best = bests[at].get_or_insert([p50, p99]);
-            *best = [best[0].min(p50), best[1].min(p99)];
+            let now = [50, 99].map(|percent| of(&cost.order, percent).unwrap_or(u64::MAX));
+            match bests.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, best)) => *best = [best[0].min(now[0]), best[1].min(now[1])],
+                None => bests.push((name, now)),
+            }
         }
     }
-    if let [Some(bare), Some(own)] = bests[..] {
-        let added = |n: usize| own[n].saturating_sub(bare[n]);
+    judge(&bests);
+}
+
+/// Prints what the plugin adds to the bare program, and that it costs less than each public bridge.
+fn judge(bests: &[(&str, [u64; 2])]) {
+    let (Some((_, bare)), Some((_, own))) = (bests.first(), bests.last()) else {
+        return;
+    };
+    let added = |n: usize| own[n].saturating_sub(bare[n]);
+    println!(
+        "added to (a), best of two: {} us p50 (target 1000), {} us p99 (target 5000)",
+        added(0),
+        added(1)
+    );
+    for (name, theirs) in &bests[1..bests.len() - 1] {
+        let less = |n: usize| if own[n] < theirs[n] { "less" } else { "MORE" };
         println!(
-            "added to (a), best of two: {} us p50 (target 1000), {} us p99 (target 5000)",
-            added(0),
-            added(1)
+            "beside {name}: p50 {} of {} us ({}), p99 {} of {} us ({})",
+            own[0],
+            theirs[0],
+            less(0),
+            own[1],
+            theirs[1],
+            less(1)
         );
     }
 }
 
-fn quantile(sorted: &[u64], percent: usize) -> u64 {
-    sorted[(sorted.len() - 1) * percent / 100]
+/// A Python with the public bridges, or nothing where they cannot be had.
+fn bridges_python() -> Option<std::path::PathBuf> {
+    let python = qt_test_support::python_with("bridges", &BRIDGES.map(|(_, package)| package));
+    if let Err(reason) = &python {
+        println!("without the public bridges, which cannot be had here: {reason}");
+    }
+    python.ok()
+}
+
+fn bridge(python: &Path, name: &str, packages: &Path) -> Cost {
+    let folder = tempfile::tempdir().unwrap();
+    let counter = counter(folder.path(), "never");
+    let script = folder.path().join("miniqmt_bridges.py");
+    std::fs::write(&script, BRIDGES_PY).unwrap();
+    let out = Command::new(python)
+        .arg("-B")
+        .args([script.as_path(), Path::new(name), packages, counter.userdata()])
+        .args([
+            ACCOUNT,
+            &WARM_UP.to_string(),
+            &ORDERS.to_string(),
+            &AT_ONCE.to_string(),
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    let value: Value = serde_json::from_str(said.lines().last().unwrap_or_default())
+        .unwrap_or_else(|e| panic!("{name}: {e}: {said}{}", String::from_utf8_lossy(&out.stderr)));
+    if let Some(reason) = value["failed"].get(0) {
+        println!("{name} with {AT_ONCE} at once: {reason}");
+    }
+    Cost {
+        order: value["order"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_u64)
+            .collect(),
+        fill: Vec::new(),
+        a_second: value["a_second"].as_f64(),
+    }
+}
+
+const fn quantile_at(count: usize, percent: usize) -> usize {
+    count.saturating_sub(1) * percent / 100
 }
 
 fn counter(folder: &Path, fill: &str) -> Counter {
@@ -114,7 +186,7 @@ fn bare(packages: &Path) -> Cost {
     Cost {
         order: list(&resting["order"]),
         fill: list(&run("immediate")["fill"]),
-        a_second: resting["a_second"].as_f64().unwrap(),
+        a_second: resting["a_second"].as_f64(),
     }
 }
 
@@ -189,7 +261,7 @@ fn ours(packages: &Path) -> Cost {
         clippy::float_arithmetic,
         reason = "a rate for people"
     )]
-    let a_second = (ORDERS / AT_ONCE * AT_ONCE) as f64 / began.elapsed().as_secs_f64();
+    let a_second = Some((ORDERS / AT_ONCE * AT_ONCE) as f64 / began.elapsed().as_secs_f64());
     drop(broker);
     let folder = tempfile::tempdir().unwrap();
     let (broker, told) = open(packages, folder.path(), "immediate");

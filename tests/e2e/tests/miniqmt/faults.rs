@@ -94,6 +94,7 @@ fn matrix(version: &str, lane: Lane, rows: Vec<Row>) {
 fn answers() -> Vec<Row> {
     vec![
         row("all is well", json!({}), ""),
+        row("a credit account", json!({ "account_type": 3 }), "").block(json!({ "account_type": "CREDIT" })),
         row(
             "a reply is dropped",
             json!({ "reply_dropped": 1 }),
@@ -471,6 +472,26 @@ fn caps_are_kept_by_the_bridge() {
 }
 
 /// The terminal is down at the start, is logged in to later, and is restarted in between.
+/// A stock account's configuration at a credit account, and the other way round, places nothing and says what to check.
+#[test]
+fn an_account_of_another_type_is_not_traded() {
+    let Some(packages) = xtquant(XTQUANT[0]) else {
+        return;
+    };
+    for (kind, told) in [(3, "STOCK"), (2, "CREDIT")] {
+        let knobs = json!({ "account_type": kind });
+        let scene = Scene::new(&packages, &knobs, &json!({ "account_type": told }), Lane::Worker);
+        scene.signal(1);
+        let mut host = scene.desk.host("");
+        wait_until("what to check is said", || {
+            scene.desk.log().contains("check `account_id` and `account_type`")
+        });
+        assert_eq!(scene.counter.accepted(), 0);
+        assert!(host.stop().is_some());
+        assert_eq!(scene.faults(), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn a_terminal_that_is_logged_in_to_late_and_restarted() {
     let Some(packages) = xtquant(XTQUANT[0]) else {
