@@ -85,7 +85,8 @@ pub(crate) const CODES: &[Code] = &[
             "a link leads nowhere or to itself",
             "a network folder is not mounted",
         ],
-        mend: "Correct the path, or allow this user to read it: chmod u+r FILE.",
+        mend: "Correct the path, or allow this user to read it: chmod u+r FILE (on Windows: the file's \
+               Properties, Security).",
     },
     Code {
         code: NOT_A_FILE,
@@ -317,9 +318,11 @@ pub(crate) const CODES: &[Code] = &[
         innocent: &[
             "the broker's runtime is not installed",
             "it is installed where the loader does not look",
-            "ldconfig has not been run since",
+            "on Linux, ldconfig has not been run since",
+            "on Windows, Microsoft's Visual C++ runtime is not installed",
         ],
-        mend: "Install the package that has it and run ldconfig, or name its folder in LD_LIBRARY_PATH (on Windows: PATH).",
+        mend: "Linux: install the package that has it and run ldconfig, or name its folder in LD_LIBRARY_PATH. Windows: put \
+               it into the plugin's folder, name its folder in PATH, or install the runtime that `plugins doctor` names.",
     },
     Code {
         code: LIBRARY_TOO_OLD,

@@ -12,7 +12,7 @@ use super::{
         WRITABLE,
     },
     libraries::{self, Gap, Loader},
-    loader, manifest,
+    loader, manifest, mends,
     search::Found,
     store,
     trust::Subject,
@@ -242,10 +242,10 @@ fn needs(checkup: &mut Checkup, loader: &Loader) {
     let gaps = loader.gaps(&checkup.path, anatomy);
     checkup
         .findings
-        .extend(gaps.iter().map(|gap| finding(gap, &checkup.path)));
+        .extend(gaps.iter().map(|gap| finding(gap, &checkup.path, anatomy)));
 }
 
-fn finding(gap: &Gap, plugin: &Path) -> Finding {
+fn finding(gap: &Gap, plugin: &Path, anatomy: &Anatomy) -> Finding {
     let through = |wanted_by: &Path| {
         let own = std::path::absolute(plugin).is_ok_and(|plugin| plugin == wanted_by);
         if own {
@@ -259,31 +259,33 @@ fn finding(gap: &Gap, plugin: &Path) -> Finding {
             library,
             wanted_by,
             searched,
+            misfit,
         } => {
             let places: Vec<String> = searched.iter().map(|dir| dir.display().to_string()).collect();
+            let misfit = misfit.as_ref().map_or_else(String::new, |path| {
+                format!(
+                    "; the one at {} is for another processor, or no library",
+                    path.display()
+                )
+            });
             Finding::new(
                 MISSING_LIBRARY,
                 format!(
-                    "needs the library {library}{}, which is not on this machine; searched in this order: {}",
+                    "needs the library {library}{}, which is not on this machine{misfit}; searched in this order: {}",
                     through(wanted_by),
                     places.join(", ")
                 ),
-                format!(
-                    "install the package that has {library} and run ldconfig, or name its folder in LD_LIBRARY_PATH"
-                ),
+                mends::of_missing(library, anatomy),
             )
         }
         Gap::LeftBehind { library, found } => Finding::new(
             LEFT_BEHIND,
             format!(
-                "needs the library {library}, which lies at {}, outside of the plugin's folder; what is loaded is a \
-                 private copy in the data folder, which does not reach that",
+                "needs the library {library}, which lies at {}; what is loaded is a private copy in the data folder, which \
+                 does not reach that",
                 found.display()
             ),
-            format!(
-                "move it into the plugin's folder, or name its own in LD_LIBRARY_PATH: LD_LIBRARY_PATH={} qt-host …",
-                found.parent().unwrap_or(Path::new("")).display()
-            ),
+            mends::of_left_behind(found.parent().unwrap_or(Path::new("")), anatomy),
         ),
         Gap::TooOld {
             library,

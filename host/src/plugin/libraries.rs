@@ -23,6 +23,8 @@ pub(super) enum Gap {
         wanted_by: PathBuf,
         /// The folders that the loader would search, in order.
         searched: Vec<PathBuf>,
+        /// A file of that name in one of them which is for another processor, or no library.
+        misfit: Option<PathBuf>,
     },
     /// It lies outside of the plugin's folder, where the private copy will not find it.
     LeftBehind {
@@ -93,8 +95,13 @@ impl Loader {
         }]);
         while let Some(wanted) = queue.pop_front() {
             for library in &wanted.anatomy.needed {
-                // The loader takes a name once: whoever needs it later gets the same file.
-                if found.contains_key(library) || found.len() >= MAX_LIBRARIES {
+                // The loader takes a name once: whoever needs it later gets the same file. In Windows' names there is no
+                // difference between small letters and capitals.
+                let name = match anatomy.format {
+                    "PE" => library.to_ascii_lowercase(),
+                    _ => library.clone(),
+                };
+                if found.contains_key(&name) || found.len() >= MAX_LIBRARIES {
                     continue;
                 }
                 let path = self.find(library, &wanted, &plugin, anatomy, &mut gaps);
@@ -108,7 +115,7 @@ impl Loader {
                         inherited: inherited(&wanted, &root),
                     });
                 }
-                found.insert(library.clone(), path);
+                found.insert(name, path);
             }
             versions(&wanted, &found, &mut gaps);
         }
@@ -137,6 +144,7 @@ impl Loader {
                 library: library.to_owned(),
                 wanted_by: wanted.path.clone(),
                 searched: path.parent().map(Path::to_path_buf).into_iter().collect(),
+                misfit: path.is_file().then_some(path),
             });
             return None;
         }
@@ -144,14 +152,15 @@ impl Loader {
         let folders = self.folders(wanted, root);
         let cached = self.cached.get(library).into_iter().flatten().cloned();
         // The cache comes before the system's folders and behind all others.
-        let found = folders
+        let behind: &[PathBuf] = if like.format == "PE" { &[] } else { &self.system };
+        let candidates: Vec<PathBuf> = folders
             .iter()
             .map(|dir| within(&dir.join(library), root))
             .chain(cached)
-            .chain(self.system.iter().map(|dir| dir.join(library)))
-            .find(|path| serves(path));
-        if found.is_some() {
-            return found;
+            .chain(behind.iter().map(|dir| dir.join(library)))
+            .collect();
+        if let Some(found) = candidates.iter().find(|path| serves(path)) {
+            return Some(found.clone());
         }
         let beside = left_behind(wanted, plugin, like)
             .into_iter()
@@ -165,16 +174,23 @@ impl Loader {
             None => Gap::Missing {
                 library: library.to_owned(),
                 wanted_by: wanted.path.clone(),
-                searched: folders.into_iter().chain(self.system.iter().cloned()).collect(),
+                searched: folders.into_iter().chain(behind.iter().cloned()).collect(),
+                misfit: candidates.into_iter().find(|path| path.is_file()),
             },
         });
         beside
     }
 
-    /// The folders that come before the cache, in the order of the loader.
+    /// The folders that come before the cache, in the order of the loader; on Windows, which has no cache, all.
     fn folders(&self, wanted: &Wanted, root: &Path) -> Vec<PathBuf> {
         let expand = |list: &[String]| reached(list, wanted, root);
         let mut folders = Vec::new();
+        if wanted.anatomy.format == "PE" {
+            // Beside what is loaded, then what is Windows' own, then PATH.
+            folders.extend(wanted.is_copied.then(|| root.to_path_buf()));
+            folders.extend(self.system.iter().chain(&self.environment).cloned());
+            return folders;
+        }
         // A RUNPATH switches every RPATH off.
         if wanted.anatomy.runpath.is_empty() {
             folders.extend(expand(&wanted.anatomy.rpath));
@@ -182,9 +198,6 @@ impl Loader {
         }
         folders.extend(self.environment.iter().cloned());
         folders.extend(expand(&wanted.anatomy.runpath));
-        if wanted.is_copied && wanted.anatomy.format == "PE" {
-            folders.push(root.to_path_buf());
-        }
         folders
     }
 }

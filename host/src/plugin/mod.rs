@@ -11,6 +11,7 @@ mod install;
 mod libraries;
 mod loader;
 mod manifest;
+mod mends;
 mod search;
 mod signature;
 mod store;

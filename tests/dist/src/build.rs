@@ -91,8 +91,8 @@ pub(crate) fn build(root: &Path, target: &Path, system: System) -> Result<Built>
         .env("CARGO_TARGET_DIR", target)
         .env("CARGO_INCREMENTAL", "0")
         .env("SOURCE_DATE_EPOCH", epoch(root)?.to_string())
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(root, system)?)
-        .env("CFLAGS", c_flags(root)?);
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(root, target, system)?)
+        .env("CFLAGS", c_flags(root, target)?);
     run(&mut command)?;
     let folder = target.join(system.target()).join("release");
     let program = folder.join(system.program());
@@ -162,8 +162,8 @@ fn windows(root: &Path, target: &Path) -> Result<Command> {
 }
 
 /// No path of this machine is in what is built, so that it is the same elsewhere.
-fn flags(root: &Path, system: System) -> Result<String> {
-    let mut flags: Vec<String> = places(root)?
+fn flags(root: &Path, target: &Path, system: System) -> Result<String> {
+    let mut flags: Vec<String> = places(root, target)?
         .iter()
         .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
         .collect();
@@ -175,20 +175,39 @@ fn flags(root: &Path, system: System) -> Result<String> {
     Ok(flags.join("\u{1f}"))
 }
 
-fn c_flags(root: &Path) -> Result<String> {
-    let maps: Vec<String> = places(root)?
+fn c_flags(root: &Path, target: &Path) -> Result<String> {
+    let maps: Vec<String> = places(root, target)?
         .iter()
         .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
         .collect();
     Ok(maps.join(" "))
 }
 
-fn places(root: &Path) -> Result<[(PathBuf, &'static str); 2]> {
+/// Folders and what stands for them; of two that fit the later one counts, for both compilers.
+fn places(root: &Path, target: &Path) -> Result<[(PathBuf, &'static str); 3]> {
     let cargo = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
         .context("cargo's folder is not known; set CARGO_HOME")?;
-    Ok([(root.to_path_buf(), "/source"), (cargo, "/cargo")])
+    Ok([
+        (root.to_path_buf(), "/source"),
+        (cargo, "/cargo"),
+        (target.to_path_buf(), "/target"),
+    ])
+}
+
+/// The compiler of a build, in its own words.
+pub(crate) fn compiler(system: System) -> Result<String> {
+    let rustc = match system {
+        System::Linux => std::env::var_os("RUSTC").map_or_else(|| "rustc".into(), PathBuf::from),
+        System::Windows => windows_tools()?.join("bin").join("rustc"),
+    };
+    let out = Command::new(rustc)
+        .arg("--version")
+        .output()
+        .context("the compiler cannot be started")?;
+    ensure!(out.status.success(), "the compiler does not tell its version");
+    Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
 }
 
 /// The newest version of glibc that a file asks for.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::System;
-use crate::build::Built;
+use crate::build::{self, Built};
 use crate::bundle::{Entries, Entry};
 
 const ROOTS: [&str; 3] = ["qt-host", "simulated", "miniqmt"];
@@ -41,12 +41,17 @@ pub(crate) fn collect(root: &Path, built: &Built, system: System) -> Result<Entr
         add(name.to_owned(), read(&root.join("host").join(name))?, false);
     }
     let packages = packages(root, system)?;
+    let compiler = build::compiler(system)?;
     add(
         "THIRD-PARTY.txt".to_owned(),
-        licences(&packages)?.into_bytes(),
+        licences(&packages, &compiler, system)?.into_bytes(),
         false,
     );
-    add("sbom.cdx.json".to_owned(), sbom(&packages, system)?, false);
+    add(
+        "sbom.cdx.json".to_owned(),
+        sbom(&packages, &compiler, system)?,
+        false,
+    );
     Ok(entries)
 }
 
@@ -116,8 +121,19 @@ fn packages(root: &Path, system: System) -> Result<BTreeMap<(String, String), Va
 }
 
 /// The licences of all packages, each with the texts that it came with.
-fn licences(packages: &BTreeMap<(String, String), Value>) -> Result<String> {
+fn licences(packages: &BTreeMap<(String, String), Value>, compiler: &str, system: System) -> Result<String> {
     let mut all = String::from("What is in these programs besides quantTrader, and on which terms.\n");
+    all.push_str(&format!(
+        "\n{}\nRust's standard library ({compiler}): MIT OR Apache-2.0\n",
+        "=".repeat(80)
+    ));
+    if system == System::Windows {
+        all.push_str(&format!(
+            "\n{0}\nMinGW-w64's start-up code: Zope Public License 2.1 and public domain, as its COPYING.MinGW-w64-runtime \
+             says\n\n{0}\nlibgcc: GPL-3.0-or-later with the GCC Runtime Library Exception 3.1, which lets every program hold it\n",
+            "=".repeat(80)
+        ));
+    }
     for ((name, version), package) in packages {
         if package["source"].is_null() {
             continue;
@@ -134,6 +150,19 @@ fn licences(packages: &BTreeMap<(String, String), Value>) -> Result<String> {
             .filter(|path| path.is_file() && is_licence(path))
             .collect();
         files.sort();
+        if files.is_empty() {
+            all.push_str(
+                "\nIts package holds no text. Those of MIT and Apache-2.0 are in LICENSE-MIT and LICENSE-APACHE, without the \
+                 names of its authors.\n",
+            );
+            if let Some(authors) = package["authors"]
+                .as_array()
+                .filter(|authors| !authors.is_empty())
+            {
+                let authors: Vec<&str> = authors.iter().filter_map(Value::as_str).collect();
+                all.push_str(&format!("Copyright: {}\n", authors.join(", ")));
+            }
+        }
         for file in files {
             let text = String::from_utf8_lossy(&std::fs::read(&file)?).replace('\r', "");
             let title = file
@@ -166,8 +195,8 @@ fn is_licence(path: &Path) -> bool {
 }
 
 /// The list of parts in the form of CycloneDX 1.5.
-fn sbom(packages: &BTreeMap<(String, String), Value>, system: System) -> Result<Vec<u8>> {
-    let components: Vec<Value> = packages
+fn sbom(packages: &BTreeMap<(String, String), Value>, compiler: &str, system: System) -> Result<Vec<u8>> {
+    let mut components: Vec<Value> = packages
         .iter()
         .filter(|((name, _), _)| name != "qt-host")
         .map(|((name, version), package)| {
@@ -181,6 +210,10 @@ fn sbom(packages: &BTreeMap<(String, String), Value>, system: System) -> Result<
             component
         })
         .collect();
+    components.push(json!({
+        "type": "library", "bom-ref": "rust-std", "name": "rust-std", "version": compiler,
+        "licenses": [{ "expression": "MIT OR Apache-2.0" }],
+    }));
     let version = env!("CARGO_PKG_VERSION");
     let sbom = json!({
         "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,

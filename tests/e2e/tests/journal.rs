@@ -340,7 +340,8 @@ fn a_flipped_digit_in_a_waiting_report_stops_trading_with_4_and_is_not_posted() 
     assert_eq!(host.stop(), Some(0));
 }
 
-/// The journal names orders and accounts: it is its owner's alone, in whatever folder.
+/// The journal names orders and accounts: it is its owner's alone, in whatever folder. Windows has no such bits.
+#[cfg(unix)]
 #[test]
 fn the_journals_files_are_their_owners_alone() {
     use std::os::unix::fs::PermissionsExt;

@@ -189,33 +189,62 @@ pub(super) fn library(manifest: Option<&[u8]>, wants: &Wants<'_>) -> Vec<u8> {
 
 /// A DLL for x86-64 with one section, as small as the format allows.
 pub(super) fn dll(name: &str, content: &[u8]) -> Vec<u8> {
+    dll_that_needs(name, content, &[])
+}
+
+/// A DLL for x86-64 with one section, and with the names of others that it brings in.
+pub(super) fn dll_that_needs(name: &str, content: &[u8], needed: &[&str]) -> Vec<u8> {
+    const IMPORTS_AT: u32 = 0x0010_0000;
+    const DESCRIPTOR: usize = 20;
+    // A descriptor for each, an empty one, and behind them the names.
+    let mut imports = vec![0; DESCRIPTOR * (needed.len() + 1)];
+    for (index, library) in needed.iter().enumerate() {
+        let at = IMPORTS_AT + imports.len() as u32;
+        let of_name = DESCRIPTOR * index + 12;
+        imports[of_name..of_name + 4].copy_from_slice(&at.to_le_bytes());
+        imports.extend(library.as_bytes());
+        imports.push(0);
+    }
+    let mut sections = vec![(name, 0x1000, content)];
+    if !needed.is_empty() {
+        sections.push((".idata", IMPORTS_AT, &imports[..]));
+    }
     let mut out = b"MZ".to_vec();
     out.resize(60, 0);
     out.extend(64_u32.to_le_bytes());
     out.extend(b"PE\0\0");
-    // x86-64, one section, 240 bytes of optional header, a library.
-    out.extend([0x8664_u16, 1].map(u16::to_le_bytes).concat());
+    // x86-64, so many sections, 240 bytes of optional header, a library.
+    out.extend([0x8664_u16, sections.len() as u16].map(u16::to_le_bytes).concat());
     out.extend([0_u32; 3].map(u32::to_le_bytes).concat());
     out.extend([240_u16, 0x2022].map(u16::to_le_bytes).concat());
     let optional = out.len();
     out.extend(0x20b_u16.to_le_bytes());
     out.resize(optional + 108, 0);
     out.extend(16_u32.to_le_bytes());
+    // The first of the sixteen tables holds what it offers, the second what it brings in.
+    out.extend([0_u32; 2].map(u32::to_le_bytes).concat());
+    if !needed.is_empty() {
+        out.extend([IMPORTS_AT, imports.len() as u32].map(u32::to_le_bytes).concat());
+    }
     out.resize(optional + 240, 0);
-    let mut short = name.as_bytes().to_vec();
-    short.resize(8, 0);
-    out.extend(short);
-    let content_at = 512_u32;
-    out.extend(
-        [content.len() as u32, 0x1000, content.len() as u32, content_at]
-            .map(u32::to_le_bytes)
-            .concat(),
-    );
-    out.extend([0_u32, 0].map(u32::to_le_bytes).concat());
-    out.extend(0_u32.to_le_bytes());
-    out.extend(0x4000_0040_u32.to_le_bytes());
-    out.resize(content_at as usize, 0);
-    out.extend(content);
+    let mut content_at = 512;
+    for (name, address, content) in &sections {
+        let mut short = name.as_bytes().to_vec();
+        short.resize(8, 0);
+        out.extend(short);
+        let length = content.len() as u32;
+        out.extend(
+            [length, *address, length, content_at]
+                .map(u32::to_le_bytes)
+                .concat(),
+        );
+        out.extend([0_u32, 0, 0, 0x4000_0040].map(u32::to_le_bytes).concat());
+        content_at += length;
+    }
+    out.resize(512, 0);
+    for (_, _, content) in sections {
+        out.extend(content);
+    }
     out
 }
 

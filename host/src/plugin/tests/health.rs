@@ -1,7 +1,7 @@
 //! The doctor finds every fault at once, as the system's loader would come to it, and says the mend.
 
 use super::{
-    craft::{Wants, library},
+    craft::{Wants, dll_that_needs, library},
     *,
 };
 use crate::{
@@ -54,11 +54,13 @@ fn a_missing_library_is_named_with_the_places_and_with_who_needs_it() {
                     PathBuf::from("/opt/broker"),
                     room.path("system")
                 ],
+                misfit: None,
             },
             Gap::Missing {
                 library: "libdeep.so.1".to_owned(),
                 wanted_by: middle,
                 searched: vec![room.path("env"), room.path("system")],
+                misfit: None,
             },
         ]
     );
@@ -135,6 +137,41 @@ fn an_rpath_is_inherited_and_a_runpath_is_not() {
     };
     assert_eq!(with(folder.to_str(), None), 0);
     assert_eq!(with(None, folder.to_str()), 1);
+}
+
+#[test]
+fn missing_dlls_are_named_once_in_windows_order_and_with_a_file_that_does_not_fit() {
+    let room = Room::new();
+    let dll = |needed: &[&str]| dll_that_needs(".qtplug", &plugin_section("p"), needed);
+    // Its own folder comes first, whatever PATH has.
+    let beside = room.file("d/beside.dll", &dll(&["deep.dll"]));
+    room.file("env/beside.dll", &dll(&[]));
+    room.file("env/kernel32.dll", &dll(&["never-asked.dll"]));
+    room.file("system/KERNEL32.dll", &dll(&[]));
+    let misfit = room.file("env/Gone.dll", b"MZ, and nothing more");
+    let plugin = room.file(
+        "d/p.dll",
+        &dll(&[
+            "KERNEL32.dll",
+            "beside.dll",
+            "Gone.dll",
+            "gone.dll",
+            "api-ms-win-crt-heap-l1-1-0.dll",
+        ]),
+    );
+    let found = gaps(&room, &plugin);
+    let places = |names: [&str; 3]| names.map(|name| room.path(name)).to_vec();
+    let missing = |library: &str, wanted_by: &Path, misfit: Option<&Path>| Gap::Missing {
+        library: library.to_owned(),
+        wanted_by: wanted_by.to_path_buf(),
+        searched: places(["d", "system", "env"]),
+        misfit: misfit.map(Path::to_path_buf),
+    };
+    let expected = [
+        missing("Gone.dll", &plugin, Some(&misfit)),
+        missing("deep.dll", &beside, None),
+    ];
+    assert_eq!(found, expected);
 }
 
 fn wanting(needed: &'static [&'static str], runpath: &'static str) -> Wants<'static> {
