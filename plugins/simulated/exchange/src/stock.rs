@@ -220,6 +220,10 @@ impl Stock {
             }
             Some(_) => {
                 self.end_auction(flow, &quote.what, hits);
+                if !matches!(quote.what, Happened::Tick(Tick { levels: Some(_), .. })) {
+                    // Levels that were made up are no queue to wait in.
+                    self.hide();
+                }
                 match &quote.what {
                     Happened::Bar(bar) => bar
                         .path()
@@ -329,6 +333,13 @@ impl Stock {
             shown[0].insert(0, (last, size));
         } else if last == lower {
             shown[1].insert(0, (last, size));
+        }
+        // Orders here have had their part of the trades that these levels are made of; nobody made up meets them twice.
+        if let Some(ask) = self.book.best_own(Side::Sell) {
+            shown[0].retain(|(price, _)| *price < ask);
+        }
+        if let Some(bid) = self.book.best_own(Side::Buy) {
+            shown[1].retain(|(price, _)| *price > bid);
         }
         shown
     }

@@ -288,7 +288,8 @@ impl Venue {
                 format!("{symbol}: {} takes limit orders only", window.phase.name()),
             ));
         }
-        Ok(())
+        // Of an order at the market's price: whether anybody is there for it.
+        plan(stock, ticket).map(|_| ())
     }
 
     /// Takes an order that [`Self::check`] has let pass at the same moment. What happens to it and to others is put into

@@ -57,6 +57,18 @@ impl Walk {
         }
     }
 
+    /// Whose prices these are.
+    #[must_use]
+    pub const fn symbol(&self) -> Symbol {
+        self.symbol
+    }
+
+    /// When its next quote comes, where that is no later than `until`.
+    #[must_use]
+    pub fn next_at(&self, market: &qt_market::Market, until: Moment) -> Option<Moment> {
+        self.next_moment(market, until).map(|(at, _)| at)
+    }
+
     /// The next quote no later than `until`, by the windows of the market and within `limits`.
     pub fn next(
         &mut self,

@@ -112,17 +112,11 @@ fn an_order_fills_by_the_markets_volume_and_no_faster() {
         4_000,
         "100",
     ));
-    // A tenth of a quarter of 4,000 four times over, at its own limit since it rests; and the level shown after it.
+    // A tenth of 4,000 in four trades, at its own limit since it rests; the levels after it are made of the same shares.
     let filled = fills(&exchange.take_facts());
     assert_eq!(
         filled,
-        [
-            "A 100@100.01",
-            "A 100@100.01",
-            "A 100@100.01",
-            "A 100@100.01",
-            "A 400@100.01"
-        ]
+        ["A 100@100.01", "A 100@100.01", "A 100@100.01", "A 100@100.01"]
     );
     exchange.quote(&bar(
         at("09:33"),
@@ -140,7 +134,7 @@ fn an_order_fills_by_the_markets_volume_and_no_faster() {
     let facts = exchange.take_facts();
     assert_eq!(
         (facts[0].event, facts[0].quantity),
-        (Event::Ended, 3_200),
+        (Event::Ended, 3_600),
         "{facts:?}"
     );
     assert_eq!(exchange.account().frozen_cash(), Decimal::ZERO);
