@@ -6,7 +6,7 @@ use rust_decimal::{Decimal, RoundingStrategy};
 use crate::board::Board;
 use crate::dated::{Since, on};
 use crate::symbol::{Side, Symbol};
-use crate::{Price, Shares};
+use crate::{Market, Price, Shares};
 
 /// What is charged, by date. Rates are fractions of the amount: 0.00025 is 0.025 %.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +116,17 @@ impl FeeSchedule {
         amount: Decimal,
         date: Date,
     ) -> Result<FeeBreakdown, FeeError> {
+        self.fees_on_board(symbol, Board::of(symbol), side, amount, date)
+    }
+
+    fn fees_on_board(
+        &self,
+        symbol: &Symbol,
+        board: Board,
+        side: Side,
+        amount: Decimal,
+        date: Date,
+    ) -> Result<FeeBreakdown, FeeError> {
         let symbol = *symbol;
         if amount < Decimal::ZERO {
             return Err(FeeError::Negative {
@@ -127,7 +138,6 @@ impl FeeSchedule {
         if amount.is_zero() {
             return Ok(FeeBreakdown::default());
         }
-        let board = Board::of(&symbol);
         // What is not known is charged like a share: rather too much set aside than too little.
         let share = board.is_a_share() || board == Board::Unknown;
         let stamped = side == Side::Sell && (share || board == Board::BShare);
@@ -155,6 +165,24 @@ impl FeeSchedule {
             exchange_fee: of(part(own_exchange_fee, &self.exchange_fee))?
                 + of(part(own_exchange_fee, &self.regulatory_fee))?,
         })
+    }
+}
+
+impl Market {
+    /// The fees of one order whose fills amount to `amount` yuan, by these tables: what is charged, and which board the
+    /// symbol is on.
+    ///
+    /// # Errors
+    /// An amount below zero, or one whose fees no decimal holds.
+    pub fn fees_of_amount(
+        &self,
+        symbol: &Symbol,
+        side: Side,
+        amount: Decimal,
+        date: Date,
+    ) -> Result<FeeBreakdown, FeeError> {
+        self.fees
+            .fees_on_board(symbol, self.board(symbol), side, amount, date)
     }
 }
 

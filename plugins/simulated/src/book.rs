@@ -2,7 +2,10 @@
 //! gives what was there before.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
+use qt_exchange::time::date_of;
+use qt_market::{FeeBreakdown, Market};
 use qt_plugin_api::{AccountRow, OrderRequest, OrderRow, OrderStatus, PositionRow, Side, TradeRow};
 use rust_decimal::Decimal;
 
@@ -22,6 +25,8 @@ pub(crate) fn day_of(ms: i64) -> i64 {
 pub(crate) struct Order {
     pub(crate) row: OrderRow,
     pub(crate) accepted_ms: i64,
+    /// The session's day on which it came.
+    pub(crate) session_day: i64,
     /// No event may tell of it; a fault of this process's, so the ledger does not know it.
     pub(crate) silent: bool,
     turnover: Decimal,
@@ -80,6 +85,8 @@ pub(crate) struct Book {
     open: BTreeSet<usize>,
     first_order_today: usize,
     first_trade_today: usize,
+    /// The rules that fees go by; without them there is the commission alone.
+    market: Option<Arc<Market>>,
 }
 
 impl Book {
@@ -114,7 +121,31 @@ impl Book {
             open: BTreeSet::new(),
             first_order_today: 0,
             first_trade_today: 0,
+            market: None,
         }
+    }
+
+    /// Charges what these rules say, and not the commission alone.
+    pub(crate) fn charge_by(&mut self, market: Arc<Market>) {
+        self.market = Some(market);
+    }
+
+    /// What an order costs that has traded so much.
+    fn fees(&self, symbol: &str, side: Side, turnover: Decimal, ts: i64) -> FeeBreakdown {
+        let commission_alone = || FeeBreakdown {
+            commission: fees::commission(turnover),
+            ..FeeBreakdown::default()
+        };
+        let Some(market) = &self.market else {
+            return commission_alone();
+        };
+        let side = match side {
+            Side::Buy => qt_market::Side::Buy,
+            Side::Sell => qt_market::Side::Sell,
+        };
+        let symbol = market.symbol(symbol).ok();
+        let fees = symbol.and_then(|symbol| market.fees_of_amount(&symbol, side, turnover, date_of(ts)).ok());
+        fees.unwrap_or_else(commission_alone)
     }
 
     /// Turns the page when a new day has come: open orders lapse, and what was bought can be sold.
@@ -179,8 +210,14 @@ impl Book {
         }
     }
 
-    /// Why an order cannot be taken.
-    pub(crate) fn objection(&self, order: &OrderRequest, now_ms: i64) -> Option<String> {
+    /// Why an order cannot be taken. `worst` is what a share of it may cost, where that is neither its limit nor the
+    /// last price.
+    pub(crate) fn objection(
+        &self,
+        order: &OrderRequest,
+        now_ms: i64,
+        worst: Option<Decimal>,
+    ) -> Option<String> {
         if order.client_order_id.is_empty() || order.symbol.is_empty() {
             return Some("an order needs a client order id and a symbol".to_owned());
         }
@@ -193,8 +230,8 @@ impl Book {
         if order.not_after_ms.is_some_and(|until| now_ms > until) {
             return Some("the order came after the time it was good for".to_owned());
         }
-        let Some(price) = order
-            .limit_price
+        let Some(price) = worst
+            .or(order.limit_price)
             .or_else(|| self.prices.get(&order.symbol).copied())
         else {
             return Some(format!(
@@ -217,7 +254,7 @@ impl Book {
                     return Some("the order's value is too large to count".to_owned());
                 };
                 let (need, have) = (
-                    turnover + fees::commission(turnover),
+                    turnover + self.fees(&order.symbol, order.side, turnover, now_ms).total(),
                     self.cash - self.frozen_cash,
                 );
                 (need > have)
@@ -226,10 +263,50 @@ impl Book {
         }
     }
 
-    /// Commission that a further fill of an order costs.
-    pub(crate) fn commission_for(&self, at: usize, quantity: u64, price: Decimal) -> Decimal {
-        let before = self.orders[at].turnover;
-        fees::commission(before + price * Decimal::from(quantity)) - fees::commission(before)
+    /// What a further fill of an order costs.
+    pub(crate) fn fees_for(&self, at: usize, quantity: u64, price: Decimal, ts: i64) -> FeeBreakdown {
+        let order = &self.orders[at];
+        let of = |turnover| self.fees(&order.row.symbol, order.row.side, turnover, ts);
+        let (before, after) = (
+            of(order.turnover),
+            of(order.turnover + price * Decimal::from(quantity)),
+        );
+        FeeBreakdown {
+            commission: after.commission - before.commission,
+            stamp_tax: after.stamp_tax - before.stamp_tax,
+            transfer_fee: after.transfer_fee - before.transfer_fee,
+            exchange_fee: after.exchange_fee - before.exchange_fee,
+        }
+    }
+
+    /// Shares of a symbol that may be sold now.
+    pub(crate) fn available(&self, symbol: &str) -> u64 {
+        self.holdings.get(symbol).map_or(0, Holding::available)
+    }
+
+    /// Shares of a symbol that are held.
+    pub(crate) fn held(&self, symbol: &str) -> u64 {
+        self.holdings.get(symbol).map_or(0, |holding| holding.quantity)
+    }
+
+    /// The symbols that are held.
+    pub(crate) fn held_symbols(&self) -> Vec<String> {
+        self.holdings.keys().cloned().collect()
+    }
+
+    /// What a symbol is worth now.
+    pub(crate) fn set_prices(
+        &mut self,
+        symbol: &str,
+        last: Option<Decimal>,
+        previous_close: Option<Decimal>,
+    ) {
+        if let Some(last) = last {
+            self.prices.insert(symbol.to_owned(), last);
+        }
+        if let Some(holding) = self.holdings.get_mut(symbol).filter(|_| previous_close.is_some()) {
+            holding.previous_close = previous_close;
+        }
     }
 
     /// Enters one fact.
@@ -242,6 +319,10 @@ impl Book {
             Kind::Accepted | Kind::Rejected => self.enter(fact),
             Kind::Fill => self.fill(fact),
             Kind::Cancelled => self.cancel(fact),
+            Kind::Dividend => {
+                self.cash += fact.price.unwrap_or_default() * Decimal::from(fact.quantity);
+                Ok(0)
+            }
         }
     }
 
@@ -270,8 +351,8 @@ impl Book {
             exchange_order_id: None,
             reason: fact.reason.clone().unwrap_or_default(),
             error_code: None,
-            placed_ms: Some(fact.ts),
-            updated_ms: fact.ts,
+            placed_ms: Some(fact.host_ms()),
+            updated_ms: fact.host_ms(),
             extras: String::new(),
         };
         let at = self.orders.len();
@@ -280,14 +361,15 @@ impl Book {
         let (turnover, frozen_cash) = (Decimal::ZERO, Decimal::ZERO);
         self.orders.push(Order {
             row,
-            accepted_ms: fact.ts,
+            accepted_ms: fact.host_ms(),
+            session_day: day_of(fact.ts),
             silent: false,
             turnover,
             frozen_cash,
         });
         if accepted {
             self.open.insert(at);
-            self.freeze(at);
+            self.freeze(at, fact.ts);
         }
         Ok(at)
     }
@@ -297,6 +379,7 @@ impl Book {
         let price = fact.price.ok_or("a fill without a price")?;
         let trade_id = fact.fill_id.clone().ok_or("a fill without a fill_id")?;
         let commission = fact.commission.unwrap_or_default();
+        let cost = commission + fact.stamp_tax.unwrap_or_default() + fact.transfer_fee.unwrap_or_default();
         if fact.quantity > self.orders[at].remaining() {
             return Err(format!("{} is filled beyond its quantity", fact.broker_order_id));
         }
@@ -306,9 +389,9 @@ impl Book {
         match fact.side {
             Side::Buy => {
                 holding.quantity += fact.quantity;
-                holding.bought_today += fact.quantity;
+                holding.bought_today += if fact.same_day { 0 } else { fact.quantity };
                 holding.cost += turnover;
-                self.cash -= turnover + commission;
+                self.cash -= turnover + cost;
             }
             Side::Sell => {
                 let left = holding.quantity.checked_sub(fact.quantity).ok_or_else(|| {
@@ -320,20 +403,20 @@ impl Book {
                 holding.cost = holding.cost * Decimal::from(left) / Decimal::from(holding.quantity);
                 holding.quantity = left;
                 holding.sold_today = true;
-                self.cash += turnover - commission;
+                self.cash += turnover - cost;
             }
         }
         self.prices.entry(fact.symbol.clone()).or_insert(price);
         let order = &mut self.orders[at];
         order.turnover += turnover;
         order.row.filled_quantity += fact.quantity;
-        order.row.updated_ms = fact.ts;
+        order.row.updated_ms = fact.host_ms();
         if order.remaining() == 0 {
             order.row.status = OrderStatus::Filled;
             self.open.remove(&at);
         } else {
             order.row.status = OrderStatus::PartiallyFilled;
-            self.freeze(at);
+            self.freeze(at, fact.ts);
         }
         self.trades.push(TradeRow {
             trade_id,
@@ -344,9 +427,9 @@ impl Book {
             quantity: fact.quantity,
             price,
             commission: Some(commission),
-            stamp_tax: None,
-            transfer_fee: None,
-            traded_ms: fact.ts,
+            stamp_tax: fact.stamp_tax,
+            transfer_fee: fact.transfer_fee,
+            traded_ms: fact.host_ms(),
             extras: String::new(),
         });
         Ok(at)
@@ -357,7 +440,10 @@ impl Book {
         self.release(at);
         self.open.remove(&at);
         let row = &mut self.orders[at].row;
-        row.updated_ms = fact.ts;
+        row.updated_ms = fact.host_ms();
+        if let Some(reason) = &fact.reason {
+            row.reason.clone_from(reason);
+        }
         row.status = if row.filled_quantity == 0 {
             OrderStatus::Cancelled
         } else {
@@ -373,8 +459,8 @@ impl Book {
     }
 
     /// Binds what the rest of an order may need: cash for a buy, shares for a sale.
-    fn freeze(&mut self, at: usize) {
-        let order = &mut self.orders[at];
+    fn freeze(&mut self, at: usize, ts: i64) {
+        let order = &self.orders[at];
         let remaining = order.remaining();
         match order.row.side {
             Side::Sell => {
@@ -384,9 +470,10 @@ impl Book {
                 let last = || self.prices.get(&order.row.symbol).copied();
                 let price = order.row.limit_price.or_else(last).unwrap_or_default();
                 let rest = price * Decimal::from(remaining);
-                let fee = fees::commission(order.turnover + rest) - fees::commission(order.turnover);
-                order.frozen_cash = rest + fee;
-                self.frozen_cash += order.frozen_cash;
+                let of = |turnover| self.fees(&order.row.symbol, Side::Buy, turnover, ts).total();
+                let bound = rest + of(order.turnover + rest) - of(order.turnover);
+                self.orders[at].frozen_cash = bound;
+                self.frozen_cash += bound;
             }
         }
     }
@@ -421,6 +508,23 @@ impl Book {
             .filter(|t| t.traded_ms <= until_ms)
             .cloned()
             .collect()
+    }
+
+    /// Orders and trades of the host's day, which is not the session's.
+    pub(crate) fn of_host_day(&self, now_ms: i64, until_ms: i64) -> (Vec<OrderRow>, Vec<TradeRow>) {
+        let today = day_of(now_ms);
+        let orders = self.orders.iter().filter(|order| {
+            order.accepted_ms <= until_ms
+                && (day_of(order.accepted_ms) == today || day_of(order.row.updated_ms) == today)
+        });
+        let trades = self
+            .trades
+            .iter()
+            .filter(|trade| trade.traded_ms <= until_ms && day_of(trade.traded_ms) == today);
+        (
+            orders.map(|order| order.row.clone()).collect(),
+            trades.cloned().collect(),
+        )
     }
 
     pub(crate) fn last_trade(&self) -> Option<&TradeRow> {

@@ -14,9 +14,13 @@ use qt_plugin_api::{
 };
 use rust_decimal::Decimal;
 
+use qt_exchange::{Outcome, from_e4};
+use qt_market::Market;
+
 use crate::{
-    book::Book,
+    book::{Book, day_of},
     failpoints,
+    floor::{self, Floor, Now},
     ledger::{AppendError, Fact, Kind, Ledger},
     options::{FillMode, Options},
 };
@@ -33,6 +37,8 @@ struct State {
     ledger: Option<Ledger>,
     told: VecDeque<Told>,
     due: VecDeque<(Instant, usize)>,
+    /// The exchange, where one fills the orders.
+    floor: Option<Floor>,
 }
 
 struct Shared {
@@ -140,19 +146,18 @@ impl Shared {
         if state.ledger.is_none() {
             return rejected(CLOSED.to_owned());
         }
-        let now_ms = self.clock.now_ms();
-        state.book.roll(now_ms);
+        let now = self.roll(state);
         if let Some(at) = state.book.find(&order.client_order_id) {
             return (repeated(state.book.order(at), order), Answer::Plain);
         }
         let objection = if self.options.fill == FillMode::Reject {
             Some("the simulated broker rejects every order (`fill` is `reject`)".to_owned())
         } else {
-            state.book.objection(order, now_ms)
+            objection(state, order, now)
         };
         failpoints::pass("sim-before-ledger");
         let broker_order_id = state.book.next_order_id();
-        let fact = first_fact(order, &broker_order_id, now_ms, objection.clone());
+        let fact = first_fact(order, &broker_order_id, now, objection.clone());
         let at = match self.enter(state, &fact) {
             Ok(at) => at,
             Err(AppendError::NotWritten(e)) => return rejected(format!("the ledger cannot be written: {e}")),
@@ -169,7 +174,11 @@ impl Shared {
             state.book.silence(at);
         }
         self.tell_order(state, at);
-        self.fill_now_or_later(state, at, now_ms);
+        if state.floor.is_some() {
+            self.meet(state, at, order, now);
+        } else {
+            self.fill_now_or_later(state, at, now.ts);
+        }
         (PlaceResult::Accepted { broker_order_id }, answer)
     }
 
@@ -204,17 +213,133 @@ impl Shared {
         let quantity = match self.options.fill {
             FillMode::Immediate => order.remaining(),
             FillMode::Partial if order.row.filled_quantity == 0 => half(order.row.quantity),
-            FillMode::Partial | FillMode::Never | FillMode::Reject => return,
+            FillMode::Partial | FillMode::Never | FillMode::Reject | FillMode::Exchange => return,
         };
-        self.fill(state, at, quantity, price, now_ms);
+        self.fill(state, at, quantity, price, Now::host(now_ms));
     }
 
-    fn fill(&self, state: &mut State, at: usize, quantity: u64, price: Decimal, now_ms: i64) {
-        let commission = state.book.commission_for(at, quantity, price);
-        let mut fact = next_fact(Kind::Fill, &state.book.order(at).row, quantity, now_ms);
+    /// Brings the books, and the exchange where there is one, to the present moment.
+    fn roll(&self, state: &mut State) -> Now {
+        let host_ms = self.clock.now_ms();
+        let Some(mut floor) = state.floor.take() else {
+            state.book.roll(host_ms);
+            return Now::host(host_ms);
+        };
+        let now = floor.now(host_ms);
+        let at = |ts| Now { ts, ..now };
+        let mut happened = Vec::new();
+        floor.catch_up(now.ts, |ts, outcome| happened.push((at(ts), outcome)));
+        state.floor = Some(floor);
+        for (when, outcome) in happened {
+            state.book.roll(when.ts);
+            self.settle(state, outcome, when);
+        }
+        state.book.roll(now.ts);
+        self.pay_dividends(state, now);
+        if let Some(floor) = &state.floor {
+            for symbol in state.book.held_symbols() {
+                let (last, previous_close) = floor.prices(&symbol);
+                state.book.set_prices(&symbol, last, previous_close);
+            }
+        }
+        now
+    }
+
+    fn pay_dividends(&self, state: &mut State, now: Now) {
+        let due = state
+            .floor
+            .as_mut()
+            .map(|floor| floor.due_dividends(now.ts))
+            .unwrap_or_default();
+        for (symbol, cash) in due {
+            let symbol = symbol.to_string();
+            let held = state.book.held(&symbol);
+            if held == 0 {
+                continue;
+            }
+            let fact = Fact {
+                event: Kind::Dividend,
+                ts: now.ts,
+                host_ts: now.host_ts,
+                symbol,
+                quantity: held,
+                price: Some(cash),
+                ..Fact::default()
+            };
+            if let Err(AppendError::NotWritten(e) | AppendError::Torn(e)) = self.enter(state, &fact) {
+                self.log
+                    .error(format!("a dividend of {} could not be entered: {e}", fact.symbol));
+            }
+        }
+    }
+
+    /// A taken order meets what rests at the exchange.
+    fn meet(&self, state: &mut State, at: usize, order: &OrderRequest, now: Now) {
+        let Some(floor) = &mut state.floor else { return };
+        let mut outcomes = Vec::new();
+        let placed = match floor.ticket(order) {
+            Ok(ticket) => floor
+                .venue
+                .place_order(now.ts, number_of(at), &ticket, &mut outcomes)
+                .map_err(|rejection| rejection.to_string()),
+            Err(why) => Err(why),
+        };
+        for outcome in outcomes {
+            self.settle(state, outcome, now);
+        }
+        // It was let pass a moment ago under the same lock, so that this is a fault of ours; the order must not hang.
+        if let Err(why) = placed {
+            self.end(state, at, why, now);
+        }
+    }
+
+    /// Books what happened at the exchange.
+    fn settle(&self, state: &mut State, outcome: Outcome, now: Now) {
+        match outcome {
+            Outcome::Fill {
+                order,
+                quantity,
+                price,
+            } => {
+                let quantity = u64::try_from(quantity).unwrap_or_default();
+                self.fill(state, place_of(order), quantity, from_e4(price), now);
+            }
+            Outcome::Ended { order, why, .. } => {
+                self.end(state, place_of(order), why.reason().to_owned(), now)
+            }
+        }
+    }
+
+    fn end(&self, state: &mut State, at: usize, reason: String, now: Now) {
+        if !state.book.is_open(at) {
+            return;
+        }
+        let rest = state.book.order(at).remaining();
+        let mut fact = next_fact(Kind::Cancelled, &state.book.order(at).row, rest, now);
+        fact.reason = Some(reason);
+        match self.enter(state, &fact) {
+            Ok(at) => self.tell_order(state, at),
+            Err(AppendError::NotWritten(e) | AppendError::Torn(e)) => {
+                self.log.error(format!(
+                    "the end of {} could not be entered: {e}",
+                    fact.broker_order_id
+                ));
+            }
+        }
+    }
+
+    fn fill(&self, state: &mut State, at: usize, quantity: u64, price: Decimal, now: Now) {
+        let fees = state.book.fees_for(at, quantity, price, now.ts);
+        let mut fact = next_fact(Kind::Fill, &state.book.order(at).row, quantity, now);
         fact.price = Some(price);
         fact.fill_id = Some(state.book.next_fill_id());
-        fact.commission = Some(commission);
+        // A broker shows the exchange's fees as a part of its own.
+        fact.commission = Some(fees.commission + fees.exchange_fee);
+        if let Some(floor) = &state.floor {
+            (fact.stamp_tax, fact.transfer_fee) = (Some(fees.stamp_tax), Some(fees.transfer_fee));
+            let symbol = floor.venue.market().symbol(&fact.symbol);
+            fact.same_day = symbol.is_ok_and(|symbol| floor.venue.settlement_days(&symbol) == 0);
+        }
         if let Err(AppendError::NotWritten(e) | AppendError::Torn(e)) = self.enter(state, &fact) {
             self.log.error(format!(
                 "a fill of {} could not be entered: {e}",
@@ -237,8 +362,7 @@ impl Shared {
         if state.ledger.is_none() {
             return rejected(CLOSED.to_owned());
         }
-        let now_ms = self.clock.now_ms();
-        state.book.roll(now_ms);
+        let now = self.roll(state);
         let Some(at) = state.book.find(&cancel.client_order_id) else {
             return rejected(format!(
                 "no order has the client order id {}",
@@ -259,11 +383,20 @@ impl Shared {
             && let Some(price) = row.limit_price.or_else(|| state.book.fill_price(row))
         {
             let rest = state.book.order(at).remaining();
-            self.fill(state, at, rest, price, now_ms);
+            if let Some(floor) = &mut state.floor {
+                // It is out of the exchange's hands; whether that takes cancels now plays no part in the fault.
+                let _ = floor.venue.cancel(now.ts, number_of(at));
+            }
+            self.fill(state, at, rest, price, now);
             return CancelResult::Sent;
         }
+        if let Some(floor) = &mut state.floor
+            && let Err(rejection) = floor.venue.cancel(now.ts, number_of(at))
+        {
+            return rejected(rejection.to_string());
+        }
         let rest = state.book.order(at).remaining();
-        let fact = next_fact(Kind::Cancelled, &state.book.order(at).row, rest, now_ms);
+        let fact = next_fact(Kind::Cancelled, &state.book.order(at).row, rest, now);
         match self.enter(state, &fact) {
             Ok(at) => {
                 self.tell_order(state, at);
@@ -277,7 +410,7 @@ impl Shared {
     }
 
     /// Reads from the books, unless they are closed or the fault strikes.
-    fn read<R>(&self, what: &str, read: impl FnOnce(&Book, i64) -> R) -> Result<R, CallError> {
+    fn read<R>(&self, what: &str, read: impl FnOnce(&Book, Seen) -> R) -> Result<R, CallError> {
         let mut state = lock(&self.state);
         if state.ledger.is_none() {
             return Err(CallError::new(CLOSED));
@@ -287,12 +420,68 @@ impl Shared {
                 "the query for {what} failed (`fault_snapshot_fails`)"
             )));
         }
-        let now_ms = self.clock.now_ms();
-        state.book.roll(now_ms);
-        Ok(read(
-            &state.book,
-            now_ms - i64::from(self.options.snapshot_lag_ms),
-        ))
+        let now = self.roll(&mut state);
+        let host_ms = now.host_ts.unwrap_or(now.ts);
+        let seen = Seen {
+            until_ms: host_ms - i64::from(self.options.snapshot_lag_ms),
+            host_day_ms: now.host_ts,
+        };
+        Ok(read(&state.book, seen))
+    }
+
+    /// Takes up orders that were open when the process before ended: what of them has not lapsed rests again.
+    fn resume(&self, open: &[usize], host_ms: i64) {
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        let Some(mut floor) = state.floor.take() else {
+            return;
+        };
+        let now = floor.now(host_ms);
+        // What the market did before the last line of the ledger has had its effect.
+        floor.catch_up(floor.began(), |_, _| {});
+        let mut over = Vec::new();
+        for at in open {
+            let order = state.book.order(*at);
+            let ticket = OrderRequest {
+                quantity: order.remaining(),
+                ..OrderRequest::new("", &order.row.symbol, order.row.side, 0, order.row.limit_price)
+            };
+            let began = floor.began();
+            let is_of_today = order.session_day == day_of(began);
+            match floor.ticket(&ticket) {
+                Ok(ticket) if is_of_today => {
+                    let price = floor.venue.worst_price(&ticket).unwrap_or_default();
+                    let number = number_of(*at);
+                    floor
+                        .venue
+                        .restore(began, number, ticket.symbol, ticket.side, price, ticket.quantity);
+                }
+                _ => over.push(*at),
+            }
+        }
+        state.floor = Some(floor);
+        for at in over {
+            self.end(state, at, qt_exchange::End::DayOver.reason().to_owned(), now);
+        }
+        self.roll(state);
+    }
+
+    /// Lets the exchange go on while nobody asks, until the broker is closed.
+    fn play(&self, pause: Duration) {
+        loop {
+            let mut state = lock(&self.state);
+            if state.ledger.is_none() {
+                return;
+            }
+            self.roll(&mut state);
+            drop(state);
+            self.tell();
+            let state = lock(&self.state);
+            if state.ledger.is_none() {
+                return;
+            }
+            drop(self.wake.wait_timeout(state, pause));
+        }
     }
 
     /// Fills what is due, until the broker is closed.
@@ -324,39 +513,83 @@ fn half(quantity: u64) -> u64 {
     (quantity / 2 / 100 * 100).max(100).min(quantity)
 }
 
-fn first_fact(order: &OrderRequest, broker_order_id: &str, ts: i64, objection: Option<String>) -> Fact {
+/// What a list is to show.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// Nothing younger than this, on the host's clock.
+    until_ms: i64,
+    /// The host's time, where the session has another: a list shows the host's day.
+    host_day_ms: Option<i64>,
+}
+
+/// The exchange's number of the order that stands at a place in the book.
+fn number_of(at: usize) -> u64 {
+    u64::try_from(at).unwrap_or(u64::MAX - 1) + 1
+}
+
+fn place_of(order: u64) -> usize {
+    usize::try_from(order.saturating_sub(1)).unwrap_or(usize::MAX)
+}
+
+/// Why an order cannot be taken: by the exchange first, then by the books.
+fn objection(state: &mut State, order: &OrderRequest, now: Now) -> Option<String> {
+    let host_ms = now.host_ts.unwrap_or(now.ts);
+    let Some(floor) = &mut state.floor else {
+        return state.book.objection(order, host_ms, None);
+    };
+    if order.client_order_id.is_empty() {
+        return state.book.objection(order, host_ms, None);
+    }
+    let ticket = match floor.ticket(order) {
+        Ok(ticket) => ticket,
+        Err(why) => return Some(why),
+    };
+    let sellable = i64::try_from(state.book.available(&order.symbol)).unwrap_or(i64::MAX);
+    if let Err(rejection) = floor.venue.check(now.ts, &ticket, sellable) {
+        return Some(rejection.to_string());
+    }
+    let worst = floor.venue.worst_price(&ticket).map(from_e4);
+    // The books' own words for too little cash get the code that a counter has for it.
+    let why = state.book.objection(order, host_ms, worst)?;
+    Some(if why.starts_with("not enough cash") {
+        format!("[NO_CASH] 资金可用数不足 ({why})")
+    } else {
+        why
+    })
+}
+
+fn first_fact(order: &OrderRequest, broker_order_id: &str, now: Now, objection: Option<String>) -> Fact {
     Fact {
         event: if objection.is_some() {
             Kind::Rejected
         } else {
             Kind::Accepted
         },
-        ts,
+        ts: now.ts,
+        host_ts: now.host_ts,
         client_order_id: order.client_order_id.clone(),
         broker_order_id: broker_order_id.to_owned(),
         symbol: order.symbol.clone(),
         side: order.side,
         quantity: order.quantity,
         price: order.limit_price,
-        fill_id: None,
-        commission: None,
         reason: objection,
+        ..Fact::default()
     }
 }
 
-fn next_fact(event: Kind, row: &OrderRow, quantity: u64, ts: i64) -> Fact {
+fn next_fact(event: Kind, row: &OrderRow, quantity: u64, now: Now) -> Fact {
     Fact {
         event,
-        ts,
+        ts: now.ts,
+        host_ts: now.host_ts,
         client_order_id: row.client_order_id.clone().unwrap_or_default(),
         broker_order_id: row.broker_order_id.clone(),
         symbol: row.symbol.clone(),
         side: row.side,
         quantity,
         price: row.limit_price,
-        fill_id: None,
-        commission: None,
-        reason: None,
+        ..Fact::default()
     }
 }
 
@@ -380,8 +613,16 @@ fn repeated(known: &crate::book::Order, order: &OrderRequest) -> PlaceResult {
 }
 
 /// The books as the ledger tells them.
-fn replay(options: &Options, path: &std::path::Path, facts: &[Fact]) -> Result<Book, OpenError> {
+fn replay(
+    options: &Options,
+    path: &std::path::Path,
+    facts: &[Fact],
+    market: Option<Arc<Market>>,
+) -> Result<Book, OpenError> {
     let mut book = Book::new(options);
+    if let Some(market) = market {
+        book.charge_by(market);
+    }
     for (i, fact) in facts.iter().enumerate() {
         book.apply(fact).map_err(|why| {
             OpenError::new(format!(
@@ -409,8 +650,25 @@ impl Broker for Simulated {
             Ledger::open(&path)
         }
         .map_err(OpenError::new)?;
-        let mut book = replay(&options, &path, &facts)?;
-        book.roll(cx.clock.now_ms());
+        let wrong = |e: String| OpenError::new(format!("the configuration block `simulated`: {e}"));
+        let market = if options.fill == FillMode::Exchange {
+            Some(floor::tables(&options, &cx.data_dir).map_err(wrong)?)
+        } else {
+            None
+        };
+        let mut book = replay(&options, &path, &facts, market.clone())?;
+        let host_ms = cx.clock.now_ms();
+        let floor = if let Some(market) = market.filter(|_| !options.read_only) {
+            let last_ts = facts.iter().map(|fact| fact.ts).max();
+            let mut floor = Floor::open(&options, market, &cx.data_dir, host_ms, last_ts).map_err(wrong)?;
+            if let Some(last_ts) = last_ts {
+                floor.forget_dividends_until(last_ts);
+            }
+            Some(floor)
+        } else {
+            book.roll(host_ms);
+            None
+        };
         // Who only looks leaves open orders to whoever trades.
         let resumed = if options.read_only {
             Vec::new()
@@ -422,6 +680,7 @@ impl Broker for Simulated {
             ledger: Some(ledger),
             told: VecDeque::new(),
             due: VecDeque::new(),
+            floor,
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -434,15 +693,26 @@ impl Broker for Simulated {
             clock: cx.clock,
         });
         // An exchange goes on while its client is away: what could have filled has filled.
-        for at in resumed {
+        let plays = lock(&shared.state).floor.is_some();
+        if plays {
+            shared.resume(&resumed, host_ms);
+        }
+        for at in resumed.into_iter().filter(|_| !plays) {
             let now_ms = shared.clock.now_ms();
             shared.fill_now_or_later(&mut lock(&shared.state), at, now_ms);
         }
         shared.tell();
-        let filler = if shared.options.fill_after_ms > 0 && !shared.options.read_only {
+        let pause = lock(&shared.state)
+            .floor
+            .as_ref()
+            .map(|floor| Duration::from_millis(floor.pause_ms));
+        let filler = if pause.is_some() || (shared.options.fill_after_ms > 0 && !shared.options.read_only) {
             let own = Arc::clone(&shared);
             let thread = std::thread::Builder::new().name("simulated-fills".to_owned());
-            let spawned = thread.spawn(move || own.fill_later());
+            let spawned = thread.spawn(move || match pause {
+                Some(pause) => own.play(pause),
+                None => own.fill_later(),
+            });
             Some(spawned.map_err(|e| OpenError::new(format!("no thread for later fills: {e}")))?)
         } else {
             None
@@ -488,11 +758,17 @@ impl Broker for Simulated {
     }
 
     fn orders_today(&self) -> Result<Vec<OrderRow>, CallError> {
-        self.shared.read("orders", Book::orders_until)
+        self.shared.read("orders", |book, seen| match seen.host_day_ms {
+            Some(now_ms) => book.of_host_day(now_ms, seen.until_ms).0,
+            None => book.orders_until(seen.until_ms),
+        })
     }
 
     fn trades_today(&self) -> Result<Vec<TradeRow>, CallError> {
-        self.shared.read("trades", Book::trades_until)
+        self.shared.read("trades", |book, seen| match seen.host_day_ms {
+            Some(now_ms) => book.of_host_day(now_ms, seen.until_ms).1,
+            None => book.trades_until(seen.until_ms),
+        })
     }
 
     fn positions(&self) -> Result<Vec<PositionRow>, CallError> {

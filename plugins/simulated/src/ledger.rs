@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Rejected,
     Fill,
     Cancelled,
+    /// A company paid `price` a share for `quantity` shares; only of the exchange.
+    Dividend,
 }
 
 /// One line of the ledger.
@@ -42,6 +44,50 @@ pub(crate) struct Fact {
     pub(crate) commission: Option<Decimal>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// The host's time, where `ts` is a session's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) host_ts: Option<i64>,
+    #[serde(default, with = "exact", skip_serializing_if = "Option::is_none")]
+    pub(crate) stamp_tax: Option<Decimal>,
+    #[serde(default, with = "exact", skip_serializing_if = "Option::is_none")]
+    pub(crate) transfer_fee: Option<Decimal>,
+    /// What was bought may be sold on the same day.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) same_day: bool,
+}
+
+impl Default for Fact {
+    fn default() -> Self {
+        Self {
+            event: Kind::Accepted,
+            ts: 0,
+            client_order_id: String::new(),
+            broker_order_id: String::new(),
+            symbol: String::new(),
+            side: Side::Buy,
+            quantity: 0,
+            price: None,
+            fill_id: None,
+            commission: None,
+            reason: None,
+            host_ts: None,
+            stamp_tax: None,
+            transfer_fee: None,
+            same_day: false,
+        }
+    }
+}
+
+impl Fact {
+    /// When it was on the host's clock.
+    pub(crate) fn host_ms(&self) -> i64 {
+        self.host_ts.unwrap_or(self.ts)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 mod side_word {

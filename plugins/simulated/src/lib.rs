@@ -10,7 +10,8 @@
 //! | `prices` | none | last prices of symbols that are not held, `{"000858.SZ": 150.5}` |
 //! | `ledger` | `simulated-ledger.jsonl` | path of the ledger, relative to the data folder |
 //! | `read_only` | false | look at the ledger beside the process that trades: no lock, no change, every order is rejected |
-//! | `fill` | `immediate` | `immediate`, `partial` (half in lots of 100, the rest stays open), `never`, `reject` |
+//! | `fill` | `immediate` | `immediate`, `partial` (half in lots of 100, the rest stays open), `never`, `reject`, `exchange` |
+//! | `exchange` | see below | what `fill` as `exchange` goes by |
 //! | `latency_ms` | 0 | time an order takes to the broker |
 //! | `fill_after_ms` | 0 | fills come that much later, from a thread of their own |
 //!
@@ -31,6 +32,27 @@
 //! | `fault_refuse_cancels` | a cancel is refused |
 //! | `fault_fill_during_cancel` | the order fills while its cancel is on the way |
 //!
+//! # The exchange
+//! With `fill` as `exchange` an order meets what an exchange would have for it: an order book a symbol, auctions, the day's
+//! limits, the price cage, lots, ticks, T+1, sessions and every fee, by the market's rules of the day. A refusal reads as a
+//! counter's, with a code that stays: `[PRICE_LIMIT] 委托价格超过涨跌幅限制 (...)`. The keys of the block `exchange`:
+//!
+//! | key | default | meaning |
+//! |---|---|---|
+//! | `quotes` | `walk` | `walk`: a random walk from the prices above, within the limits; `fixed`: prices that stand still; else a CSV file, relative to the data folder: `time,symbol,open,high,low,close,volume` or `time,symbol,last,volume`, with `previous_close` and `bid1,bid1_volume` to `ask5,ask5_volume` where there are any |
+//! | `seed` | 1 | of the walk: the same seed gives the same prices |
+//! | `participation_pct` | 25 | the part of the market's trades that orders here may have |
+//! | `levels` | 5 | how many levels rest on each side where the file shows none |
+//! | `step_ms`, `ticks_per_step`, `volume_per_step` | 3000, 2, 20000 | how often the walk trades, how far, and how much |
+//! | `speed` | 1 | how much faster than the host's the session's clock runs, 1 to 10000 |
+//! | `session_from` | now, or the file's first quote | when the session begins, in Shanghai: `2026-11-24T09:15:00` |
+//! | `special_treatment` | none | symbols with the limits of ST |
+//! | `market_tables` | the program's | a file of rules, as `gates.market_tables` of the host has it |
+//! | `dividends` | none | list of `symbol`, `date` (ex-date), `cash` (yuan a share) |
+//!
+//! The session's time stands in the ledger as `ts`, the host's beside it as `host_ts` where the two differ; what the host is
+//! told has the host's time. After a restart the session goes on where the ledger ended.
+//!
 //! # The ledger
 //! One JSON object a line, with `event` (`accepted`, `rejected`, `fill`, `cancelled`), `ts` (milliseconds since 1970
 //! UTC), `client_order_id`, `broker_order_id`, `symbol`, `side` (`buy`, `sell`), `quantity`, `price` (null for a market
@@ -45,6 +67,7 @@ mod broker;
 mod failpoints;
 mod fault;
 mod fees;
+mod floor;
 mod ledger;
 mod options;
 

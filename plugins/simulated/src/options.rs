@@ -21,6 +21,135 @@ pub(crate) enum FillMode {
     Never,
     /// It is rejected.
     Reject,
+    /// What an exchange would make of it.
+    Exchange,
+}
+
+/// Where the exchange's quotes come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Quotes {
+    /// A random walk from the configured prices.
+    Walk,
+    /// The configured prices, which stand still.
+    Fixed,
+    /// A CSV file.
+    File(String),
+}
+
+/// A dividend.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Dividend {
+    pub(crate) symbol: String,
+    date: String,
+    #[serde(deserialize_with = "money")]
+    pub(crate) cash: Decimal,
+}
+
+impl Dividend {
+    /// The ex-date.
+    pub(crate) fn day(&self) -> Result<jiff::civil::Date, String> {
+        self.date.parse().map_err(|_| {
+            format!(
+                "`exchange.dividends`: {}: `{}` is not a day such as 2026-07-06",
+                self.symbol, self.date
+            )
+        })
+    }
+}
+
+/// The block `exchange`; see the crate's documentation for the meaning of each key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ExchangeOptions {
+    quotes: String,
+    pub(crate) seed: u64,
+    pub(crate) participation_pct: u8,
+    pub(crate) levels: u8,
+    pub(crate) step_ms: i64,
+    pub(crate) ticks_per_step: u16,
+    pub(crate) volume_per_step: i64,
+    pub(crate) speed: u32,
+    session_from: Option<String>,
+    pub(crate) special_treatment: Vec<String>,
+    pub(crate) market_tables: Option<String>,
+    pub(crate) dividends: Vec<Dividend>,
+}
+
+impl Default for ExchangeOptions {
+    fn default() -> Self {
+        Self {
+            quotes: "walk".to_owned(),
+            seed: 1,
+            participation_pct: 25,
+            levels: 5,
+            step_ms: 3_000,
+            ticks_per_step: 2,
+            volume_per_step: 20_000,
+            speed: 1,
+            session_from: None,
+            special_treatment: Vec::new(),
+            market_tables: None,
+            dividends: Vec::new(),
+        }
+    }
+}
+
+impl ExchangeOptions {
+    pub(crate) fn quotes(&self) -> Quotes {
+        match self.quotes.as_str() {
+            "walk" => Quotes::Walk,
+            "fixed" => Quotes::Fixed,
+            name => Quotes::File(name.to_owned()),
+        }
+    }
+
+    /// When the session begins, where that is not the host's time.
+    pub(crate) fn session_from(&self) -> Result<Option<i64>, String> {
+        let Some(text) = &self.session_from else {
+            return Ok(None);
+        };
+        let parsed: Result<jiff::civil::DateTime, _> = text.parse();
+        let at = parsed.map_err(|_| {
+            format!("`exchange.session_from`: `{text}` is not a time in Shanghai such as 2026-11-24T09:15:00")
+        })?;
+        let midnight = qt_exchange::time::moment(at.date(), 0);
+        let time = i64::from(at.hour()) * 3_600_000
+            + i64::from(at.minute()) * 60_000
+            + i64::from(at.second()) * 1_000
+            + i64::from(at.millisecond());
+        Ok(Some(midnight + time))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let within = |key: &str, value: i64, most: i64| {
+            if (1..=most).contains(&value) {
+                Ok(())
+            } else {
+                Err(format!(
+                    "`exchange.{key}` is {value}, and must be from 1 to {most}"
+                ))
+            }
+        };
+        within("participation_pct", self.participation_pct.into(), 100)?;
+        within("levels", self.levels.into(), 10)?;
+        within("step_ms", self.step_ms, 600_000)?;
+        within("volume_per_step", self.volume_per_step, 100_000_000)?;
+        within("speed", self.speed.into(), 10_000)?;
+        if self.ticks_per_step > 100 {
+            return Err(format!(
+                "`exchange.ticks_per_step` is {}, and must be from 0 to 100",
+                self.ticks_per_step
+            ));
+        }
+        if self.quotes.trim().is_empty() {
+            return Err("`exchange.quotes` is empty; give `walk`, `fixed` or a CSV file".to_owned());
+        }
+        self.session_from()?;
+        self.dividends
+            .iter()
+            .try_for_each(|dividend| dividend.day().map(|_| ()))
+    }
 }
 
 /// A holding at the start of the ledger.
@@ -53,6 +182,7 @@ pub(crate) struct Options {
     pub(crate) ledger: String,
     pub(crate) read_only: bool,
     pub(crate) fill: FillMode,
+    pub(crate) exchange: ExchangeOptions,
     pub(crate) latency_ms: u64,
     pub(crate) fill_after_ms: u64,
     pub(crate) answer_after_ms: u64,
@@ -77,6 +207,7 @@ impl Default for Options {
             ledger: "simulated-ledger.jsonl".to_owned(),
             read_only: false,
             fill: FillMode::Immediate,
+            exchange: ExchangeOptions::default(),
             latency_ms: 0,
             fill_after_ms: 0,
             answer_after_ms: 0,
@@ -102,6 +233,10 @@ impl Options {
         }
         if self.ledger.is_empty() {
             return Err("`ledger` is empty; give a path or leave it out".to_owned());
+        }
+        self.exchange.check()?;
+        if self.fill == FillMode::Exchange && self.fill_after_ms > 0 {
+            return Err("`fill_after_ms` says when fills come, and with `fill` as `exchange` the exchange does; leave it out".to_owned());
         }
         for (i, p) in self.positions.iter().enumerate() {
             if p.last_price.is_some_and(|price| price <= Decimal::ZERO) {
