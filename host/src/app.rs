@@ -10,16 +10,18 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{Span, info};
 
+use crate::alerts;
 use crate::backend::client::{Client, ClientSettings, SetupError, Token};
 use crate::backend::poller::{self, PollLinks, PollSettings, Route};
 use crate::broker::supervisor::First;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, SignalsStream};
 use crate::desk::{Desk, Opened, Place, Shared};
 use crate::down::Down;
 use crate::journal::JournalError;
 use crate::layout;
 use crate::lease::{Lease, LeaseError};
+use crate::monitor::{self, Monitor};
 use crate::plugin::PluginError;
 use crate::round;
 use crate::system::{self, ShutdownCause, ShutdownReceiver, ShutdownSender};
@@ -114,6 +116,13 @@ pub(crate) fn run(
 ) -> Result<(), AppError> {
     // Before anybody replaces the file: a worker must be the program that the host is.
     system::own_executable()?;
+    // One that is taken is known before anything is touched.
+    let metrics = config
+        .metrics
+        .map(monitor::http::bind)
+        .transpose()
+        .map_err(AppError::Setting)?;
+    let (alerts, alerting) = alerts::start(&config.alerts).map_err(AppError::Setting)?;
     let each = config.each_account()?;
     layout::check(config, &each)?;
     let _lease = lease_of_all(config, &each)?;
@@ -140,11 +149,17 @@ pub(crate) fn run(
                 (false, true) => First::MayFail,
                 (false, false) => First::MayWait,
             },
+            monitor: Monitor::new(config.home_dir()?),
+            alerts,
         },
+        metrics,
         stop,
         desks: Vec::new(),
         down,
     };
+    if let Some(alerting) = alerting {
+        runtime.spawn(alerting);
+    }
     let result = runtime.block_on(house.trade(opened, once.then_some(asks), end));
     // A plugin's thread that hangs must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -203,6 +218,7 @@ fn about(config: &Config) -> Span {
 struct House<'a> {
     config: &'a Config,
     shared: Shared,
+    metrics: Option<std::net::TcpListener>,
     stop: watch::Sender<bool>,
     desks: Vec<Desk>,
     down: Vec<Down>,
@@ -217,8 +233,27 @@ impl House<'_> {
     ) -> Result<(), AppError> {
         let mut routes: Vec<Route> = opened.iter().map(|(_, account)| account.route()).collect();
         routes.extend(self.down.iter().map(Down::route));
-        let poller = tokio::spawn(poller::run(self.poll_settings(), self.poll_links(routes)));
+        let poller = tokio::spawn(poller::run(
+            self.poll_settings(once.is_some()),
+            self.poll_links(routes),
+        ));
         let mut beside: Vec<JoinHandle<()>> = Vec::new();
+        if let Some(listener) = self.metrics.take() {
+            beside.push(tokio::spawn(monitor::http::serve(
+                listener,
+                self.shared.monitor.clone(),
+            )));
+        }
+        if self.config.alerts.tell_somebody() {
+            beside.push(tokio::spawn(alerts::watch(
+                self.config.alerts.clone(),
+                self.shared.monitor.clone(),
+                self.shared.alerts.clone(),
+            )));
+        }
+        for down in &self.down {
+            self.shared.monitor.is_down(down.label(), down.reason());
+        }
         beside.extend(
             self.down
                 .iter()
@@ -242,6 +277,7 @@ impl House<'_> {
                     Err(e) if self.desks.is_empty() && starting.is_empty() => return Err(e),
                     Err(e) => {
                         let down = Down::new(&config, e);
+                        self.shared.monitor.is_down(down.label(), down.reason());
                         beside.push(tokio::spawn(down.remind(&self.shared)));
                         self.down.push(down);
                     }
@@ -275,11 +311,17 @@ impl House<'_> {
         }
     }
 
-    fn poll_settings(&self) -> PollSettings {
+    fn poll_settings(&self, once: bool) -> PollSettings {
         PollSettings {
             limit: usize::try_from(self.config.execution.signals_limit).unwrap_or(500),
             interval: self.config.poll_interval,
             now: || UtcMillis(Clock::system().now_ms()),
+            // One round is one answer.
+            stream: if once {
+                SignalsStream::Off
+            } else {
+                self.config.signals_stream
+            },
         }
     }
 
@@ -287,6 +329,7 @@ impl House<'_> {
         PollLinks {
             client: Arc::clone(&self.shared.client),
             routes,
+            alerts: self.shared.alerts.clone(),
             shutdown: self.shared.stopped.clone(),
         }
     }

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::engine::Status;
 use crate::engine::input::{Input, Sender};
 use crate::equity::{EquityKeeper, Snapshot};
+use crate::monitor::meters::Figures;
 use crate::telemetry::TRADER_LOOP;
 
 /// After a fill, how long to wait for its company before the book is asked for.
@@ -95,6 +96,7 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
             match links.broker.book(config.execution.call_deadline, false).await {
                 Ok(book) => {
                     failing = false;
+                    links.gauge.meters().set_figures(figures(&book));
                     tell_gates(links.gates.as_ref(), &book).await;
                     if posts {
                         show(&sync, &book).await;
@@ -132,6 +134,36 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
                 next_beat = Instant::now();
             }
         }
+    }
+}
+
+/// What is shown of the account. A P&L that is not known is left out, and so is what the broker does not price.
+fn figures(book: &Book) -> Figures {
+    let account = &book.account;
+    let mut yuan = vec![
+        ("total_asset", account.total_asset),
+        ("cash", account.cash),
+        ("available_cash", account.available_cash),
+        ("frozen_cash", account.frozen_cash),
+        ("market_value", account.market_value),
+    ];
+    let valuation = portfolio::value(&book.positions).ok();
+    yuan.extend(
+        valuation
+            .as_ref()
+            .and_then(|valuation| known_pnl(&valuation.totals))
+            .map(|pnl| ("unrealized_pnl", pnl)),
+    );
+    let positions = valuation.iter().flat_map(|valuation| &valuation.positions);
+    let held = positions.filter(|figures| figures.position.total != 0);
+    Figures {
+        yuan,
+        positions: held
+            .map(|figures| {
+                let value = (!figures.unpriced()).then_some(figures.value);
+                (figures.position.symbol.to_string(), figures.position.total, value)
+            })
+            .collect(),
     }
 }
 
@@ -204,6 +236,10 @@ async fn keep_snapshot(links: &mut SyncLinks, deadline: Duration, book: Book) {
         .filter(|position| position.total != 0)
         .count();
     let day = crate::book::whole_day(&book);
+    links
+        .gauge
+        .meters()
+        .set_day_pnl(day.as_ref().map(|day| day.total));
     let snapshot = Snapshot {
         day: book.asked_at.trading_date(),
         at: book.asked_at,

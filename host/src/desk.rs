@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{Instrument, Span, error, info, warn};
 
+use crate::alerts::Alerts;
 use crate::app::AppError;
 use crate::backend::client::Client;
 use crate::backend::gauge::Gauge;
@@ -29,6 +30,8 @@ use crate::gating;
 use crate::hosting::{self, Room};
 use crate::journal::{Journal, JournalError, Loaded, Store, Volatile, WaitingRows};
 use crate::lease::Lease;
+use crate::monitor::meters::Meters;
+use crate::monitor::{Monitor, Watched};
 use crate::plugin::{self, KeptPlugin};
 use crate::round::RoundLinks;
 use crate::system::{self, ShutdownSender};
@@ -152,7 +155,8 @@ impl Place {
         let (ready, is_ready) = watch::channel(false);
         let outbox = OutboxSignal::default();
         Ok(Opened {
-            gauge: Gauge::new(Arc::clone(&outbox.depth)),
+            gauge: Gauge::new(Arc::clone(&outbox.depth))
+                .with_meters(Meters::new(&self.config.account_label())),
             place: self,
             journal,
             loaded,
@@ -186,6 +190,10 @@ pub(crate) struct Shared {
     pub(crate) asks: ShutdownSender,
     /// What a broker that does not open means.
     pub(crate) first: First,
+    /// Who looks on.
+    pub(crate) monitor: Monitor,
+    /// Where people are told what they must know at once.
+    pub(crate) alerts: Alerts,
 }
 
 /// An account whose journal is open, and whose broker is not yet.
@@ -220,7 +228,7 @@ impl Opened {
     pub(crate) fn start(self, shared: &Shared) -> Result<Desk, AppError> {
         let place = &self.place;
         let config = &place.config;
-        let lanes = Lanes::new();
+        let lanes = Lanes::new(self.gauge.meters().clone());
         let to_broker = lanes.sender();
         let room = place.room(&self.engine_in, &to_broker)?;
         let broker = place.open_broker(&room, &to_broker, shared.first)?;
@@ -237,10 +245,12 @@ impl Opened {
             to_broker.clone(),
             self.outbox.clone(),
         );
+        engine.set_meters(self.gauge.meters().clone());
         let is_paper = gating::is_paper(place.plugin.manifest());
         let settings = gating::set(place.settings(), config, is_paper).map_err(AppError::Setting)?;
         let gates = settings.gates.need_books().then(|| self.engine_in.clone());
         gating::warn_of_calendar(&settings, place.clock);
+        let sessions = settings.gates.sessions.clone();
         engine.start(settings)?;
         let exchange = Exchange::new(
             room,
@@ -250,6 +260,21 @@ impl Opened {
             self.engine_in.clone(),
             status.clone(),
         );
+        let watched = Watched {
+            meters: self.gauge.meters().clone(),
+            gauge: self.gauge.clone(),
+            status: status.clone(),
+            seen: broker.seen(),
+            plugin: (
+                place.plugin.name().to_owned(),
+                place.plugin.manifest().version.clone(),
+            ),
+            journal: config
+                .journal
+                .enabled
+                .then(|| place.data_dir.join(crate::journal::FILE_NAME)),
+            sessions,
+        };
         let lanes = lanes.run(
             broker,
             self.engine_in.clone(),
@@ -265,6 +290,7 @@ impl Opened {
             here.block_on(engine.run(inputs));
         })?;
         let mourning = spawn(say_if_dead(ended, shared.stopped.clone()));
+        shared.monitor.watch(watched);
         let ready = spawn(tell_ready(status.clone(), self.ready));
         let reporter = spawn(place.report(shared, &self.engine_in, &self.gauge, &self.outbox, rows));
         let sync = spawn(place.sync(shared, &to_broker, &status, &self.gauge, gates));

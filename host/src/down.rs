@@ -36,6 +36,16 @@ impl Down {
         down
     }
 
+    /// The account.
+    pub(crate) fn label(&self) -> String {
+        self.config.account_label()
+    }
+
+    /// Why it is not traded.
+    pub(crate) fn reason(&self) -> String {
+        self.error.to_string()
+    }
+
     fn say(&self) {
         error!(
             critical = true,

@@ -1,7 +1,7 @@
 //! What the gates of an account are set to, by its configuration and its broker.
 
 use qt_core::{Settings, TradingSessions, UtcMillis};
-use qt_market::Market;
+use qt_market::{Market, Phase, Symbol};
 use qt_plugin_api::manifest::Manifest;
 use tracing::warn;
 
@@ -23,6 +23,25 @@ pub(crate) fn set(mut settings: Settings, config: &Config, is_paper: bool) -> Re
     let account_id = broker_account(config, &config.broker);
     settings.gates = config.gates.resolve(is_paper, account_id.as_deref())?.into();
     Ok(settings)
+}
+
+/// True while orders for the broker's market may go, as these sessions have it. The main board stands for the market.
+pub(crate) fn in_session(sessions: &TradingSessions, now: UtcMillis) -> bool {
+    let market = Market::builtin();
+    let day = now.trading_date();
+    let (date, time) = (day.civil(), now.since_ms(day.start()));
+    match sessions {
+        TradingSessions::Any => true,
+        TradingSessions::CnA => "000001.SZ".parse::<Symbol>().is_ok_and(|symbol| {
+            market
+                .window(&symbol, date, time)
+                .is_some_and(|window| window.phase != Phase::AfterHours)
+        }),
+        TradingSessions::Windows(windows) => {
+            market.calendar().is_trading_day(date)
+                && windows.iter().any(|(from, to)| *from <= time && time < *to)
+        }
+    }
 }
 
 /// Says what the calendar lacks, where sessions go by one.

@@ -1,5 +1,6 @@
 //! quantTrader's host: takes trading signals from a backend, carries them out through a broker plugin, and reports back.
 
+mod alerts;
 mod app;
 mod backend;
 mod backoff;
@@ -23,6 +24,7 @@ mod hosting;
 mod journal;
 mod layout;
 mod lease;
+mod monitor;
 mod plugin;
 mod round;
 mod sandbox;

@@ -445,6 +445,11 @@ pub fn shutdown() -> io::Result<(ShutdownSender, ShutdownReceiver)> {
     Ok((sender, receiver))
 }
 
+/// Bytes that may still be written where a path lies; `None` where the system does not say.
+pub fn disk_free(path: &Path) -> Option<u64> {
+    fs4::available_space(path).ok()
+}
+
 #[cfg(unix)]
 struct Signals {
     interrupt: tokio::signal::unix::Signal,

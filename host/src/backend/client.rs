@@ -6,15 +6,23 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
+    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use reqwest::{Method, StatusCode, Url, redirect};
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::wire::{self, Post, View};
+use crate::monitor::meters;
 
 /// No answer is read beyond this.
 const MAX_BODY: usize = 16 * 1024 * 1024;
+/// The longest place in a stream that is repeated to the backend, in characters.
+const MAX_CURSOR: usize = 256;
 /// How many hops on the same host are followed.
 const MAX_HOPS: usize = 3;
 /// Idle connections kept open; more than the reporter ever posts at once.
@@ -123,6 +131,31 @@ pub(crate) enum Answer {
     },
 }
 
+impl Answer {
+    /// Its kind, for figures.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::NotKnown { .. } => "not_known",
+            Self::TokenRefused { .. } => "token_refused",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}
+
+/// The kind of a call, for figures: paths hold the names of orders.
+fn call_name(method: &Method, path: &str) -> &'static str {
+    let path = path.split('?').next().unwrap_or_default();
+    match path.strip_prefix("trader/").unwrap_or(path) {
+        "signals" if *method == Method::GET => "signals",
+        "executions" => "executions",
+        "heartbeat" => "heartbeat",
+        "positions/sync" | "positions/cleanup" | "positions/snapshot" | "account/sync" => "sync",
+        rest if rest.ends_with("/status") => "status",
+        _ => "other",
+    }
+}
+
 /// Why it is not known whether a call is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -143,6 +176,17 @@ impl Cause {
     pub(super) const fn is_absent(self) -> bool {
         matches!(self, Self::NotJson(404 | 405))
     }
+}
+
+/// Why no signals are pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NoStream {
+    /// The backend has no such call, says this status.
+    Absent(u16),
+    /// The token is no good.
+    TokenRefused,
+    /// It may stand another time.
+    NotNow(String),
 }
 
 /// Who learned about the token.
@@ -250,6 +294,66 @@ impl Client {
             .await
     }
 
+    /// Asks for signals to be pushed, those behind `after` where that is known. Connection, token and redirects are those
+    /// of every other call.
+    pub(super) async fn signals_stream(&self, after: Option<&str>) -> Result<reqwest::Upgraded, NoStream> {
+        let token = self
+            .token
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .clone();
+        let key = generate_key();
+        let mut request = self
+            .http
+            .get(format!("{}/trader/signals/stream", self.base))
+            .header(AUTHORIZATION, token)
+            .header(CONNECTION, HeaderValue::from_static("Upgrade"))
+            .header(UPGRADE, HeaderValue::from_static("websocket"))
+            .header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+            .header(SEC_WEBSOCKET_KEY, &key);
+        if let Some(after) = after {
+            let after: String = after.chars().take(MAX_CURSOR).collect();
+            request = request.query(&[("after", after)]);
+        }
+        let base = &self.base;
+        let response = request.send().await.map_err(|error| match self.failed(&error) {
+            Answer::NotKnown { why, .. } => NoStream::NotNow(why),
+            _ => NoStream::NotNow(format!("{base} cannot be reached")),
+        })?;
+        let status = response.status();
+        match status {
+            StatusCode::SWITCHING_PROTOCOLS => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(NoStream::TokenRefused),
+            // A call that is not there, or that knows no WebSocket.
+            StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_IMPLEMENTED
+            | StatusCode::UPGRADE_REQUIRED
+            | StatusCode::OK => return Err(NoStream::Absent(status.as_u16())),
+            _ => {
+                return Err(NoStream::NotNow(format!(
+                    "{base}/trader/signals/stream answered {status}"
+                )));
+            }
+        }
+        let accepted = response
+            .headers()
+            .get(SEC_WEBSOCKET_ACCEPT)
+            .and_then(|value| value.to_str().ok());
+        if accepted != Some(derive_accept_key(key.as_bytes()).as_str()) {
+            return Err(NoStream::NotNow(format!(
+                "{base} answered our WebSocket with another's key"
+            )));
+        }
+        response.upgrade().await.map_err(|error| {
+            NoStream::NotNow(format!(
+                "the stream of {base} did not begin: {}",
+                root_cause(&error)
+            ))
+        })
+    }
+
     /// Posts.
     pub(crate) async fn post(&self, post: Post) -> Answer {
         self.call(post.method, &post.path, Some(post.body), post.key.as_deref())
@@ -257,6 +361,20 @@ impl Client {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>, key: Option<&str>) -> Answer {
+        let began = crate::clock::Clock::system().monotonic();
+        let call = call_name(&method, path);
+        let answer = self.call_untimed(method, path, body, key).await;
+        meters::backend_call(call, answer.name(), began.elapsed());
+        answer
+    }
+
+    async fn call_untimed(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        key: Option<&str>,
+    ) -> Answer {
         let token = self
             .token
             .read()

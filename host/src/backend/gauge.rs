@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use qt_core::UtcMillis;
 use tokio::sync::Notify;
 
+use crate::monitor::meters::Meters;
+
 /// How full the outbox is, and how far it got. Cheap to clone; all clones are one.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Gauge(Arc<Readings>);
+pub(crate) struct Gauge(Arc<Readings>, Meters);
 
 #[derive(Debug, Default)]
 struct Readings {
@@ -25,10 +27,21 @@ struct Readings {
 impl Gauge {
     /// A gauge over the count of waiting rows that the engine adds to.
     pub(crate) fn new(depth: Arc<AtomicUsize>) -> Self {
-        Self(Arc::new(Readings {
+        let readings = Readings {
             depth,
             ..Readings::default()
-        }))
+        };
+        Self(Arc::new(readings), Meters::default())
+    }
+
+    /// The same, which counts for those who look on.
+    pub(crate) fn with_meters(self, meters: Meters) -> Self {
+        Self(self.0, meters)
+    }
+
+    /// What counts for those who look on.
+    pub(crate) const fn meters(&self) -> &Meters {
+        &self.1
     }
 
     /// Reports that are committed and not delivered.
@@ -65,7 +78,7 @@ impl Gauge {
         Some(trouble.clone()).filter(|text| !text.is_empty())
     }
 
-    pub(super) fn set_trouble(&self, text: String) {
+    pub(crate) fn set_trouble(&self, text: String) {
         *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
@@ -86,7 +99,7 @@ impl Gauge {
         self.0.moved.notify_one();
     }
 
-    pub(super) fn set_last_poll(&self, at: UtcMillis) {
+    pub(crate) fn set_last_poll(&self, at: UtcMillis) {
         self.0.last_poll_ms.store(at.0, Ordering::Relaxed);
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod gauge;
 pub(crate) mod poller;
 pub(crate) mod reporter;
 mod routes;
+mod stream;
 pub(crate) mod sync;
 pub(crate) mod wire;
 

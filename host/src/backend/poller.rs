@@ -6,19 +6,26 @@ use std::time::Duration;
 
 use qt_core::UtcMillis;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::TRADING;
 use super::client::{Answer, Caller, Cause, Client};
 pub(crate) use super::routes::Route;
 use super::routes::Routes;
+use super::stream::{Pushed, Stream};
 use super::wire::{self, SignalsAnswer, View};
+use crate::alerts::{Alerts, Kind};
 use crate::backoff::Backoff;
+use crate::config::SignalsStream;
 use crate::engine::input::Input;
+use crate::monitor::meters;
 
 /// While more than this of the last answer is on its way, asking again would mostly fetch the same.
 const DEEP: usize = 256;
+/// So much more seldom signals are fetched while they are pushed, and at least so often.
+const SLOWER: u32 = 10;
+const SLOWEST: Duration = Duration::from_secs(30);
 /// How often a refused token is tried again.
 pub(super) const TOKEN_RETRY: Duration = Duration::from_secs(30);
 /// How often a line that says nothing new is repeated.
@@ -35,6 +42,8 @@ pub(crate) struct PollSettings {
     pub(crate) interval: Duration,
     /// The wall clock.
     pub(crate) now: fn() -> UtcMillis,
+    /// Whether signals are pushed besides.
+    pub(crate) stream: SignalsStream,
 }
 
 /// What the poller is tied to.
@@ -44,6 +53,8 @@ pub(crate) struct PollLinks {
     pub(crate) client: Arc<Client>,
     /// The accounts that signals go to.
     pub(crate) routes: Vec<Route>,
+    /// Who is told at once that the token is no good.
+    pub(crate) alerts: Alerts,
     /// True once the host ends.
     pub(crate) shutdown: watch::Receiver<bool>,
 }
@@ -52,6 +63,8 @@ pub(crate) struct PollLinks {
 pub(crate) async fn run(settings: PollSettings, links: PollLinks) {
     let mut shutdown = links.shutdown;
     let mut poller = Poller {
+        stream: Stream::start(settings.stream, &links.client),
+        alerts: links.alerts,
         settings,
         client: links.client,
         routes: Routes::new(links.routes),
@@ -79,6 +92,8 @@ enum Trouble {
 }
 
 struct Poller {
+    stream: Option<Stream>,
+    alerts: Alerts,
     settings: PollSettings,
     client: Arc<Client>,
     routes: Routes,
@@ -88,6 +103,15 @@ struct Poller {
     on_its_way: u64,
     settled_before: u64,
     lines: Lines,
+}
+
+/// What became of something pushed.
+enum Took {
+    /// It is durable.
+    All,
+    /// It is to be fetched.
+    Nothing,
+    EngineGone,
 }
 
 /// What to do after a poll.
@@ -114,13 +138,81 @@ impl Poller {
             tokens.mark_unchanged();
             match self.poll_once().await {
                 Next::End => return,
-                Next::Interval => sleep(self.settings.interval).await,
+                Next::Interval => {
+                    if !self.wait(self.pace()).await {
+                        return;
+                    }
+                }
                 Next::Soon => self.until_there_is_room().await,
-                Next::After(wait) => sleep(wait).await,
+                Next::After(wait) => {
+                    if !self.wait(wait).await {
+                        return;
+                    }
+                }
                 Next::AfterOrNewToken(wait) => {
                     // Either end of the wait leads to the same next try.
                     let _ = timeout(wait, tokens.changed()).await;
                 }
+            }
+        }
+    }
+
+    /// From one poll to the next: longer while signals are pushed.
+    fn pace(&self) -> Duration {
+        let usual = self.settings.interval;
+        if self.stream.as_ref().is_some_and(Stream::is_connected) {
+            usual.max((usual * SLOWER).min(SLOWEST))
+        } else {
+            usual
+        }
+    }
+
+    /// Waits, and takes meanwhile what is pushed; a stream that comes or goes ends the wait. False when the engine is gone.
+    async fn wait(&mut self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        loop {
+            let Some(stream) = &mut self.stream else {
+                sleep_until(until).await;
+                return true;
+            };
+            let pushed = tokio::select! {
+                () = sleep_until(until) => return true,
+                pushed = stream.next() => pushed,
+            };
+            match pushed {
+                Some(Pushed::Signals { answer, cursor }) => match self.take_pushed(&answer, cursor).await {
+                    Took::All => {}
+                    Took::Nothing => return true,
+                    Took::EngineGone => return false,
+                },
+                Some(Pushed::Connected | Pushed::Lost) => return true,
+                None => self.stream = None,
+            }
+        }
+    }
+
+    /// Hands over what was pushed, as what was fetched. What cannot be taken now is fetched later.
+    async fn take_pushed(&mut self, answer: &serde_json::Value, cursor: Option<String>) -> Took {
+        let found = match wire::signals(answer, View::Pending) {
+            Ok(found) => found,
+            Err(fault) => {
+                debug!(target: TRADING, "What was pushed cannot be understood: {fault}");
+                return Took::Nothing;
+            }
+        };
+        meters::arrived("stream", found.entries);
+        // An account that does not know yet what the backend holds as submitted is told that first.
+        if self.routes.lacks_held() || !self.routes.all_ready() {
+            return Took::Nothing;
+        }
+        self.lines.pushed(&found);
+        match self.routes.hand_over(found).await {
+            None => Took::EngineGone,
+            Some(_) => {
+                if let (Some(stream), Some(upto)) = (&self.stream, cursor) {
+                    stream.is_durable(upto);
+                }
+                Took::All
             }
         }
     }
@@ -177,6 +269,7 @@ impl Poller {
     }
 
     async fn hand_over(&mut self, found: SignalsAnswer, limit: usize) -> Next {
+        meters::arrived("poll", found.entries);
         self.lines.fetched(&found);
         let full = found.entries >= limit;
         let settled = self.routes.settled();
@@ -220,6 +313,14 @@ impl Poller {
                     format!("the backend refuses the token ({status}): `api_token` is wrong or has expired");
                 if self.changed(Trouble::Token, what) {
                     debug!(target: TRADING, "Signals are refused with {status}");
+                    self.alerts.raise(
+                        Kind::Token,
+                        None,
+                        format!(
+                            "the backend refuses the token ({status}): no signals are taken; put a new access_token into \
+                             the configuration"
+                        ),
+                    );
                 }
                 let news = token_refused(&self.client, Caller::Poller, status);
                 if self.tell(news).await {
@@ -342,6 +443,12 @@ impl Lines {
                 found.not_executable, found.not_live, found.other_status
             );
         }
+        self.faults(found);
+    }
+
+    fn pushed(&mut self, found: &SignalsAnswer) {
+        let count = found.taken.len() + found.invalid.len();
+        info!(target: TRADING, "Received {count} pushed signals");
         self.faults(found);
     }
 

@@ -112,6 +112,11 @@ impl Routes {
         }
     }
 
+    /// True when every account that is there takes signals.
+    pub(super) fn all_ready(&self) -> bool {
+        self.ways.iter().filter(|way| !way.gone).all(Way::is_ready)
+    }
+
     /// True when an account that is ready has not been told yet what the backend holds as submitted.
     pub(super) fn lacks_held(&self) -> bool {
         self.ways.iter().any(|way| way.is_ready() && !way.held_sent)

@@ -13,6 +13,7 @@ use super::supervisor::Supervisor;
 use super::{Book, convert, read};
 use crate::clock::Clock;
 use crate::engine::input::{Input, Sender};
+use crate::monitor::meters::{BrokerCall, Meters};
 
 /// How often the plugin is asked for its connection while nothing else is to be done.
 const LOOK_AT_CONNECTION: Duration = Duration::from_millis(500);
@@ -89,6 +90,7 @@ pub(super) struct ControlLane {
     pub(super) clock: Clock,
     /// Why the plugin is not asked for its book; `None` where it is.
     pub(super) no_book: Option<String>,
+    pub(super) meters: Meters,
 }
 
 impl ControlLane {
@@ -211,7 +213,10 @@ impl ControlLane {
             since: Instant::now(),
             overdue: false,
         }));
-        let answer = call();
+        let answer = match timed_as(what) {
+            Some(kind) => self.meters.timed(kind, call),
+            None => call(),
+        };
         self.watched.set(None);
         answer
     }
@@ -220,4 +225,14 @@ impl ControlLane {
         // The engine is gone only when the process ends; what was learned is asked again then.
         self.engine.blocking_send(input).ok();
     }
+}
+
+/// What a call counts as, for figures.
+fn timed_as(what: &str) -> Option<BrokerCall> {
+    Some(match what {
+        "cancel" => BrokerCall::Cancel,
+        "today's orders" | "today's trades" => BrokerCall::Lists,
+        "positions" | "account" => BrokerCall::Book,
+        _ => return None,
+    })
 }

@@ -29,6 +29,7 @@ use supervisor::{Seen, Supervisor};
 
 use crate::clock::Clock;
 use crate::engine::input::{Input, Sender, ToBroker};
+use crate::monitor::meters::Meters;
 use crate::telemetry;
 
 /// Where the engine sends its requests. Never blocks, so that the engine never waits for a plugin.
@@ -110,11 +111,12 @@ impl BrokerSender {
 pub(crate) struct Lanes {
     sender: BrokerSender,
     jobs: mpsc::Receiver<Job>,
+    meters: Meters,
 }
 
 impl Lanes {
-    /// Empty lanes.
-    pub(crate) fn new() -> Self {
+    /// Empty lanes, whose calls are timed by these meters.
+    pub(crate) fn new(meters: Meters) -> Self {
         let (control, jobs) = mpsc::channel();
         Self {
             sender: BrokerSender {
@@ -122,6 +124,7 @@ impl Lanes {
                 control,
             },
             jobs,
+            meters,
         }
     }
 
@@ -153,12 +156,14 @@ impl Lanes {
             watched: watched.clone(),
             clock,
             no_book,
+            meters: self.meters.clone(),
         };
+        let meters = self.meters;
         let place = self.sender.place.clone();
         let to_engine = engine.clone();
         telemetry::thread("broker-orders", {
             let place = place.clone();
-            move || place.run(&broker, &to_engine, clock)
+            move || place.run(&broker, &to_engine, clock, &meters)
         })?;
         let closing = telemetry::thread("broker-control", move || control.run())?;
         let watchdog = watchdog(place, watched, seen, engine, deadline);

@@ -12,6 +12,7 @@ use super::link::Placed;
 use super::supervisor::Supervisor;
 use crate::clock::Clock;
 use crate::engine::input::{Input, Sender};
+use crate::monitor::meters::{BrokerCall, Meters};
 
 /// Orders that wait for the plugin, and the call that is under way.
 #[derive(Debug, Default)]
@@ -152,9 +153,9 @@ impl PlaceLane {
     }
 
     /// The thread of the lane.
-    pub(super) fn run(&self, broker: &Supervisor, engine: &Sender, clock: Clock) {
+    pub(super) fn run(&self, broker: &Supervisor, engine: &Sender, clock: Clock, meters: &Meters) {
         while let Some(order) = self.next() {
-            let event = place(broker, &order, clock);
+            let event = meters.timed(BrokerCall::Place, || place(broker, &order, clock));
             // Before the answer leaves, so that a deadline that passes now is not held against it.
             self.queue().current = None;
             crate::failpoint::die_at("after-call");

@@ -105,7 +105,7 @@ fn offline(data_dir: &Path, command: &Command, clock: Clock) -> Result<Reply, Fa
         loaded,
         clock,
         never,
-        Lanes::new().sender(),
+        Lanes::new(crate::monitor::meters::Meters::default()).sender(),
         OutboxSignal::default(),
     );
     Ok(engine.run_offline(command)?)

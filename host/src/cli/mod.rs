@@ -2,6 +2,7 @@
 
 mod account;
 mod accounts;
+mod alerts;
 mod archive;
 mod book;
 mod compliance;
@@ -64,6 +65,10 @@ struct Cli {
     #[arg(long)]
     once: bool,
 
+    /// Serve /metrics, /healthz and /readyz there; a bare port means this machine alone.
+    #[arg(long, value_name = "ADDR", allow_negative_numbers = true)]
+    metrics: Option<String>,
+
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -108,6 +113,10 @@ pub struct Options {
     #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
 
+    /// The form of the log: text or json.
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
+
     /// Seconds between two requests for signals.
     // A negative number is a wrong value, which deserves the configuration's message and not "unknown flag -1".
     #[arg(long, global = true, value_name = "SECONDS", allow_negative_numbers = true)]
@@ -120,6 +129,11 @@ enum Command {
     Config {
         #[command(subcommand)]
         command: config::ConfigCommand,
+    },
+    /// Try whether alerts arrive.
+    Alerts {
+        #[command(subcommand)]
+        command: alerts::AlertsCommand,
     },
     Sandbox(sandbox::SandboxArgs),
     Plugins(plugins::PluginsArgs),
@@ -257,6 +271,8 @@ impl Options {
                 plugins: self.plugins.clone(),
                 plugin_dirs: self.plugin_dirs.clone(),
                 lane: self.lane,
+                metrics: None,
+                log_format: self.log_format.clone(),
             },
         }
     }
@@ -282,7 +298,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure
     all_taken("--plugin", &arguments, cli.options.plugins.len())?;
     all_taken("--plugin-dir", &arguments, cli.options.plugin_dirs.len())?;
     match cli.command {
-        None => run::run(&cli.options, cli.once),
+        None => run::run(&cli.options, cli.once, cli.metrics),
+        Some(_) if cli.metrics.is_some() => Err(Failure::usage(
+            "--metrics belongs to trading; leave it or the command out",
+        )),
         Some(_) if cli.once => Err(Failure::usage(
             "--once belongs to trading; leave it or the command out",
         )),
@@ -294,6 +313,7 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
     match command {
         Command::Config { command } => config::run(&command, options),
         Command::Plugins(args) => plugins::run(args, options),
+        Command::Alerts { command } => alerts::run(&command, options),
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Positions(args) => positions::run(&args, options),
         Command::Summary(args) => summary::run(&args, options),

@@ -6,11 +6,17 @@ use crate::config::Purpose;
 use crate::{system, telemetry};
 
 /// Trades until a signal asks for the end, or for one round.
-pub fn run(options: &Options, once: bool) -> Result<(), Failure> {
+pub fn run(options: &Options, once: bool, metrics: Option<String>) -> Result<(), Failure> {
     crate::failpoint::arm();
-    let loaded = crate::config::load(&options.sources(), Purpose::Trade)?;
+    let mut sources = options.sources();
+    sources.flags.metrics = metrics;
+    let loaded = crate::config::load(&sources, Purpose::Trade)?;
     let config = loaded.config;
-    let _log = telemetry::init(config.log_level, &config.home_dir()?.join("logs"))?;
+    let _log = telemetry::init(
+        config.log_level,
+        config.log_format,
+        &config.home_dir()?.join("logs"),
+    )?;
     for warning in &loaded.warnings {
         tracing::warn!(target: telemetry::QUANT_TRADER, "{warning}");
     }

@@ -6,6 +6,7 @@ mod file;
 mod gates;
 mod lines;
 mod mistake;
+mod ops;
 mod secret;
 mod show;
 mod sources;
@@ -23,12 +24,13 @@ pub use accounts::{ALL as ALL_ACCOUNTS, Account, FOLDER as ACCOUNTS_FOLDER};
 pub use gates::GateConfig;
 #[allow(unused_imports, reason = "other rooms name near misses too")]
 pub use mistake::{Mistake, Mistakes, Origin, near_miss};
+pub use ops::{Alerts, SecretPlace, SignalsStream, Webhook, WebhookFormat};
 pub use secret::Secret;
 pub use show::sounds_secret;
 pub use sources::{Environment, Flags, Loaded, Purpose, Sources, load};
 pub use walk::parse_decimal;
 
-use crate::telemetry::LogLevel;
+use crate::telemetry::{LogFormat, LogLevel};
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -73,6 +75,14 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// How tables look.
     pub display: Display,
+    /// Where figures and health are served; `None` for nowhere.
+    pub metrics: Option<std::net::SocketAddr>,
+    /// The form of the log.
+    pub log_format: LogFormat,
+    /// Whom to alarm, and of what.
+    pub alerts: Alerts,
+    /// Whether signals are pushed by the backend.
+    pub signals_stream: SignalsStream,
     /// The entries of the list `accounts`; none where the whole file is one account's.
     pub accounts: Vec<Account>,
     /// The host's data folder, where this is one account of several: `data_dir` is then the account's own.

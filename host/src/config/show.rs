@@ -25,7 +25,7 @@ const SECRET_WORDS: [&str; 9] = [
 ];
 
 /// Keys of the top level that no account has for itself.
-const FOR_ALL: [&str; 9] = [
+const FOR_ALL: [&str; 13] = [
     "api_base_url",
     "api_token",
     "poll_interval",
@@ -35,6 +35,10 @@ const FOR_ALL: [&str; 9] = [
     "journal",
     "display",
     "accounts",
+    "metrics",
+    "log_format",
+    "alerts",
+    "signals_stream",
 ];
 
 /// Every key with its value in force; secrets and account numbers masked.
@@ -58,6 +62,10 @@ pub fn shown(config: &Config) -> Value {
     );
     put("poll_interval", seconds(config.poll_interval));
     put("log_level", json!(config.log_level.name()));
+    put("log_format", json!(config.log_format.name()));
+    put("metrics", json!(config.metrics));
+    put("signals_stream", json!(config.signals_stream.name()));
+    put("alerts", alerts(&config.alerts));
     put("securities_account_id", json!(config.securities_account_id));
     put("broker", json!(config.broker));
     put("plugins", plugins(config));
@@ -174,6 +182,28 @@ fn execution(config: &Config) -> Value {
     // Left out it depends on the broker.
     if let (Some(sessions), Some(block)) = (&gates.sessions, block.as_object_mut()) {
         block.insert("trading_sessions".to_owned(), trading_sessions(sessions));
+    }
+    block
+}
+
+/// The addresses of robots are as good as passwords.
+fn alerts(alerts: &super::Alerts) -> Value {
+    let mut block = json!({
+        "command": alerts.command,
+        "repeat_after_seconds": seconds(alerts.repeat_after),
+        "max_per_hour": alerts.max_per_hour,
+        "unknown_after_seconds": seconds(alerts.unknown_after),
+        "broker_down_after_seconds": seconds(alerts.broker_down_after),
+        "backend_down_after_seconds": seconds(alerts.backend_down_after),
+        "barrier_after_seconds": seconds(alerts.barrier_after),
+        "disk_low_mb": alerts.disk_low_mb,
+    });
+    if let (Some(webhook), Some(block)) = (&alerts.webhook, block.as_object_mut()) {
+        let mut shown = json!({ "url": webhook.url.shown(), "format": webhook.format.name() });
+        if let Some(secret) = &webhook.secret {
+            shown["secret"] = json!(secret.shown());
+        }
+        block.insert("webhook".to_owned(), shown);
     }
     block
 }

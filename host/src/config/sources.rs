@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 use super::lines::joined;
 use super::mistake::{Mistake, Mistakes, Origin, near_miss};
 use super::walk::Walk;
-use super::{ApiBaseUrl, Config, PluginBlocks, Secret, accounts, defaults, file};
+use super::{ApiBaseUrl, Config, PluginBlocks, Secret, accounts, defaults, file, ops};
 use crate::telemetry::LogLevel;
 
 /// The plugins that come with the program: their blocks are known by name.
@@ -79,6 +79,10 @@ pub struct Flags {
     pub plugin_dirs: Vec<PathBuf>,
     /// `--lane`
     pub lane: Option<super::Lane>,
+    /// `--metrics`
+    pub metrics: Option<String>,
+    /// `--log-format`
+    pub log_format: Option<String>,
 }
 
 /// Where a configuration comes from. A flag wins over the file, the file over the environment.
@@ -217,6 +221,8 @@ fn add_flags(flags: &Flags, values: &mut Map<String, Value>, walk: &mut Walk) {
         ("--broker", "broker", &flags.broker),
         ("--log-level", "log_level", &flags.log_level),
         ("--poll-interval", "poll_interval", &flags.poll_interval),
+        ("--metrics", "metrics", &flags.metrics),
+        ("--log-format", "log_format", &flags.log_format),
     ];
     for (flag, key, text) in texts {
         if let Some(text) = text {
@@ -247,6 +253,7 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
     let broker = top.optional_text("broker", "the name of a broker plugin");
     let entries = top.entries("accounts", "an account");
     let (execution, in_execution) = defaults::execution(top.inner("execution"));
+    let ops = ops::ops(&mut top, &base_folder(sources.file.as_deref()));
     let mut config = Config {
         api_base_url: None,
         api_token,
@@ -269,6 +276,10 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
         risk: defaults::risk(top.inner("risk")),
         file: sources.file.clone(),
         display: defaults::display(top.inner("display")),
+        metrics: ops.metrics,
+        log_format: ops.log_format,
+        alerts: ops.alerts,
+        signals_stream: ops.signals_stream,
         accounts: Vec::new(),
         home: None,
     };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use qt_core::{Effect, Event, Settings, Trader, UtcMillis};
+use qt_core::{Effect, Event, OrderState, Settings, Trader, UtcMillis};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -21,12 +21,16 @@ use input::{Input, ToBroker};
 use crate::broker::BrokerSender;
 use crate::clock::{Clock, Jump};
 use crate::journal::{Batch, Fact, Loaded, Store};
+use crate::monitor::meters::{Meters, OrderCounts};
 
 /// Inputs taken in one turn, and so the most that one transaction holds.
 const TURN: usize = 512;
 
 /// How often waiting time is looked at.
 const TICK: Duration = Duration::from_millis(50);
+
+/// How often the orders are counted for those who look on.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for calls that are under way.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -91,6 +95,8 @@ pub(crate) struct Engine {
     fills: u64,
     compared: u64,
     stop_by: Option<Instant>,
+    meters: Meters,
+    counted: Option<Instant>,
 }
 
 /// A turn's results before they are durable.
@@ -128,8 +134,15 @@ impl Engine {
             fills: 0,
             compared: 0,
             stop_by: None,
+            meters: Meters::default(),
+            counted: None,
         };
         (engine, seen)
+    }
+
+    /// Counts into these meters from now on.
+    pub(crate) fn set_meters(&mut self, meters: Meters) {
+        self.meters = meters;
     }
 
     /// Marks the start of this process in the journal: calls of the one before are lost.
@@ -193,6 +206,60 @@ impl Engine {
         }
         self.ask_if_due();
         self.commit(now);
+        self.count_orders();
+    }
+
+    /// How the orders stand, for those who look on: once in a second, since it costs a look at each that has not ended.
+    fn count_orders(&mut self) {
+        let steady = self.clock.monotonic();
+        self.meters.turned(steady);
+        if self.counted.is_some_and(|last| steady - last < COUNT_EVERY) {
+            return;
+        }
+        self.counted = Some(steady);
+        let mut counts = OrderCounts::default();
+        let earlier = |since: &mut i64, at: UtcMillis| {
+            if *since == 0 || at.0 < *since {
+                *since = at.0;
+            }
+        };
+        for order in self.trader.live_orders() {
+            if let Some(place) = OrderState::ALL.iter().position(|state| *state == order.state) {
+                counts.by_state[place] += 1;
+            }
+            match (order.state, order.doubt) {
+                (OrderState::Unknown, Some(doubt)) => earlier(&mut counts.unknown_since_ms, doubt.since),
+                (OrderState::Deferred, _) if order.code.as_deref() == Some("SELL_BARRIER") => {
+                    earlier(&mut counts.barrier_since_ms, order.received_at);
+                }
+                _ => {}
+            }
+        }
+        self.meters.set_counts(counts);
+    }
+
+    /// Counts what an event led to: each order that ended or that a gate held back tells the backend so.
+    fn count_ends(&self, effects: &[Effect]) {
+        let mut seen = Vec::new();
+        for effect in effects {
+            let Effect::Report(report) = effect else { continue };
+            if seen.contains(&report.order) {
+                continue;
+            }
+            seen.push(report.order);
+            let Some(order) = self.trader.order(report.order) else {
+                continue;
+            };
+            let is_new = order.ended_at == Some(self.trader.now());
+            match (order.state, &order.code) {
+                (OrderState::Denied, Some(code)) if is_new => self.meters.refused("denied", code),
+                (OrderState::Deferred, Some(code)) => self.meters.refused("deferred", code),
+                _ => {}
+            }
+            if is_new && order.state.is_ended() {
+                self.meters.ended(order.state);
+            }
+        }
     }
 
     /// What absence is to prove is counted anew, and the books are asked for: orders may have moved meanwhile.
@@ -230,6 +297,7 @@ impl Engine {
                 self.trader.retain_news(&mut taken, &mut invalid);
                 let news = taken.len() + invalid.len();
                 if news > 0 {
+                    self.meters.signals(taken.len(), invalid.len());
                     self.decide(now, Event::Signals { taken, invalid });
                 }
                 self.held.signal_replies.push((done, news));
@@ -246,6 +314,7 @@ impl Engine {
             }
             Input::Snapshot(Ok(snapshot)) => {
                 self.compared += 1;
+                self.meters.compared();
                 for event in qt_core::reconcile::diff(&self.trader, &snapshot) {
                     self.decide(now, event);
                 }
@@ -293,6 +362,10 @@ impl Engine {
         match self.trader.handle(now, &event) {
             Ok(effects) => {
                 self.fills += u64::from(is_fill);
+                if is_fill {
+                    self.meters.fill();
+                }
+                self.count_ends(&effects);
                 self.held.batch.facts.push(Fact { at: now, event });
                 self.held.effects.extend(effects);
             }

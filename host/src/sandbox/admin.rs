@@ -23,6 +23,7 @@ pub(super) fn admin() -> Router<Arc<Shared>> {
         .route("/sandbox/summary", get(summary))
         .route("/sandbox/faults", post(faults).get(list_faults))
         .route("/sandbox/revoke", post(revoke))
+        .route("/sandbox/streams/cut", post(cut_streams))
 }
 
 fn wrong(text: &str) -> Response {
@@ -64,6 +65,7 @@ async fn add(State(shared): State<Arc<Shared>>, Query(options): Query<AddOptions
             Err(error) => return wrong(&error.to_string()),
         }
     }
+    shared.added.send_replace(store.entries.len());
     drop(store);
     json_answer(StatusCode::OK, &json!({ "success": true, "order_ids": ids }))
 }
@@ -135,6 +137,12 @@ async fn list_faults(State(shared): State<Arc<Shared>>) -> Response {
 /// Makes every token invalid; logging in gives a new one.
 async fn revoke(State(shared): State<Arc<Shared>>) -> Response {
     shared.store().tokens.clear();
+    json_answer(StatusCode::OK, &json!({ "success": true }))
+}
+
+/// Ends every stream of signals without a word.
+async fn cut_streams(State(shared): State<Arc<Shared>>) -> Response {
+    shared.cuts.send_modify(|count| *count += 1);
     json_answer(StatusCode::OK, &json!({ "success": true }))
 }
 

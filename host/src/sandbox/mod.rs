@@ -9,6 +9,7 @@ mod faults;
 mod routes;
 mod rules;
 mod store;
+mod stream;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
@@ -24,6 +25,7 @@ use axum::response::{IntoResponse, Response};
 use rand::RngExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use faults::{Fault, Faults, Mode};
@@ -65,6 +67,10 @@ struct Shared {
     down: AtomicBool,
     username: String,
     password: String,
+    /// How many signals there are, for those who have them pushed.
+    added: watch::Sender<usize>,
+    /// Grows when every stream is to be cut.
+    cuts: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -184,6 +190,8 @@ impl SandboxBackend {
             down: AtomicBool::new(false),
             username: USERNAME.to_owned(),
             password: password.clone(),
+            added: watch::Sender::new(0),
+            cuts: watch::Sender::new(0),
         });
         shared.store().tokens.insert(token.clone());
         Ok(Bound {
@@ -206,7 +214,10 @@ impl SandboxBackend {
     /// The signal is no object.
     pub(crate) fn add(&self, signal: &Value) -> Result<String, serde_json::Error> {
         let fields = serde_json::from_value(signal.clone())?;
-        self.shared.store().add(&fields)
+        let mut store = self.shared.store();
+        let added = store.add(&fields);
+        self.shared.added.send_replace(store.entries.len());
+        added
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) fn contract() -> Router<Arc<Shared>> {
     Router::new()
         .route("/user/login", post(login))
         .route("/trader/signals", get(signals))
+        .route("/trader/signals/stream", get(super::stream::stream))
         .route("/trader/signals/{order_id}/status", post(status))
         .route("/trader/executions", post(execution))
         .route(
@@ -48,7 +49,7 @@ fn refused(status: StatusCode, detail: &str) -> Response {
     json_answer(status, &json!({ "detail": detail }))
 }
 
-fn is_allowed(shared: &Shared, headers: &HeaderMap) -> bool {
+pub(super) fn is_allowed(shared: &Shared, headers: &HeaderMap) -> bool {
     let token = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
@@ -56,7 +57,7 @@ fn is_allowed(shared: &Shared, headers: &HeaderMap) -> bool {
     token.is_some_and(|token| shared.store().tokens.contains(token))
 }
 
-fn unauthorized() -> Response {
+pub(super) fn unauthorized() -> Response {
     refused(StatusCode::UNAUTHORIZED, "Could not validate credentials")
 }
 

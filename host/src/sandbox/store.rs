@@ -173,6 +173,25 @@ impl Store {
         (text, chosen.len())
     }
 
+    /// The signals that can be taken from a place in the list on, as messages of a stream: each with the place behind it.
+    pub(super) fn pushed_from(&self, from: usize) -> Vec<String> {
+        let open = self.open.range(from..).map(|at| {
+            let entry = &self.entries[*at];
+            let nothing = Map::new();
+            let applied = self
+                .orders
+                .get(&entry.id)
+                .map_or(&nothing, |record| &record.applied);
+            let text = shown(entry, applied);
+            // As one more field of the signal.
+            match text.strip_suffix('}') {
+                Some(fields) if fields.len() > 1 => format!("{fields},\"cursor\":\"{}\"}}", at + 1),
+                _ => text,
+            }
+        });
+        open.collect()
+    }
+
     /// Records a post about an order and applies it if it is new.
     pub(super) fn post(
         &mut self,

@@ -13,6 +13,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::format::{JsonFields, JsonLine, LogFormat};
 use super::level::LogLevel;
 use super::queue::Queue;
 use crate::clock::Clock;
@@ -20,6 +21,7 @@ use crate::clock::Clock;
 /// Writes every event that is important enough into the queue.
 pub struct LineLayer {
     least: LogLevel,
+    format: LogFormat,
     queue: Arc<Queue>,
     /// Looked up with the first line: where the system names its zone, a whole tree of folders is read for it.
     zone: LazyLock<TimeZone>,
@@ -27,9 +29,10 @@ pub struct LineLayer {
 
 impl LineLayer {
     /// A layer that leaves out what is below `least`.
-    pub fn new(least: LogLevel, queue: Arc<Queue>) -> Self {
+    pub fn new(least: LogLevel, format: LogFormat, queue: Arc<Queue>) -> Self {
         Self {
             least,
+            format,
             queue,
             zone: LazyLock::new(TimeZone::system),
         }
@@ -71,6 +74,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
             event.record(&mut *text);
             let level = text.level(*event.metadata().level());
             if level >= self.least {
+                if self.format == LogFormat::Json {
+                    return self.push_json(event, level, &mut text, &context);
+                }
                 for span in context.event_scope(event).into_iter().flatten() {
                     if let Some(Account(account)) = span.extensions().get() {
                         // As above.
@@ -89,6 +95,89 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
                     .push(level, time, event.metadata().target(), message, fields);
             }
         });
+    }
+}
+
+impl LineLayer {
+    /// The same event as an object. Its texts come as they are: an object's own escapes keep it one line.
+    fn push_json<S: Subscriber + for<'a> LookupSpan<'a>>(
+        &self,
+        event: &Event<'_>,
+        level: LogLevel,
+        text: &mut Text,
+        context: &Context<'_, S>,
+    ) {
+        text.message.clear();
+        let mut raw = Raw {
+            message: std::mem::take(&mut text.message),
+            fields: std::mem::take(&mut text.json),
+        };
+        event.record(&mut raw);
+        let account = context.event_scope(event).into_iter().flatten().find_map(|span| {
+            span.extensions()
+                .get::<Account>()
+                .map(|account| account.0.clone())
+        });
+        let moment = Timestamp::from_millisecond(Clock::system().now_ms()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let time = moment
+            .to_zoned_datetime(self.zone.clone())
+            .strftime("%Y-%m-%dT%H:%M:%S%.3f%:z")
+            .to_string();
+        self.queue.push_line(JsonLine {
+            time: &time,
+            level,
+            target: event.metadata().target(),
+            message: &raw.message,
+            account: account.as_deref(),
+            fields: &raw.fields,
+        });
+        text.message = raw.message;
+        text.json = raw.fields;
+        text.json.clear();
+    }
+}
+
+/// An event's parts with their types.
+struct Raw {
+    message: String,
+    fields: JsonFields,
+}
+
+impl Visit for Raw {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            // Writing into a text cannot fail.
+            let _ = write!(self.message, "{value:?}");
+        } else {
+            self.fields.add(field.name(), &format!("{value:?}").into());
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.message.push_str(value);
+        } else {
+            self.fields.add(field.name(), &value.into());
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.fields.add(field.name(), &value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.fields.add(field.name(), &value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        // That it is critical stands in the level.
+        if field.name() != "critical" {
+            self.fields.add(field.name(), &value.into());
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.fields.add(field.name(), &value.to_string().into());
     }
 }
 
@@ -120,6 +209,7 @@ struct Text {
     message: String,
     fields: String,
     critical: bool,
+    json: JsonFields,
 }
 
 impl Text {
@@ -199,9 +289,13 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     fn said(least: LogLevel, say: impl FnOnce()) -> String {
+        said_as(LogFormat::Text, least, say)
+    }
+
+    fn said_as(format: LogFormat, least: LogLevel, say: impl FnOnce()) -> String {
         let (console, file) = (Memory::default(), Memory::default());
         let queue = Queue::start(console.clone(), file.clone()).unwrap();
-        let mut layer = LineLayer::new(least, Arc::clone(&queue));
+        let mut layer = LineLayer::new(least, format, Arc::clone(&queue));
         layer.zone = LazyLock::new(|| TimeZone::fixed(jiff::tz::offset(8)));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
         assert!(queue.flush(std::time::Duration::from_secs(10)));
@@ -244,6 +338,33 @@ mod tests {
         assert!(lines[1].ends_with(&format!(": there{account}")), "{text}");
         let without = said(LogLevel::Info, || tracing::info!("nobody's"));
         assert!(without.ends_with(": nobody's\n"), "{without}");
+    }
+
+    #[test]
+    fn a_line_of_json_has_everything_with_its_type_and_stays_one_line() {
+        let text = said_as(LogFormat::Json, LogLevel::Info, || {
+            let _inside = super::super::of_account("SA-1/****0001").entered();
+            tracing::error!(target: "quantTrader", critical = true, size = 100, late = false, reason = "a\nb", "x\n\"y\" 券商");
+            tracing::debug!("left out");
+            tracing::info!("plain");
+        });
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        let time = lines[0]["time"].as_str().unwrap();
+        assert!(
+            time.ends_with("+08:00") && time.parse::<Timestamp>().is_ok(),
+            "{time}"
+        );
+        let expected = serde_json::json!({
+            "time": time, "level": "CRITICAL", "target": "quantTrader", "message": "x\n\"y\" 券商", "account": "SA-1/****0001",
+            "fields": { "size": 100, "late": false, "reason": "a\nb" },
+        });
+        assert_eq!(lines[0], expected);
+        assert_eq!(lines[1]["message"], "plain");
+        assert!(lines[1].get("fields").is_none());
     }
 
     #[test]

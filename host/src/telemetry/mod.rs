@@ -1,6 +1,7 @@
 //! What the program says while it runs: the console and a log file that rotates.
 
 mod files;
+mod format;
 mod layer;
 mod level;
 mod queue;
@@ -14,6 +15,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, filter};
 
+pub use format::LogFormat;
 pub use level::LogLevel;
 
 use crate::system;
@@ -102,7 +104,7 @@ impl Drop for Guard {
 ///
 /// # Errors
 /// The folder or file cannot be used; the message says what to do.
-pub fn init(level: LogLevel, log_dir: &Path) -> Result<Guard, TelemetryError> {
+pub fn init(level: LogLevel, format: LogFormat, log_dir: &Path) -> Result<Guard, TelemetryError> {
     system::create_private_dir(log_dir)?;
     let file = log_dir.join(LOG_FILE);
     let log = LogFile::open(&file).map_err(|source| TelemetryError::File {
@@ -114,7 +116,7 @@ pub fn init(level: LogLevel, log_dir: &Path) -> Result<Guard, TelemetryError> {
     let targets = filter::Targets::new()
         .with_default(least.min(filter::LevelFilter::WARN))
         .with_targets(OWN_TARGETS.map(|target| (target, least)));
-    let layer = LineLayer::new(level, Arc::clone(&queue)).with_filter(targets);
+    let layer = LineLayer::new(level, format, Arc::clone(&queue)).with_filter(targets);
     tracing_subscriber::registry()
         .with(layer)
         .try_init()

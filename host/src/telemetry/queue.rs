@@ -60,6 +60,12 @@ impl Queue {
             .push(format_args!("{time} [{level}] {target}: {message}{fields}\n"));
     }
 
+    /// Adds a line that is whole already to both.
+    pub fn push_line(&self, line: impl fmt::Display) {
+        self.file.push(format_args!("{line}\n"));
+        self.console.push(format_args!("{line}\n"));
+    }
+
     /// Waits until both have written everything; false if that took longer than `timeout`.
     pub fn flush(&self, timeout: Duration) -> bool {
         let start = Clock::system().monotonic();

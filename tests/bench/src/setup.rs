@@ -70,7 +70,7 @@ impl<'a> Desk<'a> {
         let folder = tempfile::tempdir().unwrap();
         let mut config = json!({
             "api_base_url": backend.base_url, "api_token": backend.token, "broker": broker, "poll_interval": 0.02,
-            "data_dir": folder.path().join("data"), "log_level": "WARNING",
+            "data_dir": folder.path().join("data"), "log_level": "WARNING", "signals_stream": "off",
             "execution": { "position_sync_interval_seconds": 0, "heartbeat_interval_seconds": 0,
                            "reconcile_interval_seconds": 3600 },
         });

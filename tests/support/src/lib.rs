@@ -148,6 +148,11 @@ impl Backend {
         self.call("POST", "/sandbox/faults", &fault.to_string());
     }
 
+    /// Ends every stream of signals without a word.
+    pub fn cut_streams(&self) {
+        self.call("POST", "/sandbox/streams/cut", "");
+    }
+
     /// How much it saw, as counts: costs it nothing, however much that is.
     #[must_use]
     pub fn summary(&self) -> Value {
@@ -253,7 +258,8 @@ impl Desk {
     pub fn configure(&self, backend: &Backend, more: &Value) {
         let mut config = json!({
             "api_base_url": backend.base_url, "api_token": backend.token, "poll_interval": 0.05, "broker": "simulated",
-            "data_dir": self.path("data"),
+            // What a test counts came by one way; those about the stream switch it on.
+            "data_dir": self.path("data"), "signals_stream": "off",
             "execution": { "unknown_settle_seconds": 0.6, "unknown_poll_seconds": 0.1, "call_deadline_seconds": 0.25,
                            "reconcile_interval_seconds": 0.2, "heartbeat_interval_seconds": 0 },
             "simulated": { "cash": 10_000_000, "ledger": self.ledger_path(),
@@ -406,11 +412,49 @@ impl Desk {
         host
     }
 
+    /// Where the last host that was started serves its metrics.
+    ///
+    /// # Panics
+    /// When it serves none.
+    #[must_use]
+    pub fn metrics_address(&self) -> String {
+        let mut address = None;
+        wait_until("the metrics are served", || {
+            let log = self.log();
+            let found = log
+                .rsplit("Metrics: http://")
+                .next()
+                .filter(|_| log.contains("Metrics: http://"));
+            address = found
+                .and_then(|rest| rest.split_once("/metrics"))
+                .map(|(address, _)| address.to_owned());
+            address.is_some()
+        });
+        address.unwrap()
+    }
+
     /// What the hosts have said so far.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("host.log")).unwrap_or_default()
     }
+}
+
+/// A GET without a library: the status and the body.
+///
+/// # Panics
+/// When nobody answers.
+#[must_use]
+pub fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
 }
 
 fn lay_over(base: &mut Value, more: &Value) {

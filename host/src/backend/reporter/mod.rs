@@ -27,6 +27,7 @@ use super::gauge::Gauge;
 use super::poller::{TOKEN_RETRY, token_accepted, token_refused};
 use super::wire;
 use crate::engine::input::{Input, Sender};
+use crate::monitor::meters::Posted;
 
 /// Rows held in memory at most; the others wait in the journal.
 const HOLD: usize = 4096;
@@ -292,6 +293,7 @@ impl Reporter {
                 self.dead(row, format!("{status}: {text}"));
             }
             Answer::TokenRefused { status } => {
+                self.gauge.meters().posted(Posted::TokenRefused);
                 self.words
                     .extend(token_refused(&self.client, Caller::Reporter, status));
                 let order = row.order_key.as_str();
@@ -327,6 +329,7 @@ impl Reporter {
         asked: Option<Duration>,
         now: Instant,
     ) {
+        self.gauge.meters().posted(Posted::Repeated);
         let everything = concerns_everything(cause, asked);
         let order = row.order_key.as_str();
         let closed = self.gate.failed(
@@ -384,6 +387,7 @@ impl Reporter {
                 }
             }
         }
+        self.gauge.meters().posted(Posted::Delivered);
         self.queue.delivered(row.id, &row.order_key);
         self.gauge.one_less();
         self.posted.push(row.id);
@@ -398,6 +402,7 @@ impl Reporter {
             row.report.key(),
             row.report.signal
         );
+        self.gauge.meters().posted(Posted::Dead);
         self.queue.refused(row.id, &row.order_key);
         self.gauge.one_less();
         self.words.push_back(Input::DeadLetter { id: row.id, error });

@@ -54,12 +54,14 @@ async fn rig(interval: Duration) -> Rig {
             gauge: gauge.clone(),
             ready: ready_seen,
         }],
+        alerts: crate::alerts::Alerts::default(),
         shutdown: shutdown_seen,
     };
     let settings = PollSettings {
         limit: 500,
         interval,
         now: || UtcMillis(1_703_256_000_000),
+        stream: crate::config::SignalsStream::Off,
     };
     let task = tokio::spawn(run(settings, links));
     Rig {

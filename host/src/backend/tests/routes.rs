@@ -72,12 +72,14 @@ fn poll(server: &Server, routes: Vec<Route>) -> (JoinHandle<()>, watch::Sender<b
     let links = PollLinks {
         client: server.client(),
         routes,
+        alerts: crate::alerts::Alerts::default(),
         shutdown: stopped,
     };
     let settings = PollSettings {
         limit: 500,
         interval: Duration::from_millis(20),
         now: || UtcMillis(1_703_256_000_000),
+        stream: crate::config::SignalsStream::Off,
     };
     (tokio::spawn(run(settings, links)), shutdown)
 }

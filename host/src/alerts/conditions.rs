@@ -1,0 +1,196 @@
+//! What stands, for how long, and whether it is time to tell. Time is passed in.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Kind;
+
+/// What got worse is told again no sooner than this.
+const WORSE_AFTER: Duration = Duration::from_secs(60);
+
+/// Something about an account, or about the host.
+type Key = (Kind, Option<String>);
+
+/// What is told now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct News {
+    pub(super) kind: Kind,
+    pub(super) account: Option<String>,
+    /// False where it is over.
+    pub(super) is_raised: bool,
+    pub(super) text: String,
+}
+
+#[derive(Debug)]
+struct Standing {
+    /// Since when it is so without a break.
+    since: Option<Instant>,
+    /// The level that was told, where somebody was told and it still stands.
+    told: Option<u64>,
+    told_at: Option<Instant>,
+}
+
+/// Everything that is looked at again and again.
+#[derive(Debug)]
+pub(super) struct Conditions {
+    repeat_after: Duration,
+    all: BTreeMap<Key, Standing>,
+}
+
+impl Conditions {
+    /// Conditions that are told again after this time while they last, and no sooner where they come and go.
+    pub(super) const fn new(repeat_after: Duration) -> Self {
+        Self {
+            repeat_after,
+            all: BTreeMap::new(),
+        }
+    }
+
+    /// Looks at one: `level` is 0 where all is well, and grows as it gets worse. It is told once it has stood for `after`.
+    pub(super) fn look(
+        &mut self,
+        kind: Kind,
+        account: Option<&str>,
+        level: u64,
+        after: Duration,
+        now: Instant,
+        text: impl FnOnce(Duration) -> String,
+    ) -> Option<News> {
+        let key = (kind, account.map(str::to_owned));
+        if level == 0 && !self.all.contains_key(&key) {
+            return None;
+        }
+        let repeat_after = self.repeat_after;
+        let one = self.all.entry(key).or_insert(Standing {
+            since: None,
+            told: None,
+            told_at: None,
+        });
+        let news = |is_raised, text| {
+            Some(News {
+                kind,
+                account: account.map(str::to_owned),
+                is_raised,
+                text,
+            })
+        };
+        if level == 0 {
+            let was_told = one.told.take().is_some();
+            let lasted = one.since.take().map(|since| now.saturating_duration_since(since));
+            return match was_told {
+                true => news(false, text(lasted.unwrap_or_default())),
+                false => None,
+            };
+        }
+        let since = *one.since.get_or_insert(now);
+        let lasted = now.saturating_duration_since(since);
+        let quiet = one.told_at.map(|at| now.saturating_duration_since(at));
+        let is_due = match one.told {
+            None => lasted >= after && quiet.is_none_or(|quiet| quiet >= repeat_after),
+            Some(told) => {
+                let wait = if level > told {
+                    repeat_after.min(WORSE_AFTER)
+                } else {
+                    repeat_after
+                };
+                quiet.is_none_or(|quiet| quiet >= wait)
+            }
+        };
+        if !is_due {
+            return None;
+        }
+        one.told = Some(level);
+        one.told_at = Some(now);
+        news(true, text(lasted))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPEAT: Duration = Duration::from_secs(1800);
+
+    /// What is told at each second of a story of (second, level).
+    fn told(after: u64, story: &[(u64, u64)]) -> Vec<(u64, bool)> {
+        let start = Instant::now();
+        let mut conditions = Conditions::new(REPEAT);
+        let after = Duration::from_secs(after);
+        let look = |(second, level): &(u64, u64)| {
+            let now = start + Duration::from_secs(*second);
+            let news = conditions.look(Kind::BrokerDown, Some("a"), *level, after, now, |_| String::new());
+            news.map(|news| (*second, news.is_raised))
+        };
+        story.iter().filter_map(look).collect()
+    }
+
+    #[test]
+    fn what_is_well_is_not_told() {
+        assert_eq!(told(0, &[(0, 0), (1, 0)]), []);
+    }
+
+    #[test]
+    fn it_is_told_once_it_has_lasted_and_when_it_is_over() {
+        let story = [(0, 1), (29, 1), (30, 1), (31, 1), (100, 0), (101, 0)];
+        assert_eq!(told(30, &story), [(30, true), (100, false)]);
+    }
+
+    #[test]
+    fn what_passes_before_its_time_is_never_told() {
+        assert_eq!(told(30, &[(0, 1), (20, 0), (40, 1), (60, 0)]), []);
+    }
+
+    #[test]
+    fn what_lasts_is_told_again_after_the_time() {
+        let story = [(0, 1), (1799, 1), (1800, 1), (3599, 1), (3600, 1)];
+        assert_eq!(told(0, &story), [(0, true), (1800, true), (3600, true)]);
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_told_once_in_the_time() {
+        let story = [
+            (0, 1),
+            (10, 0),
+            (20, 1),
+            (30, 0),
+            (1790, 1),
+            (1795, 1),
+            (1800, 1),
+            (1801, 0),
+        ];
+        assert_eq!(
+            told(0, &story),
+            [(0, true), (10, false), (1800, true), (1801, false)]
+        );
+    }
+
+    #[test]
+    fn what_gets_worse_is_told_again_and_not_more_often_than_once_a_minute() {
+        let story = [
+            (0, 1),
+            (10, 2),
+            (59, 3),
+            (60, 3),
+            (61, 4),
+            (120, 4),
+            (200, 4),
+            (300, 2),
+        ];
+        assert_eq!(told(0, &story), [(0, true), (60, true), (120, true)]);
+    }
+
+    #[test]
+    fn accounts_and_kinds_are_told_apart() {
+        let now = Instant::now();
+        let mut conditions = Conditions::new(REPEAT);
+        let mut raise = |kind, account| {
+            conditions
+                .look(kind, account, 1, Duration::ZERO, now, |_| String::new())
+                .is_some()
+        };
+        assert!(
+            raise(Kind::Halt, Some("a")) && raise(Kind::Halt, Some("b")) && raise(Kind::Review, Some("a"))
+        );
+        assert!(raise(Kind::Halt, None) && !raise(Kind::Halt, Some("a")));
+    }
+}

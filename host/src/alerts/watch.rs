@@ -1,0 +1,367 @@
+//! Looks at the accounts once in a second and tells what stands.
+
+use std::time::{Duration, Instant};
+
+use qt_core::{OrderState, UtcMillis};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::conditions::{Conditions, News};
+use super::{Alert, Alerts, Kind};
+use crate::clock::Clock;
+use crate::config;
+use crate::gating;
+use crate::monitor::{self, Monitor, Watched};
+use crate::system;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Asking for the free space is a call to the disk.
+const DISK_EVERY: u32 = 30;
+const MIB: u64 = 1 << 20;
+
+/// Looks until it is broken off.
+pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, alerts: Alerts) {
+    let mut conditions = Conditions::new(settings.repeat_after);
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for round in 0_u32.. {
+        looks.tick().await;
+        let clock = Clock::system();
+        let (now, at_ms) = (clock.monotonic(), clock.now_ms());
+        let mut news = Vec::new();
+        for account in monitor.watched() {
+            let sample = Sample::of(&account, at_ms);
+            news.extend(sample.look(&settings, &mut conditions, now));
+        }
+        for (label, reason) in monitor.down() {
+            news.extend(
+                conditions.look(Kind::NotTraded, Some(&label), 1, Duration::ZERO, now, |_| {
+                    format!(
+                        "this account is not traded, and what is open at its broker is not watched: {reason}"
+                    )
+                }),
+            );
+        }
+        if round % DISK_EVERY == 0 {
+            news.extend(disk(&settings, &monitor, &mut conditions, now));
+        }
+        for one in news {
+            alerts.put(Alert {
+                kind: one.kind,
+                is_raised: one.is_raised,
+                account: one.account,
+                text: one.text,
+                at_ms,
+            });
+        }
+    }
+}
+
+fn disk(
+    settings: &config::Alerts,
+    monitor: &Monitor,
+    conditions: &mut Conditions,
+    now: Instant,
+) -> Option<News> {
+    let folder = monitor.data_dir();
+    let free = system::disk_free(&folder)? / MIB;
+    let least = u64::from(settings.disk_low_mb);
+    let level = u64::from(free < least);
+    conditions.look(Kind::DiskLow, None, level, Duration::ZERO, now, |_| {
+        format!(
+            "{free} MiB are free at {} (at least {least} are wanted): without space no order is sent; free some",
+            system::shown(&folder)
+        )
+    })
+}
+
+/// One account at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Sample {
+    label: String,
+    is_alive: bool,
+    halted: Option<String>,
+    is_connected: bool,
+    why_not: String,
+    in_session: bool,
+    is_journal_failing: bool,
+    unknown: u64,
+    unknown_for: Duration,
+    review: u64,
+    dead_letters: u64,
+    barrier_for: Duration,
+    backend_trouble: Option<String>,
+}
+
+impl Sample {
+    fn of(account: &Watched, at_ms: i64) -> Self {
+        let counts = account.meters.counts();
+        let status = account.status.borrow().clone();
+        let lasts = |since_ms: i64| {
+            let ms = if since_ms == 0 {
+                0
+            } else {
+                at_ms.saturating_sub(since_ms)
+            };
+            Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+        };
+        Self {
+            label: account.meters.label().to_owned(),
+            is_alive: account.status.has_changed().is_ok(),
+            halted: status.halted,
+            is_connected: status.connected,
+            why_not: monitor::why(&account.seen.borrow()),
+            in_session: gating::in_session(&account.sessions, UtcMillis(at_ms)),
+            is_journal_failing: status.journal_failing,
+            unknown: counts.of(OrderState::Unknown),
+            unknown_for: lasts(counts.unknown_since_ms),
+            review: counts.of(OrderState::Review),
+            dead_letters: account.meters.dead_letters(),
+            barrier_for: lasts(counts.barrier_since_ms),
+            backend_trouble: account.gauge.trouble(),
+        }
+    }
+
+    fn look(&self, settings: &config::Alerts, conditions: &mut Conditions, now: Instant) -> Vec<News> {
+        let at_once = Duration::ZERO;
+        let mut all = Vec::new();
+        let mut look = |kind, level: u64, after: Duration, text: &dyn Fn(u64) -> String| {
+            let said = |lasted: Duration| text(lasted.as_secs());
+            all.extend(conditions.look(kind, Some(&self.label), level, after, now, said));
+        };
+        look(Kind::NotTraded, u64::from(!self.is_alive), at_once, &|_| {
+            "the engine has ended by a fault of its own: nothing is sent, cancelled or reported until qt-host is started \
+             again"
+                .to_owned()
+        });
+        let halted = self.halted.as_deref();
+        look(
+            Kind::Halt,
+            u64::from(halted.is_some()),
+            at_once,
+            &|seconds| match halted {
+                Some(reason) => {
+                    format!("trading is halted ({reason}); `qt-host resume` lets orders go again")
+                }
+                None => format!("trading was halted for {seconds} s and goes on"),
+            },
+        );
+        let is_down = self.is_alive && !self.is_connected && self.in_session;
+        look(
+            Kind::BrokerDown,
+            u64::from(is_down),
+            settings.broker_down_after,
+            &|seconds| {
+                if is_down {
+                    format!(
+                        "the broker has not been connected for {seconds} s{}",
+                        self.why_not
+                    )
+                } else {
+                    format!(
+                        "the broker is connected again, or its market is closed; it was down for {seconds} s"
+                    )
+                }
+            },
+        );
+        look(
+            Kind::Journal,
+            u64::from(self.is_journal_failing),
+            at_once,
+            &|seconds| {
+                if self.is_journal_failing {
+                    "the journal cannot be written: no new orders are sent; free some space or make it writable".to_owned()
+                } else {
+                    format!("the journal can be written again, after {seconds} s")
+                }
+            },
+        );
+        let is_long_unknown = self.unknown > 0 && self.unknown_for >= settings.unknown_after;
+        let unknown = if is_long_unknown { self.unknown } else { 0 };
+        look(Kind::Unknown, unknown, at_once, &|_| {
+            if unknown == 0 {
+                return "it is known again of every order whether the broker has it, or a person decides"
+                    .to_owned();
+            }
+            let seconds = self.unknown_for.as_secs();
+            format!(
+                "of {unknown} order(s), the oldest for {seconds} s, it is not known whether the broker has them; look at the \
+                 terminal, and see `qt-host orders`"
+            )
+        });
+        look(Kind::Review, self.review, at_once, &|_| match self.review {
+            0 => "no order waits for a person any more".to_owned(),
+            count => format!("{count} order(s) wait for a person: see `qt-host orders --review`"),
+        });
+        look(Kind::DeadLetter, self.dead_letters, at_once, &|_| {
+            let count = self.dead_letters;
+            format!("the backend has refused {count} report(s) since the start: see `qt-host reports list`")
+        });
+        let waits = self.barrier_for > Duration::ZERO && self.barrier_for >= settings.barrier_after;
+        look(Kind::SellBarrier, u64::from(waits), at_once, &|_| {
+            let seconds = self.barrier_for.as_secs();
+            if waits {
+                format!("a purchase has waited for its plan's sales for {seconds} s: see `qt-host orders`")
+            } else {
+                "no purchase waits long for its plan's sales any more".to_owned()
+            }
+        });
+        let trouble = self.backend_trouble.as_deref();
+        let level = u64::from(trouble.is_some());
+        look(
+            Kind::BackendDown,
+            level,
+            settings.backend_down_after,
+            &|seconds| match trouble {
+                Some(trouble) => format!("no signals for {seconds} s: {trouble}"),
+                None => format!("the backend answers again, after {seconds} s"),
+            },
+        );
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> config::Alerts {
+        let sources = config::Sources::default();
+        config::load(&sources, config::Purpose::Look)
+            .unwrap()
+            .config
+            .alerts
+    }
+
+    fn well() -> Sample {
+        Sample {
+            label: "SA-1/****0001".to_owned(),
+            is_alive: true,
+            is_connected: true,
+            in_session: true,
+            ..Sample::default()
+        }
+    }
+
+    /// What is told of a sample that has stood for a day, by its word.
+    fn told(sample: &Sample) -> Vec<&'static str> {
+        let (settings, now) = (settings(), Instant::now());
+        let mut conditions = Conditions::new(settings.repeat_after);
+        let first = sample.look(&settings, &mut conditions, now);
+        let later = sample.look(&settings, &mut conditions, now + Duration::from_secs(86_400));
+        let mut kinds: Vec<_> = first.iter().chain(&later).map(|news| news.kind.name()).collect();
+        kinds.dedup();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    }
+
+    #[test]
+    fn an_account_that_is_well_is_not_told_of() {
+        assert!(told(&well()).is_empty());
+    }
+
+    #[test]
+    fn each_trouble_is_told_by_its_own_word() {
+        let minute = Duration::from_secs(60);
+        let table: [(Sample, &[&str]); 11] = [
+            (
+                Sample {
+                    halted: Some("by hand".into()),
+                    ..well()
+                },
+                &["halt"],
+            ),
+            (
+                Sample {
+                    unknown: 1,
+                    unknown_for: minute,
+                    ..well()
+                },
+                &["unknown"],
+            ),
+            // One that is new may be known in a moment.
+            (
+                Sample {
+                    unknown: 1,
+                    unknown_for: minute / 2,
+                    ..well()
+                },
+                &[],
+            ),
+            (Sample { review: 2, ..well() }, &["review"]),
+            (
+                Sample {
+                    dead_letters: 1,
+                    ..well()
+                },
+                &["dead_letter"],
+            ),
+            (
+                Sample {
+                    is_connected: false,
+                    ..well()
+                },
+                &["broker_down"],
+            ),
+            (
+                Sample {
+                    is_connected: false,
+                    in_session: false,
+                    ..well()
+                },
+                &[],
+            ),
+            (
+                Sample {
+                    is_journal_failing: true,
+                    ..well()
+                },
+                &["journal"],
+            ),
+            (
+                Sample {
+                    is_alive: false,
+                    is_connected: false,
+                    ..well()
+                },
+                &["not_traded"],
+            ),
+            (
+                Sample {
+                    barrier_for: minute * 10,
+                    ..well()
+                },
+                &["sell_barrier"],
+            ),
+            (
+                Sample {
+                    backend_trouble: Some("no answer".into()),
+                    ..well()
+                },
+                &["backend_down"],
+            ),
+        ];
+        for (sample, expected) in table {
+            assert_eq!(told(&sample), expected, "{sample:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_trouble_is_told_with_how_long_it_was() {
+        let (settings, now) = (settings(), Instant::now());
+        let mut conditions = Conditions::new(settings.repeat_after);
+        let halted = Sample {
+            halted: Some("by hand".into()),
+            ..well()
+        };
+        let raised = halted.look(&settings, &mut conditions, now);
+        assert_eq!(raised.len(), 1);
+        assert!(
+            raised[0].is_raised && raised[0].text.contains("by hand"),
+            "{raised:?}"
+        );
+        let over = well().look(&settings, &mut conditions, now + Duration::from_secs(5));
+        assert_eq!(over.len(), 1);
+        assert!(!over[0].is_raised && over[0].text.contains("for 5 s"), "{over:?}");
+    }
+}

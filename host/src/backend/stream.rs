@@ -1,0 +1,293 @@
+//! Signals pushed by the backend over a WebSocket, `BASE/trader/signals/stream`.
+//!
+//! Nothing hangs on it: signals are fetched besides, at a slower pace while it stands and at once after each change of it,
+//! so that what a stream loses, repeats or puts in another order costs time and never an order. Whatever comes goes to
+//! the poller, which hands it over as what it fetched itself.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, interval_at, sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tracing::{debug, info, warn};
+
+use super::TRADING;
+use super::client::{Client, NoStream};
+use super::poller::TOKEN_RETRY;
+use crate::backoff::Backoff;
+use crate::config::SignalsStream;
+use crate::monitor::meters;
+
+/// How often we ask whether the other side is there.
+const PING_EVERY: Duration = Duration::from_secs(15);
+/// A side that says nothing for so long, not even to our pings, is gone.
+const SILENCE: Duration = Duration::from_secs(45);
+/// How often a backend is asked again that must have a stream and has none.
+const ABSENT_RETRY: Duration = Duration::from_secs(60);
+/// How long a connection must have stood for its loss to count as the first.
+const STOOD_WELL: Duration = Duration::from_secs(60);
+/// Messages that may wait for the poller; the connection waits in turn.
+const WAITING: usize = 64;
+/// No message is longer.
+const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+
+/// What the poller is told.
+#[derive(Debug)]
+pub(super) enum Pushed {
+    /// Signals, in the shape of an answer that was fetched.
+    Signals {
+        /// The shape.
+        answer: Value,
+        /// Where to go on after this, as the backend calls it.
+        cursor: Option<String>,
+    },
+    /// The stream stands: what came before it is to be fetched now.
+    Connected,
+    /// It is gone: what it would have brought is to be fetched now.
+    Lost,
+}
+
+/// The poller's end of a stream.
+pub(super) struct Stream {
+    pushed: mpsc::Receiver<Pushed>,
+    /// The last message that is durable.
+    cursor: Arc<Mutex<Option<String>>>,
+    is_connected: bool,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.task.abort();
+        meters::stream_connected(false);
+    }
+}
+
+impl Stream {
+    /// Starts to listen, unless that is switched off.
+    pub(super) fn start(mode: SignalsStream, client: &Arc<Client>) -> Option<Self> {
+        if mode == SignalsStream::Off {
+            return None;
+        }
+        let (sender, pushed) = mpsc::channel(WAITING);
+        let cursor = Arc::new(Mutex::new(None));
+        let listener = Listener {
+            client: Arc::clone(client),
+            mode,
+            sender,
+            cursor: Arc::clone(&cursor),
+            trouble: None,
+        };
+        Some(Self {
+            pushed,
+            cursor,
+            is_connected: false,
+            task: tokio::spawn(listener.listen()),
+        })
+    }
+
+    /// True while signals are pushed.
+    pub(super) const fn is_connected(&self) -> bool {
+        self.is_connected
+    }
+
+    /// What comes next; `None` where nothing ever will.
+    pub(super) async fn next(&mut self) -> Option<Pushed> {
+        let next = self.pushed.recv().await;
+        match &next {
+            Some(Pushed::Connected) => self.is_connected = true,
+            Some(Pushed::Lost) | None => self.is_connected = false,
+            Some(Pushed::Signals { .. }) => {}
+        }
+        next
+    }
+
+    /// Everything up to here is durable: after a loss the backend need not say it again.
+    pub(super) fn is_durable(&self, upto: String) {
+        *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = Some(upto);
+    }
+}
+
+struct Listener {
+    client: Arc<Client>,
+    mode: SignalsStream,
+    sender: mpsc::Sender<Pushed>,
+    cursor: Arc<Mutex<Option<String>>>,
+    /// What went wrong last, so that a line is written when it changes.
+    trouble: Option<String>,
+}
+
+/// The poller is gone.
+struct Gone;
+
+impl Listener {
+    async fn listen(mut self) {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        let mut tokens = self.client.token_changes();
+        loop {
+            tokens.mark_unchanged();
+            let after = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            match self.client.signals_stream(after.as_deref()).await {
+                Ok(connection) => {
+                    let began = Instant::now();
+                    let Ok(why) = self.read(connection).await else {
+                        return;
+                    };
+                    meters::stream_connected(false);
+                    if self.sender.send(Pushed::Lost).await.is_err() {
+                        return;
+                    }
+                    info!(target: TRADING, "The stream of signals ended ({why}); they are fetched until it stands again");
+                    if began.elapsed() >= STOOD_WELL {
+                        backoff.reset();
+                    }
+                    sleep(backoff.next(None)).await;
+                }
+                Err(NoStream::Absent(status)) if self.mode == SignalsStream::Auto => {
+                    info!(target: TRADING, "The backend has no stream of signals ({status}): they are fetched alone");
+                    return;
+                }
+                Err(NoStream::Absent(status)) => {
+                    self.complain(format!(
+                        "the backend has none ({status}), and `signals_stream` is \"on\""
+                    ));
+                    sleep(ABSENT_RETRY).await;
+                }
+                Err(NoStream::TokenRefused) => {
+                    // The poller finds out for itself, and says what to do.
+                    let _ = timeout(TOKEN_RETRY, tokens.changed()).await;
+                }
+                Err(NoStream::NotNow(why)) => {
+                    self.complain(why);
+                    sleep(backoff.next(None)).await;
+                }
+            }
+        }
+    }
+
+    fn complain(&mut self, why: String) {
+        if self.trouble.as_ref() == Some(&why) {
+            debug!(target: TRADING, "Still no stream of signals: {why}");
+            return;
+        }
+        warn!(target: TRADING, "No stream of signals: {why}; they are fetched meanwhile");
+        self.trouble = Some(why);
+    }
+
+    /// Reads until the connection ends; why it did.
+    async fn read(&mut self, connection: reqwest::Upgraded) -> Result<String, Gone> {
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MAX_MESSAGE))
+            .max_frame_size(Some(MAX_MESSAGE));
+        let mut socket = WebSocketStream::from_raw_socket(connection, Role::Client, Some(config)).await;
+        self.trouble = None;
+        meters::stream_connected(true);
+        info!(target: TRADING, "Signals are pushed by the backend from now on, and fetched besides at a slower pace");
+        self.tell(Pushed::Connected).await?;
+        let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        let mut heard = Instant::now();
+        loop {
+            let next = tokio::select! {
+                next = socket.next() => next,
+                _ = pings.tick() => {
+                    if heard.elapsed() >= SILENCE {
+                        return Ok(format!("nothing was heard for {} s", SILENCE.as_secs()));
+                    }
+                    if let Err(e) = socket.send(Message::Ping(Vec::new().into())).await {
+                        return Ok(e.to_string());
+                    }
+                    continue;
+                }
+            };
+            heard = Instant::now();
+            match next {
+                None => return Ok("the backend closed it".to_owned()),
+                Some(Err(e)) => return Ok(e.to_string()),
+                Some(Ok(Message::Close(_))) => return Ok("the backend closed it".to_owned()),
+                Some(Ok(Message::Text(text))) => self.take(text.as_str()).await?,
+                // Pings are answered by the library; nothing else was agreed on.
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    async fn take(&mut self, text: &str) -> Result<(), Gone> {
+        match message(text) {
+            Ok(Some(signals)) => self.tell(signals).await,
+            Ok(None) => Ok(()),
+            Err(why) => {
+                self.complain(format!("a message cannot be understood: {why}"));
+                Ok(())
+            }
+        }
+    }
+
+    async fn tell(&self, pushed: Pushed) -> Result<(), Gone> {
+        self.sender.send(pushed).await.map_err(|_| Gone)
+    }
+}
+
+/// Takes a message: one signal, a list of them, or the shape of an answer that is fetched; and beside each, where to go on.
+/// What holds no signals, such as a greeting, is nothing.
+fn message(text: &str) -> Result<Option<Pushed>, String> {
+    let mut value: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let cursor = value.get("cursor").and_then(|cursor| match cursor {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    });
+    let data = match &mut value {
+        Value::Array(_) => value,
+        Value::Object(map) if map.get("data").is_some_and(Value::is_array) => {
+            map.remove("data").unwrap_or_default()
+        }
+        Value::Object(map) if map.contains_key("order_id") => Value::Array(vec![value]),
+        Value::Object(_) => return Ok(None),
+        _ => return Err("expected an object or a list".to_owned()),
+    };
+    Ok(Some(Pushed::Signals {
+        answer: json!({ "success": true, "data": data }),
+        cursor,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Option<(Value, Option<String>)> {
+        match message(text).unwrap()? {
+            Pushed::Signals { answer, cursor } => Some((answer["data"].clone(), cursor)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_signal_a_list_and_an_answer_are_understood_and_each_says_where_to_go_on() {
+        let one = json!({ "order_id": "S1", "size": 100 });
+        let list = |cursor: Option<&str>| Some((json!([one]), cursor.map(str::to_owned)));
+        assert_eq!(found(&one.to_string()), list(None));
+        assert_eq!(found(&json!([one]).to_string()), list(None));
+        let answer = json!({ "data": [one], "cursor": 17 });
+        assert_eq!(found(&answer.to_string()), list(Some("17")));
+        let with_cursor = json!({ "order_id": "S1", "cursor": "a/b" });
+        assert_eq!(
+            found(&with_cursor.to_string()),
+            Some((json!([with_cursor]), Some("a/b".to_owned())))
+        );
+        assert_eq!(found(r#"{"type": "hello"}"#), None);
+        assert_eq!(found(r#"{"data": {}}"#), None);
+    }
+
+    #[test]
+    fn what_is_no_message_is_said_and_takes_nothing_along() {
+        for text in ["", "{", "7", "\"x\"", "null", "<html>"] {
+            assert!(message(text).is_err(), "{text}");
+        }
+    }
+}

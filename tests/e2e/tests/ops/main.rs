@@ -1,0 +1,9 @@
+//! Running it: figures, health, alerts, pushed signals, the service, and a soak.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod alerts;
+mod metrics;
+mod robot;
+mod scrape;
+mod stream;
