@@ -482,7 +482,7 @@ fn an_account_of_another_type_is_not_traded() {
         let knobs = json!({ "account_type": kind });
         let scene = Scene::new(&packages, &knobs, &json!({ "account_type": told }), Lane::Worker);
         scene.signal(1);
-        let mut host = scene.desk.host("");
+        let host = scene.desk.host("");
         wait_until("what to check is said", || {
             scene.desk.log().contains("check `account_id` and `account_type`")
         });
