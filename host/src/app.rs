@@ -8,14 +8,15 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use qt_core::UtcMillis;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing::{Span, info};
+use tracing::{Span, info, warn};
 
 use crate::alerts;
 use crate::backend::client::{Client, ClientSettings, SetupError, Token};
+use crate::backend::keeper::{self, KeeperLinks};
 use crate::backend::poller::{self, PollLinks, PollSettings, Route};
 use crate::broker::supervisor::First;
 use crate::clock::Clock;
-use crate::config::{Config, SignalsStream};
+use crate::config::{ApiBaseUrl, Config, SignalsStream};
 use crate::desk::{Desk, Opened, Place, Shared};
 use crate::down::Down;
 use crate::journal::JournalError;
@@ -24,6 +25,7 @@ use crate::lease::{Lease, LeaseError};
 use crate::monitor::{self, Monitor};
 use crate::plugin::PluginError;
 use crate::round;
+use crate::secrets;
 use crate::system::{self, ShutdownCause, ShutdownReceiver, ShutdownSender};
 use crate::telemetry::{self, TRADER_LOOP};
 
@@ -126,17 +128,30 @@ pub(crate) fn run(
     let each = config.each_account()?;
     layout::check(config, &each)?;
     let _lease = lease_of_all(config, &each)?;
-    let (opened, down) = open(&each)?;
+    let places = take(&each)?;
     let (url, token) = config.backend().map_err(|e| AppError::Setting(e.to_string()))?;
-    let client = Arc::new(Client::new(&ClientSettings::new(
-        url.as_str(),
-        Token::new(token.expose())?,
-    ))?);
+    check_exposure(config, url, &places)?;
+    let (source, found) = secrets::open(config, url.as_str(), token).map_err(AppError::Setting)?;
+    let (opened, down) = open(&each, places)?;
+    let client = Arc::new(Client::new(&ClientSettings {
+        token: Some(Token::new(found.token.expose())?),
+        remedy: source.remedy(),
+        ..ClientSettings::of(config, url.as_str())?
+    })?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
     let (stop, stopped) = watch::channel(false);
+    let keeper = KeeperLinks {
+        client: Arc::clone(&client),
+        source,
+        can_log_in: found.can_log_in,
+        shutdown: stopped.clone(),
+        now_ms: || Clock::system().now_ms(),
+    };
+    drop(found);
+    runtime.spawn(keeper::run(keeper));
     let several = each.iter().any(Config::is_one_of_several);
     let house = House {
         config,
@@ -166,6 +181,27 @@ pub(crate) fn run(
     result
 }
 
+/// Plain HTTP with another machine shows the token and the orders to everybody on the way, who may change them, too.
+fn check_exposure(config: &Config, url: &ApiBaseUrl, places: &[Place]) -> Result<(), AppError> {
+    if !url.is_exposed() {
+        return Ok(());
+    }
+    let live = places.iter().find(|place| !place.is_paper());
+    if let Some(place) = live.filter(|_| !config.allow_insecure_http) {
+        return Err(AppError::Setting(format!(
+            "`api_base_url` is {url}: over plain HTTP everybody on the way can read the token and change signals, and the \
+             broker `{}` moves money. Give an https:// address (`ca_certificate` names the certificate of an authority of \
+             your own), or say \"allow_insecure_http\": true where the way is safe otherwise",
+            place.adapter()
+        )));
+    }
+    warn!(
+        "the way to the backend at {url} is plain HTTP: everybody on it can read the token and change signals; give an \
+         https:// address"
+    );
+    Ok(())
+}
+
 /// Where there are several accounts, the host has a place of its own besides those that they have.
 fn lease_of_all(config: &Config, each: &[Config]) -> Result<Option<Lease>, AppError> {
     if !each.iter().any(Config::is_one_of_several) {
@@ -179,15 +215,18 @@ fn lease_of_all(config: &Config, each: &[Config]) -> Result<Option<Lease>, AppEr
 /// An account whose journal is open, with its configuration.
 type Ready = (Config, Opened);
 
-/// Takes every account's place, and then opens their journals. A wrong setting or plugin of one is for a person to mend
-/// before anything starts; a journal that is unsafe keeps its own account from trading, and no other.
-fn open(each: &[Config]) -> Result<(Vec<Ready>, Vec<Down>), AppError> {
+/// Takes every account's place. A wrong setting or plugin of one is for a person to mend before anything starts.
+fn take(each: &[Config]) -> Result<Vec<Place>, AppError> {
     let clock = Clock::system();
-    let mut places = Vec::new();
-    for config in each {
+    let taken = each.iter().map(|config| {
         let place = about(config).in_scope(|| Place::take(config, clock));
-        places.push(place.map_err(|e| e.of(config))?);
-    }
+        place.map_err(|e| e.of(config))
+    });
+    taken.collect()
+}
+
+/// Opens the journals. One that is unsafe keeps its own account from trading, and no other.
+fn open(each: &[Config], places: Vec<Place>) -> Result<(Vec<Ready>, Vec<Down>), AppError> {
     let (mut opened, mut down) = (Vec::new(), Vec::new());
     for (config, place) in each.iter().zip(places) {
         match about(config).in_scope(|| place.open()) {

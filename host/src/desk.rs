@@ -127,6 +127,16 @@ impl Place {
         })
     }
 
+    /// Whether its broker moves no money, by its plugin's word.
+    pub(crate) fn is_paper(&self) -> bool {
+        gating::is_paper(self.plugin.manifest())
+    }
+
+    /// The name of its broker plugin.
+    pub(crate) fn adapter(&self) -> &str {
+        self.plugin.name()
+    }
+
     /// Opens the journal, or memory where the configuration switches it off.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ mod monitor;
 mod plugin;
 mod round;
 mod sandbox;
+mod secrets;
 mod system;
 mod telemetry;
 
@@ -35,6 +36,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // What is in memory when a process crashes, the token among it, does not go to the disk.
+    system::leave_no_core_dump();
     let Err(failure) = cli::main(std::env::args_os()) else {
         return ExitCode::SUCCESS;
     };

@@ -85,6 +85,20 @@ pub fn readable_by_others(_file: &File) -> Option<u32> {
     None
 }
 
+/// Has this process, and those that it starts, leave no image of its memory behind when it crashes.
+pub fn leave_no_core_dump() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let none = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        // A system that refuses to give less is not known; there is nothing better to do either.
+        setrlimit(Resource::Core, none).ok();
+    }
+}
+
 /// Makes a folder, and those above it, that only its owner may enter. One that exists is left as it is.
 pub fn create_private_dir(path: &Path) -> Result<(), SystemError> {
     let mut builder = std::fs::DirBuilder::new();

@@ -1,11 +1,14 @@
 //! The backend's side of the host: what is fetched from it and what is posted to it.
 //!
 //! [`wire`] alone knows the JSON shapes; [`client`] speaks HTTP and says what an answer means;
-//! [`poller`] brings signals in, [`reporter`] takes reports out, [`sync`] shows the book. Nothing
-//! here knows a broker or the rules of the order machine.
+//! [`poller`] brings signals in, [`reporter`] takes reports out, [`sync`] shows the book, and
+//! [`keeper`] alone sees to it that their token is a good one. Nothing here
+//! knows a broker or the rules of the order machine.
 
 pub(crate) mod client;
 pub(crate) mod gauge;
+pub(crate) mod keeper;
+mod plan;
 pub(crate) mod poller;
 pub(crate) mod reporter;
 mod routes;

@@ -399,9 +399,9 @@ pub(super) fn token_refused(client: &Client, caller: Caller, status: u16) -> Opt
     error!(
         target: TRADING,
         "The backend at {} refuses the token ({name}): no signals are taken; orders and reports are kept. Is \
-         `api_token` right, has it expired or been revoked? Log in again via POST /api/user/login and put the \
-         new access_token into the configuration; trying again every {} s",
+         `api_token` right, has it expired or been revoked? What to do: {}; trying again every {} s",
         client.base(),
+        client.remedy(),
         TOKEN_RETRY.as_secs()
     );
     Some(Input::TokenRefused(true))

@@ -4,7 +4,8 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{Failure, Options, print, warn};
-use crate::config::{Mistake, Purpose, load};
+use crate::config::{ApiToken, Config, Mistake, Mistakes, Origin, Purpose, load};
+use crate::secrets;
 
 /// What to do with the configuration.
 #[derive(Debug, Clone, Subcommand)]
@@ -37,7 +38,7 @@ fn check(options: &Options, as_json: bool) -> Result<(), Failure> {
         .as_ref()
         .map_or_else(|| "environment".to_owned(), |file| file.display().to_string());
     let (warnings, mistakes) = match load(&sources, Purpose::Trade) {
-        Ok(loaded) => (loaded.warnings, None),
+        Ok(loaded) => (loaded.warnings, keyring_mistake(&loaded.config)),
         Err(mistakes) => (Vec::new(), Some(mistakes)),
     };
     if as_json {
@@ -56,4 +57,19 @@ fn check(options: &Options, as_json: bool) -> Result<(), Failure> {
         Some(mistakes) => Err(mistakes.into()),
         None => print(&format!("{name}: no mistakes\n")),
     }
+}
+
+/// What is wrong with a token that the keyring should hold, which nobody else looks at before trading begins.
+fn keyring_mistake(config: &Config) -> Option<Mistakes> {
+    let (Some(url), Some(place @ ApiToken::Keyring)) = (&config.api_base_url, &config.api_token) else {
+        return None;
+    };
+    let why = secrets::open(config, url.as_str(), place).err()?;
+    Some(Mistakes::from(Mistake {
+        origin: Origin::Nowhere,
+        key: None,
+        value: None,
+        expected: why,
+        near_miss: None,
+    }))
 }

@@ -5,6 +5,7 @@ mod accounts;
 mod alerts;
 mod archive;
 mod book;
+mod completions;
 mod compliance;
 mod config;
 mod doctor;
@@ -14,6 +15,7 @@ mod grid;
 mod halt;
 mod journal;
 mod live;
+mod login;
 mod orders;
 mod plugins;
 mod positions;
@@ -48,8 +50,11 @@ Examples:
                                             trade without a file
   qt-host config check --config config.json say every mistake in the file
 
-The access token has no flag, since every user of a machine sees command lines: it comes from the file or from
-TRADER_API_TOKEN.
+  qt-host login --config config.json        ask the backend for a token and keep it in the keyring
+  qt-host doctor --config config.json       say what is in the way of trading, and what to do
+
+The access token has no flag, since every user of a machine sees command lines: \"api_token\" in the file, or
+TRADER_API_TOKEN, is the token itself, env:NAME, file:PATH, or keyring, where `qt-host login` puts it.
 
 Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 plugin missing or refused, 4 journal unsafe.";
 
@@ -143,6 +148,11 @@ enum Command {
     Risk(risk::RiskArgs),
     Account(account::AccountArgs),
     Doctor(doctor::DoctorArgs),
+    Login(login::LoginArgs),
+    Logout(login::LogoutArgs),
+    Whoami(login::WhoamiArgs),
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
     Size(size::SizeArgs),
     Export(export::ExportArgs),
     /// List orders, and decide those that only a person can decide.
@@ -321,6 +331,11 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
         Command::Risk(args) => risk::run(&args, options),
         Command::Account(args) => account::run(&args, options),
         Command::Doctor(args) => doctor::run(&args, options),
+        Command::Login(args) => login::login(&args, options),
+        Command::Logout(args) => login::logout(&args, options),
+        Command::Whoami(args) => login::whoami(&args, options),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
         Command::Size(args) => size::run(&args, options),
         Command::Export(args) => export::run(&args, options),
         Command::Orders(args) => orders::orders(args, options),
@@ -364,8 +379,9 @@ fn refuse(error: &clap::Error) -> Result<(), Failure> {
     );
     if token_flag {
         return Err(Failure::usage(
-            "the token has no flag, since every user of this machine sees command lines; give it as \"api_token\" \
-             in a file named with --config, or in TRADER_API_TOKEN (and ask for a new one, as this one was seen)",
+            "neither token nor password has a flag, since every user of this machine sees command lines; give the token as \
+             \"api_token\" in a file named with --config or in TRADER_API_TOKEN, or run `qt-host login`, which asks for the \
+             password or reads it with --password-stdin (and change what was typed here, as it was seen)",
         ));
     }
     // A closed pipe is the reader's wish to see no more.
@@ -430,7 +446,23 @@ mod tests {
     fn no_flag_takes_a_token() {
         let mut command = Cli::command();
         command.build();
-        let flags: Vec<_> = command.get_arguments().filter_map(|arg| arg.get_long()).collect();
+        let flags = |command: &clap::Command| -> Vec<String> {
+            let takes_a_value = |arg: &&clap::Arg| arg.get_action().takes_values();
+            let args = command.get_arguments().filter(takes_a_value);
+            args.filter_map(|arg| arg.get_long().map(str::to_owned)).collect()
+        };
+        let mut all = vec![&command];
+        let mut seen = 0;
+        while let Some(one) = all.get(seen).copied() {
+            all.extend(one.get_subcommands());
+            let bad = ["api-token", "token", "password", "passphrase"];
+            let own = flags(one);
+            assert!(own.iter().all(|flag| !bad.contains(&flag.as_str())), "{own:?}");
+            seen += 1;
+        }
+        assert!(seen > 40, "{seen} commands");
+        let flags = flags(&command);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         assert!(flags.contains(&"api-base-url"));
         assert!(
             flags

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -27,6 +28,10 @@ pub struct SandboxArgs {
     #[arg(long, requires = "listen")]
     allow_remote: bool,
 
+    /// Give tokens that end after so many seconds, as real ones do; without it they never end.
+    #[arg(long, value_name = "SECONDS", requires = "listen", value_parser = clap::value_parser!(u32).range(1..))]
+    token_life: Option<u32>,
+
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -51,7 +56,10 @@ pub fn run(args: &SandboxArgs) -> Result<(), Failure> {
 async fn listen(args: &SandboxArgs, address: SocketAddr) -> Result<(), Failure> {
     let (_sender, mut shutdown) =
         system::shutdown().map_err(|error| Failure::failed(format!("cannot watch for Ctrl-C: {error}")))?;
-    let bound = SandboxBackend::bind(address, args.allow_remote)
+    let life = args
+        .token_life
+        .map(|seconds| Duration::from_secs(u64::from(seconds)));
+    let bound = SandboxBackend::bind(address, args.allow_remote, life)
         .await
         .map_err(|error| Failure::usage(error.to_string()))?;
     // Before anybody is answered: whoever has an answer may read the token.

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::gates::{self, InExecution};
 use super::walk::Block;
-use super::{Colors, Display, Execution, Hosting, Journal, Lane, PluginOptions, PluginTrust, Risk};
+use super::{
+    Colors, Display, Execution, Hosting, HttpWaits, Journal, Lane, PluginOptions, PluginTrust, Risk,
+};
 
 /// No waiting time is longer than a day.
 const DAY: &str = "86400";
@@ -91,6 +93,17 @@ fn hosting(mut block: Block<'_>) -> Hosting {
     };
     block.finish();
     hosting
+}
+
+/// The `http` block.
+pub fn http(mut block: Block<'_>) -> HttpWaits {
+    let waits = HttpWaits {
+        connect: block.seconds("connect_timeout_seconds", "5", SHORTEST..="300"),
+        read: block.seconds("read_timeout_seconds", "10", SHORTEST..="300"),
+        call: block.seconds("call_timeout_seconds", "15", SHORTEST..="600"),
+    };
+    block.finish();
+    waits
 }
 
 /// The `journal` block.

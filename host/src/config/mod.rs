@@ -10,6 +10,7 @@ mod ops;
 mod secret;
 mod show;
 mod sources;
+mod token;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub use ops::{Alerts, SecretPlace, SignalsStream, Webhook, WebhookFormat};
 pub use secret::Secret;
 pub use show::sounds_secret;
 pub use sources::{Environment, Flags, Loaded, Purpose, Sources, load};
+pub use token::{ApiToken, HttpWaits};
 pub use walk::parse_decimal;
 
 use crate::telemetry::{LogFormat, LogLevel};
@@ -37,8 +39,16 @@ use crate::telemetry::{LogFormat, LogLevel};
 pub struct Config {
     /// The backend's base address without a trailing slash; present where the purpose was [`Purpose::Trade`].
     pub api_base_url: Option<ApiBaseUrl>,
-    /// The bearer token; present where the purpose was [`Purpose::Trade`].
-    pub api_token: Option<Secret>,
+    /// Where the bearer token is; present where the purpose was [`Purpose::Trade`].
+    pub api_token: Option<ApiToken>,
+    /// A file with the passphrase of the encrypted file that the token may be kept in.
+    pub passphrase_file: Option<PathBuf>,
+    /// A PEM file: where there is one, the backend's certificate must come from it and from nowhere else.
+    pub ca_certificate: Option<PathBuf>,
+    /// A broker that moves money may be traded over plain HTTP with another machine.
+    pub allow_insecure_http: bool,
+    /// How long the backend is waited for.
+    pub http: HttpWaits,
     /// Time between two requests for signals.
     pub poll_interval: Duration,
     /// The least important level that is logged.
@@ -275,6 +285,20 @@ impl ApiBaseUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether everybody on the way to the backend can read the token and the orders: plain HTTP with another machine.
+    pub fn is_exposed(&self) -> bool {
+        let Ok(url) = url::Url::parse(&self.0) else {
+            return false;
+        };
+        let is_here = match url.host() {
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            None => false,
+        };
+        url.scheme() == "http" && !is_here
+    }
 }
 
 impl fmt::Display for ApiBaseUrl {
@@ -314,7 +338,7 @@ impl Config {
     ///
     /// # Errors
     /// What is missing; never happens where the purpose was [`Purpose::Trade`].
-    pub fn backend(&self) -> Result<(&ApiBaseUrl, &Secret), Mistakes> {
+    pub fn backend(&self) -> Result<(&ApiBaseUrl, &ApiToken), Mistakes> {
         match (&self.api_base_url, &self.api_token) {
             (Some(url), Some(token)) => Ok((url, token)),
             (url, token) => Err(Mistakes(sources::missing(url.is_none(), token.is_none()))),
@@ -334,5 +358,29 @@ impl Config {
     /// The configuration in the form of its file, secrets and account numbers masked.
     pub fn shown(&self) -> Value {
         show::shown(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ApiBaseUrl;
+
+    #[test]
+    fn only_plain_http_with_another_machine_is_exposed() {
+        for (address, exposed) in [
+            ("http://127.0.0.1:8000/api", false),
+            ("http://127.8.9.1/api", false),
+            ("http://[::1]:8000/api", false),
+            ("http://localhost:8000/api", false),
+            ("http://LOCALHOST/api", false),
+            ("https://backend/api", false),
+            ("http://backend:8000/api", true),
+            ("http://192.0.2.7/api", true),
+            ("http://localhost.example.com/api", true),
+            ("http://[2001:db8::1]/api", true),
+        ] {
+            let url = ApiBaseUrl::parse(address).unwrap();
+            assert_eq!(url.is_exposed(), exposed, "{address}");
+        }
     }
 }

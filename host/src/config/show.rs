@@ -25,9 +25,13 @@ const SECRET_WORDS: [&str; 9] = [
 ];
 
 /// Keys of the top level that no account has for itself.
-const FOR_ALL: [&str; 13] = [
+const FOR_ALL: [&str; 17] = [
     "api_base_url",
     "api_token",
+    "passphrase_file",
+    "ca_certificate",
+    "allow_insecure_http",
+    "http",
     "poll_interval",
     "log_level",
     "plugins",
@@ -58,7 +62,22 @@ pub fn shown(config: &Config) -> Value {
     );
     put(
         "api_token",
-        config.api_token.as_ref().map_or(Value::Null, |_| json!(MASK)),
+        config
+            .api_token
+            .as_ref()
+            .map_or(Value::Null, |token| json!(token.to_string())),
+    );
+    let path = |path: &Option<PathBuf>| path.as_deref().map_or(Value::Null, shown_path);
+    put("passphrase_file", path(&config.passphrase_file));
+    put("ca_certificate", path(&config.ca_certificate));
+    put("allow_insecure_http", json!(config.allow_insecure_http));
+    put(
+        "http",
+        json!({
+            "connect_timeout_seconds": seconds(config.http.connect),
+            "read_timeout_seconds": seconds(config.http.read),
+            "call_timeout_seconds": seconds(config.http.call),
+        }),
     );
     put("poll_interval", seconds(config.poll_interval));
     put("log_level", json!(config.log_level.name()));

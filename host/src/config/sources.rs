@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 use super::lines::joined;
 use super::mistake::{Mistake, Mistakes, Origin, near_miss};
 use super::walk::Walk;
-use super::{ApiBaseUrl, Config, PluginBlocks, Secret, accounts, defaults, file, ops};
+use super::{ApiBaseUrl, ApiToken, Config, PluginBlocks, accounts, defaults, file, ops};
 use crate::telemetry::LogLevel;
 
 /// The plugins that come with the program: their blocks are known by name.
@@ -19,9 +19,11 @@ const DEFAULT_BROKER: &str = "simulated";
 const REMARKS: [&str; 3] = ["_", "//", "$schema"];
 
 /// The variables of the environment and the key that each stands for; in a plugin's block behind a dot.
-const VARIABLES: [(&str, &str); 9] = [
+const VARIABLES: [(&str, &str); 11] = [
     ("TRADER_API_BASE_URL", "api_base_url"),
     ("TRADER_API_TOKEN", "api_token"),
+    ("TRADER_PASSPHRASE_FILE", "passphrase_file"),
+    ("TRADER_CA_CERTIFICATE", "ca_certificate"),
     ("TRADER_POLL_INTERVAL", "poll_interval"),
     ("TRADER_LOG_LEVEL", "log_level"),
     ("TRADER_SECURITIES_ACCOUNT_ID", "securities_account_id"),
@@ -115,7 +117,7 @@ pub fn load(sources: &Sources, purpose: Purpose) -> Result<Loaded, Mistakes> {
         origins: BTreeMap::new(),
         base: base_folder(sources.file.as_deref()),
     };
-    let (mut values, warnings) = match &sources.file {
+    let (mut values, mut warnings) = match &sources.file {
         Some(path) => from_file(path, &mut walk)?,
         None => (Map::new(), Vec::new()),
     };
@@ -123,6 +125,7 @@ pub fn load(sources: &Sources, purpose: Purpose) -> Result<Loaded, Mistakes> {
     add_flags(&sources.flags, &mut values, &mut walk);
     let config = check(values, sources, purpose, &mut walk);
     if walk.mistakes.is_empty() {
+        warnings.extend(config.api_token.as_ref().and_then(crate::secrets::place_warning));
         return Ok(Loaded { config, warnings });
     }
     // In the order of the file, as the reader will go through it.
@@ -244,7 +247,7 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
         "api_base_url",
         "the backend's address, such as http://host:8000/api",
     );
-    let api_token = top.secret("api_token", "the access_token that POST /user/login answers");
+    let api_token = top.token("api_token", "the access_token that POST /user/login answers");
     let levels = LogLevel::ALL.map(|level| (level.name(), level));
     let flags = &sources.flags;
     let mut plugins = defaults::plugins(&mut top);
@@ -257,6 +260,10 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
     let mut config = Config {
         api_base_url: None,
         api_token,
+        passphrase_file: top.file_path("passphrase_file"),
+        ca_certificate: top.file_path("ca_certificate"),
+        allow_insecure_http: top.flag("allow_insecure_http", false),
+        http: defaults::http(top.inner("http")),
         poll_interval: top.seconds("poll_interval", "1.0", "0.01"..="3600"),
         log_level: top.word("log_level", LogLevel::Info, &levels),
         securities_account_id: top
@@ -303,7 +310,7 @@ fn check_url(text: &str, walk: &mut Walk) -> Option<ApiBaseUrl> {
 }
 
 /// What a purpose needs and nobody gave. A value that is there but wrong has been reported already.
-fn check_needs(purpose: Purpose, no_url: bool, token: Option<&Secret>, walk: &mut Walk) {
+fn check_needs(purpose: Purpose, no_url: bool, token: Option<&ApiToken>, walk: &mut Walk) {
     if purpose == Purpose::Look {
         return;
     }
@@ -320,6 +327,12 @@ fn check_needs(purpose: Purpose, no_url: bool, token: Option<&Secret>, walk: &mu
     let no_token = token.is_none() && !reported("api_token");
     let missing = missing(no_url, no_token);
     walk.mistakes.extend(missing);
+    // A keyring may have to be unlocked by a person, and is opened by those alone who need what it holds.
+    if let Some(place @ (ApiToken::Variable(_) | ApiToken::File(_))) = token
+        && let Err(why) = crate::secrets::at_place(place)
+    {
+        walk.wrong("api_token", None, why);
+    }
 }
 
 /// The mistakes of leaving out what trading needs.
@@ -344,7 +357,7 @@ pub fn missing(no_url: bool, no_token: bool) -> Vec<Mistake> {
     let token = no_token.then(|| {
         mistake(
             "api_token",
-            "the access_token of POST /user/login",
+            "the access_token of POST /user/login, or \"keyring\" once `qt-host login` has asked for one,",
             "TRADER_API_TOKEN",
             "",
         )

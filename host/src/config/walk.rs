@@ -14,6 +14,7 @@ use super::file::wipe;
 use super::lines::joined;
 use super::mistake::{Mistake, Origin, near_miss};
 use super::secret::Secret;
+use super::token::ApiToken;
 use crate::system;
 
 /// How much of a wrong value is shown.
@@ -95,6 +96,11 @@ fn shown(value: &Value) -> String {
         short.push('…');
     }
     short
+}
+
+fn is_variable(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !name.is_empty() && name.bytes().all(plain) && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -187,6 +193,44 @@ impl Block<'_> {
             return Some(Secret::new(kept));
         }
         Some(Secret::new(text))
+    }
+
+    /// Where the token is: `env:NAME`, `file:PATH`, `keyring`, or the token itself, of which no mistake shows any.
+    pub fn token(&mut self, key: &'static str, expected: &str) -> Option<ApiToken> {
+        let text = self.values.get(key).and_then(Value::as_str).map(str::trim);
+        let place = match text {
+            Some(text) if text.eq_ignore_ascii_case("keyring") => ApiToken::Keyring,
+            Some(text) => match (text.strip_prefix("env:"), text.strip_prefix("file:")) {
+                (Some(name), _) => ApiToken::Variable(name.trim().to_owned()),
+                (_, Some(path)) => ApiToken::File(PathBuf::from(path.trim())),
+                (None, None) => return self.secret(key, expected).map(ApiToken::Literal),
+            },
+            None => return self.secret(key, expected).map(ApiToken::Literal),
+        };
+        let value = self.take(key);
+        match place {
+            ApiToken::Variable(name) if !is_variable(&name) => {
+                self.wrong(
+                    key,
+                    value.as_ref(),
+                    "expected env: and the name of a variable, such as env:QT_TOKEN",
+                );
+                None
+            }
+            ApiToken::File(path) if path.as_os_str().is_empty() => {
+                self.wrong(
+                    key,
+                    value.as_ref(),
+                    "expected file: and the path of the file with the token",
+                );
+                None
+            }
+            ApiToken::File(path) => {
+                let own = self.path(key);
+                Some(ApiToken::File(self.placed(&own, &path.to_string_lossy())))
+            }
+            place => Some(place),
+        }
     }
 
     /// Seconds, possibly with a fraction, kept to the nanosecond. The bounds are texts so that they read the same

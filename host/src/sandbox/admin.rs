@@ -24,6 +24,7 @@ pub(super) fn admin() -> Router<Arc<Shared>> {
         .route("/sandbox/faults", post(faults).get(list_faults))
         .route("/sandbox/revoke", post(revoke))
         .route("/sandbox/streams/cut", post(cut_streams))
+        .route("/sandbox/password", post(change_password))
 }
 
 fn wrong(text: &str) -> Response {
@@ -144,6 +145,22 @@ async fn revoke(State(shared): State<Arc<Shared>>) -> Response {
 async fn cut_streams(State(shared): State<Arc<Shared>>) -> Response {
     shared.cuts.send_modify(|count| *count += 1);
     json_answer(StatusCode::OK, &json!({ "success": true }))
+}
+
+#[derive(Deserialize)]
+struct NewPassword {
+    password: String,
+}
+
+/// Gives the sandbox's user another password; tokens stay as they are.
+async fn change_password(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    match serde_json::from_slice::<NewPassword>(&body) {
+        Ok(new) => {
+            *shared.password() = new.password;
+            json_answer(StatusCode::OK, &json!({ "success": true }))
+        }
+        Err(error) => wrong(&error.to_string()),
+    }
 }
 
 /// Everything seen.

@@ -66,7 +66,8 @@ struct Shared {
     /// A copy of the faults' `is_down`, since every read of every connection asks.
     down: AtomicBool,
     username: String,
-    password: String,
+    password: Mutex<String>,
+    token_life: Option<Duration>,
     /// How many signals there are, for those who have them pushed.
     added: watch::Sender<usize>,
     /// Grows when every stream is to be cut.
@@ -74,6 +75,25 @@ struct Shared {
 }
 
 impl Shared {
+    fn password(&self) -> MutexGuard<'_, String> {
+        self.password.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A token that is valid from now on: an opaque text for ever, or a web token that ends.
+    fn new_token(&self) -> String {
+        let now_ms = self.now_ms();
+        let (token, ends_ms) = match self.token_life {
+            None => (random_text(), None),
+            Some(life) => {
+                let ends_ms = now_ms + i64::try_from(life.as_millis()).unwrap_or(0);
+                // The web token knows whole seconds alone, and must not claim more than there is.
+                (web_token(now_ms / 1000, ends_ms / 1000), Some(ends_ms))
+            }
+        };
+        self.store().tokens.insert(token.clone(), ends_ms);
+        token
+    }
+
     // A panic in one request must not end the others, and no invariant spans two of them.
     fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
@@ -169,31 +189,36 @@ impl SandboxBackend {
     /// # Errors
     /// The address can be reached by others and that is not allowed, or it cannot be listened on.
     pub(crate) async fn start(address: SocketAddr, is_remote_allowed: bool) -> Result<Self, SandboxError> {
-        Ok(Self::bind(address, is_remote_allowed).await?.serve())
+        Ok(Self::bind(address, is_remote_allowed, None).await?.serve())
     }
 
-    /// As [`Self::start`], but nothing is answered before [`Bound::serve`].
+    /// As [`Self::start`], but nothing is answered before [`Bound::serve`], and tokens may end after a while.
     ///
     /// # Errors
     /// The same.
-    pub(crate) async fn bind(address: SocketAddr, is_remote_allowed: bool) -> Result<Bound, SandboxError> {
+    pub(crate) async fn bind(
+        address: SocketAddr,
+        is_remote_allowed: bool,
+        token_life: Option<Duration>,
+    ) -> Result<Bound, SandboxError> {
         if !address.ip().is_loopback() && !is_remote_allowed {
             return Err(SandboxError::NotLoopback(address));
         }
         let wrong = |source| SandboxError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(wrong)?;
         let local = listener.local_addr().map_err(wrong)?;
-        let (token, password) = (random_text(), random_text());
+        let password = random_text();
         let shared = Arc::new(Shared {
             store: Mutex::new(Store::default()),
             faults: Mutex::new(Faults::default()),
             down: AtomicBool::new(false),
             username: USERNAME.to_owned(),
-            password: password.clone(),
+            password: Mutex::new(password.clone()),
+            token_life,
             added: watch::Sender::new(0),
             cuts: watch::Sender::new(0),
         });
-        shared.store().tokens.insert(token.clone());
+        let token = shared.new_token();
         Ok(Bound {
             base_url: format!("http://{}/api", reachable(local)),
             token,
@@ -251,6 +276,18 @@ fn router(shared: &Arc<Shared>) -> Router {
 fn random_text() -> String {
     let bytes: [u8; 20] = rand::rng().random();
     data_encoding::BASE32_NOPAD.encode(&bytes).to_lowercase()
+}
+
+/// A JSON Web Token in form; what stands in the place of the signature is random, and the sandbox knows its tokens by heart.
+fn web_token(begun_s: i64, ends_s: i64) -> String {
+    let part = |value: &Value| data_encoding::BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let head = part(&json!({ "alg": "HS256", "typ": "JWT" }));
+    let claims = part(&json!({ "sub": "sandbox-user", "iat": begun_s, "exp": ends_s }));
+    let bytes: [u8; 32] = rand::rng().random();
+    format!(
+        "{head}.{claims}.{}",
+        data_encoding::BASE64URL_NOPAD.encode(&bytes)
+    )
 }
 
 fn json_answer(status: StatusCode, value: &Value) -> Response {

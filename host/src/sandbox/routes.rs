@@ -54,7 +54,13 @@ pub(super) fn is_allowed(shared: &Shared, headers: &HeaderMap) -> bool {
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
     let token = token.and_then(|text| text.strip_prefix("Bearer "));
-    token.is_some_and(|token| shared.store().tokens.contains(token))
+    let now_ms = shared.now_ms();
+    let ends = token.and_then(|token| shared.store().tokens.get(token).copied());
+    let is_allowed = ends.is_some_and(|ends| ends.is_none_or(|ends| now_ms < ends));
+    if !is_allowed {
+        shared.count("unauthorized");
+    }
+    is_allowed
 }
 
 pub(super) fn unauthorized() -> Response {
@@ -86,11 +92,10 @@ async fn login(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
         );
     };
     shared.count("login");
-    if login.username != shared.username || login.password != shared.password {
+    if login.username != shared.username || login.password != *shared.password() {
         return refused(StatusCode::UNAUTHORIZED, "Incorrect username or password");
     }
-    let token = super::random_text();
-    shared.store().tokens.insert(token.clone());
+    let token = shared.new_token();
     let user = json!({ "id": "sandbox-user", "username": login.username });
     json_answer(
         StatusCode::OK,

@@ -1,6 +1,6 @@
 //! What the sandbox knows: signals, the lists they stand in, and every post that arrived.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -98,7 +98,8 @@ pub(super) enum Recorded {
 /// The sandbox's memory.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    pub(super) tokens: HashSet<String>,
+    /// Valid tokens, each with its end in milliseconds where it has one.
+    pub(super) tokens: HashMap<String, Option<i64>>,
     pub(super) entries: Vec<Entry>,
     pub(super) orders: HashMap<String, Record>,
     open: BTreeSet<usize>,

@@ -1,10 +1,12 @@
 //! The backend's room against a small server on loopback.
 
 mod client;
+mod keeper;
 mod poller;
 mod reporter;
 mod routes;
 mod sync;
+mod tls;
 
 use std::collections::VecDeque;
 use std::io::Write;

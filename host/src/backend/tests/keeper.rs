@@ -1,0 +1,226 @@
+//! New tokens: how they come, and how few logins that takes.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::super::client::Answer;
+use super::super::keeper::{self, KeeperLinks};
+use super::super::wire::View;
+use super::*;
+use crate::clock::Clock;
+use crate::config::Secret;
+use crate::secrets::{Kept, Keyring, Source, StoreKind};
+
+const PASSWORD: &str = "pass-SECRET-word";
+
+/// A backend that knows its tokens.
+#[derive(Clone, Default)]
+struct Tokens {
+    valid: Arc<Mutex<HashSet<String>>>,
+    logins: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
+    /// What a login is answered instead of a token.
+    instead: Arc<Mutex<Option<u16>>>,
+}
+
+impl Tokens {
+    fn serve(&self, server: &Server) {
+        let tokens = self.clone();
+        server.always(move |asked| Some(tokens.answer(asked)));
+    }
+
+    fn answer(&self, asked: &Asked) -> Reply {
+        if asked.target.ends_with("/user/login") {
+            let number = self.logins.fetch_add(1, Ordering::SeqCst);
+            if let Some(status) = *self.instead.lock().unwrap() {
+                return Reply::new(status, r#"{"detail":"no"}"#);
+            }
+            let body: serde_json::Value = serde_json::from_str(&asked.body).unwrap();
+            assert_eq!(body, json!({"username": "wang", "password": PASSWORD}));
+            assert!(!asked.headers.contains_key("authorization"));
+            let token = format!("login-{number}");
+            self.valid.lock().unwrap().insert(token.clone());
+            let body =
+                json!({"access_token": token, "token_type": "bearer", "user": {"id": 7, "username": "wang"}});
+            return Reply::new(200, body.to_string());
+        }
+        let token = asked.headers["authorization"].to_str().unwrap();
+        if self
+            .valid
+            .lock()
+            .unwrap()
+            .contains(token.trim_start_matches("Bearer "))
+        {
+            return Reply::new(200, r#"{"success":true,"data":[],"count":0}"#);
+        }
+        self.refused.fetch_add(1, Ordering::SeqCst);
+        Reply::new(401, "{}")
+    }
+
+    fn logins(&self) -> usize {
+        self.logins.load(Ordering::SeqCst)
+    }
+}
+
+struct Bench {
+    server: Server,
+    tokens: Tokens,
+    client: Arc<Client>,
+    _folder: tempfile::TempDir,
+    ring: Keyring,
+    _stop: watch::Sender<bool>,
+}
+
+fn kept(token: &str) -> Kept {
+    Kept {
+        token: Secret::new(token.to_owned()),
+        username: Some("wang".to_owned()),
+        password: Some(Secret::new(PASSWORD.to_owned())),
+        user_id: None,
+        at_ms: 0,
+    }
+}
+
+/// A host whose token is no good from the start, with a password.
+async fn bench() -> Bench {
+    let server = Server::start().await;
+    let tokens = Tokens::default();
+    tokens.serve(&server);
+    let folder = tempfile::tempdir().unwrap();
+    let ring = Keyring::in_folder(folder.path(), &server.address).typed(Secret::new("passphrase".to_owned()));
+    ring.write(&kept(SECRET), Some(StoreKind::File)).unwrap();
+    let (source, found) = Source::of_keyring(ring.clone());
+    assert!(found.can_log_in);
+    let client = server.client();
+    let (stop, shutdown) = watch::channel(false);
+    tokio::spawn(keeper::run(KeeperLinks {
+        client: Arc::clone(&client),
+        source,
+        can_log_in: true,
+        shutdown,
+        now_ms: || Clock::system().now_ms(),
+    }));
+    // The first thing that it does.
+    let mut renewal = client.renewal().subscribe();
+    renewal.wait_for(|renewal| renewal.is_possible).await.unwrap();
+    Bench {
+        server,
+        tokens,
+        client,
+        _folder: folder,
+        ring,
+        _stop: stop,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_many_calls_are_refused_there_is_one_login_and_no_caller_knows() {
+    let bench = bench().await;
+    let calls = (0..60).map(|_| {
+        let client = Arc::clone(&bench.client);
+        tokio::spawn(async move { client.signals(1, View::Pending).await })
+    });
+    for answer in join_all(calls).await {
+        assert!(matches!(answer.unwrap(), Answer::Done(_)));
+    }
+    assert_eq!(bench.tokens.logins(), 1);
+    let refused = bench.tokens.refused.load(Ordering::SeqCst);
+    println!("60 calls at once, {refused} refused with 401, 1 login");
+    // The next start finds the new token.
+    let wait = async {
+        loop {
+            let (kept, kind) = bench.ring.read().unwrap().unwrap();
+            if kept.token.expose() == "login-0" {
+                return (kept, kind);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let (now_kept, kind) = tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    assert_eq!(kind, StoreKind::File);
+    assert_eq!(now_kept.user_id.as_deref(), Some("7"));
+    assert!(now_kept.credentials().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_password_is_tried_once_and_again_when_another_is_kept() {
+    let bench = bench().await;
+    *bench.tokens.instead.lock().unwrap() = Some(401);
+    for _ in 0..20 {
+        let answer = bench.client.signals(1, View::Pending).await;
+        assert_eq!(answer, Answer::TokenRefused { status: 401 });
+    }
+    assert_eq!(bench.tokens.logins(), 1);
+    *bench.tokens.instead.lock().unwrap() = None;
+    // Another token, which is no better, and the password that is good now.
+    bench.ring.write(&kept("another"), Some(StoreKind::File)).unwrap();
+    let wait = async {
+        while !matches!(bench.client.signals(1, View::Pending).await, Answer::Done(_)) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    assert_eq!(bench.tokens.logins(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_cannot_log_anybody_in_is_asked_again_later_and_nobody_waits_for_that() {
+    let bench = bench().await;
+    *bench.tokens.instead.lock().unwrap() = Some(503);
+    let answer = bench.client.signals(1, View::Pending).await;
+    assert_eq!(answer, Answer::TokenRefused { status: 401 });
+    for _ in 0..20 {
+        let answer = bench.client.signals(1, View::Pending).await;
+        assert_eq!(answer, Answer::TokenRefused { status: 401 });
+    }
+    assert_eq!(bench.tokens.logins(), 1, "the next try is not before 2 s");
+    *bench.tokens.instead.lock().unwrap() = None;
+    let mut changes = bench.client.token_changes();
+    tokio::time::timeout(PATIENCE, changes.changed())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(matches!(
+        bench.client.signals(1, View::Pending).await,
+        Answer::Done(_)
+    ));
+    assert_eq!(bench.tokens.logins(), 2);
+    assert!(bench.server.asked().len() > 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_put_into_its_file_is_taken_up() {
+    let server = Server::start().await;
+    let tokens = Tokens::default();
+    tokens.serve(&server);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, SECRET).unwrap();
+    let (source, _) = Source::of_file(&path);
+    let client = server.client();
+    let (_stop, shutdown) = watch::channel(false);
+    tokio::spawn(keeper::run(KeeperLinks {
+        client: Arc::clone(&client),
+        source,
+        can_log_in: false,
+        shutdown,
+        now_ms: || Clock::system().now_ms(),
+    }));
+    let answer = client.signals(1, View::Pending).await;
+    assert_eq!(answer, Answer::TokenRefused { status: 401 });
+    tokens.valid.lock().unwrap().insert("from-a-person".to_owned());
+    let mut changes = client.token_changes();
+    // A file that is being written is empty for a moment, and an empty one is no token.
+    std::fs::write(&path, "").unwrap();
+    std::fs::write(&path, "from-a-person\n").unwrap();
+    tokio::time::timeout(PATIENCE, changes.changed())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(matches!(client.signals(1, View::Pending).await, Answer::Done(_)));
+    assert_eq!(tokens.logins(), 0);
+}
