@@ -85,7 +85,7 @@ impl Keeper {
                 Step::LogIn(why) => self.log_in(why).await,
             }
             let (_, now_in_force) = self.client.token_claims();
-            if is_refused && now_in_force == number {
+            if is_refused && now_in_force == number && !self.plan.is_renewal_near((self.now_ms)()) {
                 // Nothing came of it now: who waits goes on without.
                 self.client
                     .renewal()
@@ -239,10 +239,10 @@ impl Keeper {
 
 /// A length of time for people.
 fn length(ms: i64) -> String {
-    let minutes = (ms + 59_999) / 60_000;
-    if minutes < 120 {
-        format!("{minutes} min")
-    } else {
-        format!("{} h", minutes / 60)
+    let seconds = (ms + 999) / 1000;
+    match seconds {
+        ..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
     }
 }
