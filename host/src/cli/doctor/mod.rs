@@ -159,9 +159,9 @@ fn configuration(options: &Options, report: &mut Report) -> Result<Option<Config
 fn examine(config: &Config, options: &Options, report: &mut Report) -> Result<(), Failure> {
     let each = options.meant(config)?;
     let several = each.len() > 1;
-    place::home(config, report);
+    let has_home = place::home(config, report);
     let mut accounts = Vec::new();
-    for account in &each {
+    for account in each.iter().filter(|_| has_home) {
         let begun = report.findings.len();
         let state = place::account(account, report);
         broker::of_plugin(account, report);

@@ -26,26 +26,25 @@ pub(super) struct State {
     pub(super) is_running: bool,
 }
 
-/// The host's own folder, its disk and its logs.
-pub(super) fn home(config: &Config, report: &mut Report) {
+/// The host's own folder, its disk and its logs; false where that folder cannot be used.
+pub(super) fn home(config: &Config, report: &mut Report) -> bool {
     let folder = match config.home_dir() {
         Ok(folder) => folder,
         Err(e) => {
             report.code(2);
-            return report.bad(
-                "folder",
-                e.to_string(),
-                "name a folder with `data_dir` or --data-dir",
-            );
+            let todo = "name a folder with `data_dir` or --data-dir";
+            report.bad("folder", e.to_string(), todo);
+            return false;
         }
     };
     if let Err(why) = writable(&folder) {
         report.code(2);
-        return report.bad(
+        report.bad(
             "folder",
             format!("{} cannot be used: {why}", system::shown(&folder)),
             "make it writable for your user, or name another with `data_dir` or --data-dir",
         );
+        return false;
     }
     report.good("folder", format!("{} can be written", system::shown(&folder)));
     disk(&folder, report);
@@ -55,6 +54,7 @@ pub(super) fn home(config: &Config, report: &mut Report) {
         Err(_) => format!("{} is made when trading starts", system::shown(&log)),
     };
     report.good("log", saw);
+    true
 }
 
 /// Tries what trading does there, and leaves nothing behind.

@@ -25,6 +25,9 @@ pub(super) fn examine(answer: &Value, accounts: &[(&Config, State)], report: &mu
             );
         }
     };
+    if accounts.is_empty() {
+        return;
+    }
     let listed: Vec<Value> = answer
         .get("data")
         .and_then(Value::as_array)

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod exposure;
+#[cfg(target_os = "linux")]
+mod hunt;
 mod login;
 mod renewal;
 
@@ -12,7 +14,7 @@ use qt_test_support::{Backend, Desk};
 use serde_json::{Value, json};
 
 /// What opens the encrypted file of these tests.
-const PASSPHRASE: &str = "a passphrase of the tests";
+const PASSPHRASE: &str = "vq7-Blau Rinde-3k-Otter";
 
 /// A desk whose token comes from the encrypted file.
 fn keyring_desk(backend: &Backend, more: &Value) -> Desk {
