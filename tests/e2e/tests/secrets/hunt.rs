@@ -16,7 +16,7 @@ use super::*;
 
 /// What must be found nowhere, each with its name.
 #[derive(Clone, Default)]
-struct Needles(Vec<(String, Vec<u8>)>);
+struct Needles(Vec<(String, String)>);
 
 impl Needles {
     fn add(&mut self, name: &str, secret: &str) {
@@ -31,15 +31,16 @@ impl Needles {
             ("second half", &secret[half..]),
             ("in base 64", encoded),
         ] {
-            self.0.push((format!("{name}, {part}"), text.as_bytes().to_vec()));
+            self.0.push((format!("{name}, {part}"), text.to_owned()));
         }
     }
 
     fn found_in(&self, bytes: &[u8]) -> Vec<&str> {
-        let is_in = |needle: &[u8]| bytes.windows(needle.len()).any(|part| part == needle);
+        // What is looked for is ASCII, which stays as it is whatever stands around it.
+        let text = String::from_utf8_lossy(bytes);
         self.0
             .iter()
-            .filter(|(_, needle)| is_in(needle))
+            .filter(|(_, needle)| text.contains(needle.as_str()))
             .map(|(name, _)| name.as_str())
             .collect()
     }
@@ -91,7 +92,7 @@ impl Watch {
                             .push(format!("{name} in {}", entry.path().display()));
                     }
                 }
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(Duration::from_millis(40));
             }
         });
         Self {
