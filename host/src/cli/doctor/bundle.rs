@@ -1,7 +1,7 @@
 //! What somebody who helps needs, in one file, without anything that is nobody else's business.
 
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
@@ -72,7 +72,7 @@ fn entries(config: Option<&Config>, report: &Report) -> Vec<(String, String)> {
 }
 
 /// The last part of a file, from the beginning of a line.
-fn end_of(path: &PathBuf) -> Option<String> {
+fn end_of(path: &Path) -> Option<String> {
     let mut file = std::fs::File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
     let from = length.saturating_sub(LOG_END);

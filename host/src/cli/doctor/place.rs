@@ -1,6 +1,6 @@
 //! What lies on this machine: folders, disk, logs, the journal, the host that may run, and its reports.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use qt_core::{OrderState, Trader};
 
@@ -124,7 +124,7 @@ pub(super) fn account(config: &Config, report: &mut Report) -> State {
     State { trader, is_running }
 }
 
-fn journal(path: &PathBuf, report: &mut Report) -> Option<Trader> {
+fn journal(path: &Path, report: &mut Report) -> Option<Trader> {
     let trader = match journal::load(path) {
         Ok(loaded) => {
             let open = loaded.trader.live_count();
