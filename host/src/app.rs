@@ -129,15 +129,8 @@ pub(crate) fn run(
     layout::check(config, &each)?;
     let _lease = lease_of_all(config, &each)?;
     let places = take(&each)?;
-    let (url, token) = config.backend().map_err(|e| AppError::Setting(e.to_string()))?;
-    check_exposure(config, url, &places)?;
-    let (source, found) = secrets::open(config, url.as_str(), token).map_err(AppError::Setting)?;
+    let (client, source, can_log_in) = client(config, &places)?;
     let (opened, down) = open(&each, places)?;
-    let client = Arc::new(Client::new(&ClientSettings {
-        token: Some(Token::new(found.token.expose())?),
-        remedy: source.remedy(),
-        ..ClientSettings::of(config, url.as_str())?
-    })?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -146,11 +139,11 @@ pub(crate) fn run(
     let keeper = KeeperLinks {
         client: Arc::clone(&client),
         source,
-        can_log_in: found.can_log_in,
+        can_log_in,
+        alerts: alerts.clone(),
         shutdown: stopped.clone(),
         now_ms: || Clock::system().now_ms(),
     };
-    drop(found);
     runtime.spawn(keeper::run(keeper));
     let several = each.iter().any(Config::is_one_of_several);
     let house = House {
@@ -179,6 +172,19 @@ pub(crate) fn run(
     // A plugin's thread that hangs must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
+}
+
+/// The way to the backend, where its token comes from, and whether another one can be had without a person.
+fn client(config: &Config, places: &[Place]) -> Result<(Arc<Client>, secrets::Source, bool), AppError> {
+    let (url, token) = config.backend().map_err(|e| AppError::Setting(e.to_string()))?;
+    check_exposure(config, url, places)?;
+    let (source, found) = secrets::open(config, url.as_str(), token).map_err(AppError::Setting)?;
+    let client = Client::new(&ClientSettings {
+        token: Some(Token::new(found.token.expose())?),
+        remedy: source.remedy(),
+        ..ClientSettings::of(config, url.as_str())?
+    })?;
+    Ok((Arc::new(client), source, found.can_log_in))
 }
 
 /// Plain HTTP with another machine shows the token and the orders to everybody on the way, who may change them, too.

@@ -552,9 +552,20 @@ impl Client {
             .await
     }
 
+    /// The status that a GET gets at a path, whatever else is served there; nothing where no answer came. It asks only.
+    pub(crate) async fn probe(&self, path: &str) -> Option<u16> {
+        let (token, _) = self.token();
+        let mut request = self.http.get(format!("{}/{path}", self.base));
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, token.header);
+        }
+        let response = request.send().await.ok()?;
+        Some(response.status().as_u16())
+    }
+
     /// Makes a call; where the token is refused and another one comes, it is made once more with that.
     async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>, key: Option<&str>) -> Answer {
-        let began = crate::clock::Clock::system().monotonic();
+        let began = Clock::system().monotonic();
         let call = call_name(&method, path);
         let answer = self.call_untimed(method, path, body, key).await;
         meters::backend_call(call, answer.name(), began.elapsed());

@@ -14,6 +14,7 @@ use tracing::{debug, error, info, warn};
 use super::TRADING;
 use super::client::{Client, LoginAnswer, Token};
 use super::plan::{Plan, Step, Why};
+use crate::alerts::{Alerts, Kind};
 use crate::secrets::{Found, Kept, Source};
 
 /// How often the places are looked at.
@@ -31,6 +32,8 @@ pub(crate) struct KeeperLinks {
     pub(crate) source: Source,
     /// A password is kept there.
     pub(crate) can_log_in: bool,
+    /// Who is told that a person has to do something.
+    pub(crate) alerts: Alerts,
     /// True once the host ends.
     pub(crate) shutdown: watch::Receiver<bool>,
     /// Our clock: milliseconds since 1970 (UTC).
@@ -45,6 +48,7 @@ pub(crate) async fn run(links: KeeperLinks) {
         plan: Plan::new(claims.as_ref(), links.can_log_in, (links.now_ms)()),
         client: links.client,
         source: Some(links.source),
+        alerts: links.alerts,
         now_ms: links.now_ms,
         looks: 0,
         looked_for: 0,
@@ -61,6 +65,7 @@ struct Keeper {
     client: Arc<Client>,
     /// Away while a thread that may block has it.
     source: Option<Source>,
+    alerts: Alerts,
     now_ms: fn() -> i64,
     looks: u32,
     /// The token whose refusal made it look at once.
@@ -85,7 +90,7 @@ impl Keeper {
                 Step::LogIn(why) => self.log_in(why).await,
             }
             let (_, now_in_force) = self.client.token_claims();
-            if is_refused && now_in_force == number {
+            if is_refused && now_in_force == number && !self.plan.is_renewal_near((self.now_ms)()) {
                 // Nothing came of it now: who waits goes on without.
                 self.client
                     .renewal()
@@ -162,16 +167,18 @@ impl Keeper {
         let until = self.until();
         let remedy = self.client.remedy();
         if left_ms <= 0 {
-            error!(
-                target: TRADING,
+            let text = format!(
                 "The token has ended: it was good{until}. Signals are taken again once there is another: {remedy}"
             );
+            error!(target: TRADING, "{text}");
+            self.alerts.raise(Kind::Token, None, text);
         } else {
-            warn!(
-                target: TRADING,
+            let text = format!(
                 "The token is good{until}, which is in {}. What to do before: {remedy}",
                 length(left_ms)
             );
+            warn!(target: TRADING, "{text}");
+            self.alerts.raise(Kind::Token, None, text);
         }
     }
 
@@ -216,13 +223,13 @@ impl Keeper {
             }
             LoginAnswer::Refused { status, text } => {
                 self.plan.bar();
-                error!(
-                    target: TRADING,
-                    critical = true,
+                let text = format!(
                     "The backend refuses the login that is kept ({status}: {text}): it is not tried again, so that no \
                      account is locked. What to do: run `qt-host login --remember-password`, and the running host takes it \
                      up by itself"
                 );
+                error!(target: TRADING, critical = true, "{text}");
+                self.alerts.raise(Kind::Token, None, text);
             }
             LoginAnswer::NotKnown { why, retry_after } => self.no_login(&why, retry_after),
         }
@@ -239,10 +246,10 @@ impl Keeper {
 
 /// A length of time for people.
 fn length(ms: i64) -> String {
-    let minutes = (ms + 59_999) / 60_000;
-    if minutes < 120 {
-        format!("{minutes} min")
-    } else {
-        format!("{} h", minutes / 60)
+    let seconds = (ms + 999) / 1000;
+    match seconds {
+        ..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
     }
 }

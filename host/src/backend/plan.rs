@@ -11,6 +11,8 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 const LEAD_MS: i64 = HOUR_MS;
 /// Two logins are never nearer.
 const LEAST_BETWEEN_MS: i64 = 2_000;
+/// A call waits so long for a new token before it is told that there is none.
+const WORTH_WAITING_MS: i64 = 3_000;
 /// Where new tokens are refused as the old ones were, logins become as rare as this.
 const STORM: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
 /// Where the backend does not answer a login.
@@ -105,6 +107,11 @@ impl Plan {
     /// Whether a refused token may be followed by another one without a person.
     pub(super) const fn is_renewal_possible(&self) -> bool {
         self.can_log_in && !self.is_barred
+    }
+
+    /// Whether a refused token is followed by another one so soon that it is worth waiting for.
+    pub(super) const fn is_renewal_near(&self, now_ms: i64) -> bool {
+        self.is_renewal_possible() && self.not_before_ms.saturating_sub(now_ms) <= WORTH_WAITING_MS
     }
 
     /// When the token ends: milliseconds since 1970 by the backend's clock.

@@ -141,7 +141,8 @@ pub(super) fn login(args: &LoginArgs, options: &Options) -> Result<(), Failure> 
     };
     let ring = Keyring::of(&config, url.as_str())?;
     let kind = keep(ring, &kept, args)?;
-    print(&logged_in(args, &config, url, &kept, kind))
+    let now_ms = kept.at_ms + client.clock_ahead_ms().unwrap_or(0);
+    print(&logged_in(args, &config, url, &kept, (kind, now_ms)))
 }
 
 /// Keeps the login; where only a passphrase is wanting, a person is asked for it.
@@ -249,14 +250,15 @@ fn ends_at(token: &Secret) -> Option<i64> {
         .map(|seconds| seconds * 1000)
 }
 
-/// When a token ends, for people.
-pub(super) fn until(ends_ms: Option<i64>) -> String {
+/// When a token ends, for people, at `now_ms` by the backend's clock.
+pub(super) fn until(ends_ms: Option<i64>, now_ms: i64) -> String {
     match ends_ms {
         Some(ends_ms) => {
-            let left_ms = ends_ms - Clock::system().now_ms();
+            let left_ms = ends_ms - now_ms;
             let at = shanghai(UtcMillis(ends_ms));
             match left_ms / 60_000 {
                 _ if left_ms <= 0 => format!("ended at {at} in Shanghai"),
+                ..2 => format!("good until {at} in Shanghai ({} s)", left_ms / 1000),
                 minutes @ ..120 => format!("good until {at} in Shanghai ({minutes} min)"),
                 minutes @ ..2880 => format!("good until {at} in Shanghai ({} h)", minutes / 60),
                 minutes => format!("good until {at} in Shanghai ({} days)", minutes / 1440),
@@ -270,7 +272,13 @@ fn iso(ends_ms: Option<i64>) -> Value {
     ends_ms.map_or(Value::Null, |ms| json!(shanghai(UtcMillis(ms)) + "+08:00"))
 }
 
-fn logged_in(args: &LoginArgs, config: &Config, url: &ApiBaseUrl, kept: &Kept, kind: StoreKind) -> String {
+fn logged_in(
+    args: &LoginArgs,
+    config: &Config,
+    url: &ApiBaseUrl,
+    kept: &Kept,
+    (kind, now_ms): (StoreKind, i64),
+) -> String {
     let ends_ms = ends_at(&kept.token);
     let is_configured = matches!(config.api_token, Some(ApiToken::Keyring));
     if args.json {
@@ -284,7 +292,7 @@ fn logged_in(args: &LoginArgs, config: &Config, url: &ApiBaseUrl, kept: &Kept, k
         "logged in to {url} as {}; the token is kept in {} and {}\n",
         kept.username.as_deref().unwrap_or_default(),
         kind.name(),
-        until(ends_ms)
+        until(ends_ms, now_ms)
     );
     if kept.password.is_some() {
         text += "the password is kept there, too: a running host logs in again by itself\n";
@@ -330,7 +338,8 @@ pub(super) fn logout(args: &LogoutArgs, options: &Options) -> Result<(), Failure
 pub(super) fn whoami(args: &WhoamiArgs, options: &Options) -> Result<(), Failure> {
     let config = options.load(Purpose::Look)?;
     let url = backend_of(&config)?;
-    let (_, place) = config.backend()?;
+    // Whoever has just logged in may not have written it into the configuration yet.
+    let place = config.api_token.as_ref().unwrap_or(&ApiToken::Keyring);
     let (source, found) = secrets::open(&config, url.as_str(), place).map_err(Failure::usage)?;
     let (kept, from) = match place {
         ApiToken::Keyring => {
@@ -346,7 +355,7 @@ pub(super) fn whoami(args: &WhoamiArgs, options: &Options) -> Result<(), Failure
     };
     let claims = secrets::claims(found.token.expose()).unwrap_or_default();
     let ends_ms = claims.ends_at_s.map(|seconds| seconds * 1000);
-    let verdict = verdict(&config, url, &found.token)?;
+    let (verdict, now_ms) = verdict(&config, url, &found.token)?;
     let username = kept.as_ref().and_then(|kept| kept.username.clone());
     let user_id = kept
         .as_ref()
@@ -375,7 +384,7 @@ pub(super) fn whoami(args: &WhoamiArgs, options: &Options) -> Result<(), Failure
         };
         format!(
             "backend   {url}\nuser      {user}\ntoken     from {from}; {}\npassword  {}\nanswer    {told}\n",
-            until(ends_ms),
+            until(ends_ms, now_ms),
             if found.can_log_in {
                 "kept: a running host logs in again by itself"
             } else {
@@ -391,19 +400,18 @@ pub(super) fn whoami(args: &WhoamiArgs, options: &Options) -> Result<(), Failure
     }
 }
 
-/// What the backend says of a token: whether it takes it, if that is known, and why not.
-fn verdict(
-    config: &Config,
-    url: &ApiBaseUrl,
-    token: &Secret,
-) -> Result<Result<(), (Option<bool>, String)>, Failure> {
+/// Whether the backend takes a token, if that is known, and why not.
+type Verdict = Result<(), (Option<bool>, String)>;
+
+/// What the backend says of a token, and what time it is there.
+fn verdict(config: &Config, url: &ApiBaseUrl, token: &Secret) -> Result<(Verdict, i64), Failure> {
     let wrong = |e: crate::backend::client::SetupError| Failure::usage(e.to_string());
     let settings = ClientSettings {
         token: Some(Token::new(token.expose()).map_err(wrong)?),
         ..ClientSettings::of(config, url.as_str()).map_err(wrong)?
     };
     let client = Client::new(&settings).map_err(wrong)?;
-    Ok(match wait_for(client.signals(1, View::Pending))? {
+    let verdict = match wait_for(client.signals(1, View::Pending))? {
         Answer::Done(_) => Ok(()),
         Answer::TokenRefused { status } => Err((
             Some(false),
@@ -411,5 +419,7 @@ fn verdict(
         )),
         Answer::Refused { status, text } => Err((None, format!("{status}: {text}"))),
         Answer::NotKnown { why, .. } => Err((None, why)),
-    })
+    };
+    let now_ms = Clock::system().now_ms() + client.clock_ahead_ms().unwrap_or(0);
+    Ok((verdict, now_ms))
 }

@@ -66,12 +66,12 @@ struct Shared {
     /// A copy of the faults' `is_down`, since every read of every connection asks.
     down: AtomicBool,
     username: String,
+    password: Mutex<String>,
+    token_life: Option<Duration>,
     /// How many signals there are, for those who have them pushed.
     added: watch::Sender<usize>,
     /// Grows when every stream is to be cut.
     cuts: watch::Sender<u64>,
-    password: Mutex<String>,
-    token_life: Option<Duration>,
 }
 
 impl Shared {
@@ -213,10 +213,10 @@ impl SandboxBackend {
             faults: Mutex::new(Faults::default()),
             down: AtomicBool::new(false),
             username: USERNAME.to_owned(),
-            added: watch::Sender::new(0),
-            cuts: watch::Sender::new(0),
             password: Mutex::new(password.clone()),
             token_life,
+            added: watch::Sender::new(0),
+            cuts: watch::Sender::new(0),
         });
         let token = shared.new_token();
         Ok(Bound {

@@ -49,7 +49,7 @@ pub(crate) fn open(config: &Config, backend: &str, place: &ApiToken) -> Result<(
     };
     source.stamp = source.stamp_now();
     let found = match place {
-        ApiToken::Keyring => source.from_keyring()?,
+        ApiToken::Keyring => source.read_keyring()?,
         place => {
             let token = at_place(place).map_err(|why| format!("`api_token` {why}"))?;
             source.seen = fingerprint(&token, None);
@@ -92,7 +92,7 @@ impl Source {
             kind: None,
             seen: [0; 32],
         };
-        let found = source.from_keyring().unwrap();
+        let found = source.read_keyring().unwrap();
         (source, found)
     }
 
@@ -124,7 +124,7 @@ impl Source {
         let seen = self.seen;
         let found = match &self.place {
             ApiToken::Variable(_) => return None,
-            ApiToken::Keyring => self.from_keyring().ok()?,
+            ApiToken::Keyring => self.read_keyring().ok()?,
             place @ ApiToken::File(_) => Found {
                 token: at_place(place).ok()?,
                 can_log_in: false,
@@ -204,7 +204,7 @@ impl Source {
         }
     }
 
-    fn from_keyring(&mut self) -> Result<Found, String> {
+    fn read_keyring(&mut self) -> Result<Found, String> {
         let Some((kept, kind)) = self.keyring.read().map_err(|e| e.to_string())? else {
             return Err(
                 "`api_token` is \"keyring\", and no login is kept for this backend: run `qt-host login` as the same user"

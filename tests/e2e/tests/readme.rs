@@ -298,9 +298,18 @@ fn every_command_of_the_tables_runs_beside_a_host_and_takes_json() {
             backend.base_url, backend.token
         );
         // An export replaces no file unasked.
-        let again = line.replace("book.", "again.").replace("my-broker", "my-other");
+        let again = line
+            .replace("book.", "again.")
+            .replace("help.", "help2.")
+            .replace("my-broker", "my-other");
         for line in [line, format!("{again} --json")] {
-            let out = shell.run(&format!("{environment} {line}"));
+            // It looks at the backend's clock, which nobody has moved.
+            let clock = if line.contains(" doctor") {
+                format!("{CLOCK_OFFSET}=0")
+            } else {
+                String::new()
+            };
+            let out = shell.run(&format!("{environment} {clock} {line}"));
             let said = String::from_utf8_lossy(&out.stderr).into_owned();
             // The order is filled: there is nothing to cancel or to decide, and that is said.
             let refused = line.contains(" cancel ") || line.contains(" resolve ");
@@ -315,4 +324,51 @@ fn every_command_of_the_tables_runs_beside_a_host_and_takes_json() {
         }
     }
     drop(host);
+}
+
+#[test]
+fn the_login_can_be_pasted_and_its_token_is_good() {
+    let shell = Shell::new();
+    let backend = Backend::start();
+    write_config(&shell, &backend);
+    let config = std::fs::read_to_string(shell.path("config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&config).unwrap();
+    config["api_token"] = json!("keyring");
+    std::fs::write(shell.path("config.json"), config.to_string()).unwrap();
+    std::fs::write(shell.path("password"), &backend.password).unwrap();
+    let block = blocks("sh")
+        .into_iter()
+        .find(|block| block.contains("qt-host login"));
+    let mut said = String::new();
+    for line in block.unwrap().lines() {
+        // As a script does it, on a server that has no keyring.
+        let line = if line.starts_with("qt-host login") {
+            format!("{line} --username sandbox --password-stdin < password")
+        } else {
+            line.to_owned()
+        };
+        said = shell.paste(&format!("export TRADER_PASSPHRASE=pasted; {line}"));
+    }
+    assert!(said.contains("takes the token"), "{said}");
+}
+
+#[test]
+fn completions_and_manual_pages_can_be_pasted() {
+    let shell = Shell::new();
+    let block = blocks("sh")
+        .into_iter()
+        .find(|block| block.contains("completions"));
+    for line in block.unwrap().lines() {
+        shell.paste(line);
+    }
+    let script = std::fs::read_to_string(shell.path("qt-host.bash")).unwrap();
+    assert!(script.contains("whoami"));
+    // A shell takes it, and offers the command.
+    let asked = "source qt-host.bash; COMP_WORDS=(qt-host who); COMP_CWORD=1; _qt-host qt-host who qt-host; echo \"${COMPREPLY[@]}\"";
+    let out = shell.run(&format!("bash -c '{asked}'"));
+    assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), "whoami", "{out:?}");
+    let pages = std::fs::read_dir(shell.path("man1")).unwrap().count();
+    assert!(pages > 40, "{pages}");
+    let page = std::fs::read_to_string(shell.path("man1/qt-host-login.1")).unwrap();
+    assert!(page.contains("password") && page.contains(".TH"), "{page}");
 }

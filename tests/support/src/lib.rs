@@ -82,6 +82,8 @@ pub struct Backend {
     pub base_url: String,
     /// The bearer token.
     pub token: String,
+    /// What logs in beside the name `sandbox`.
+    pub password: String,
     address: String,
 }
 
@@ -92,8 +94,18 @@ impl Backend {
     /// When it does not start.
     #[must_use]
     pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// Starts one with more arguments.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn with(arguments: &[&str]) -> Self {
         let mut child = Command::new(qt_host())
             .args(["sandbox", "--listen", "127.0.0.1:0", "--json"])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -111,6 +123,7 @@ impl Backend {
         Self {
             child,
             token: said["api_token"].as_str().unwrap().to_owned(),
+            password: said["password"].as_str().unwrap().to_owned(),
             base_url,
             address,
         }
@@ -141,6 +154,29 @@ impl Backend {
     /// Adds signals exactly as given, with whatever is wrong in them.
     pub fn add_raw(&self, signals: &Value) {
         self.call("POST", "/sandbox/signals?raw=true", &signals.to_string());
+    }
+
+    /// A new token, as a person gets one.
+    #[must_use]
+    pub fn log_in(&self) -> String {
+        let login = json!({ "username": "sandbox", "password": self.password });
+        let answer = self.call("POST", "/api/user/login", &login.to_string());
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Makes every token that there is invalid.
+    pub fn revoke(&self) {
+        self.call("POST", "/sandbox/revoke", "");
+    }
+
+    /// Gives its user another password.
+    pub fn change_password(&mut self, password: &str) {
+        self.call(
+            "POST",
+            "/sandbox/password",
+            &json!({ "password": password }).to_string(),
+        );
+        password.clone_into(&mut self.password);
     }
 
     /// Puts a fault in force.

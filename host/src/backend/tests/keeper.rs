@@ -11,6 +11,7 @@ use super::super::client::Answer;
 use super::super::keeper::{self, KeeperLinks};
 use super::super::wire::View;
 use super::*;
+use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::secrets::{Kept, Keyring, Source, StoreKind};
@@ -101,6 +102,7 @@ async fn bench() -> Bench {
         client: Arc::clone(&client),
         source,
         can_log_in: true,
+        alerts: Alerts::default(),
         shutdown,
         now_ms: || Clock::system().now_ms(),
     }));
@@ -207,6 +209,7 @@ async fn a_token_put_into_its_file_is_taken_up() {
         client: Arc::clone(&client),
         source,
         can_log_in: false,
+        alerts: Alerts::default(),
         shutdown,
         now_ms: || Clock::system().now_ms(),
     }));
