@@ -15,6 +15,7 @@ mod halt;
 mod journal;
 mod live;
 mod orders;
+mod paper;
 mod plugins;
 mod positions;
 mod render;
@@ -145,6 +146,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Size(size::SizeArgs),
     Export(export::ExportArgs),
+    Paper(paper::PaperArgs),
     /// List orders, and decide those that only a person can decide.
     Orders(orders::OrdersArgs),
     /// List fills.
@@ -323,6 +325,7 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
         Command::Doctor(args) => doctor::run(&args, options),
         Command::Size(args) => size::run(&args, options),
         Command::Export(args) => export::run(&args, options),
+        Command::Paper(args) => paper::run(&args, options),
         Command::Orders(args) => orders::orders(args, options),
         Command::Fills(args) => orders::fills(&args, options),
         Command::Cancel(args) => halt::cancel(args, options),
