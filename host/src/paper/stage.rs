@@ -14,6 +14,7 @@ use serde_json::json;
 use super::report::Tally;
 use super::{Curve, PaperError, Play, Played};
 
+const MINUTE_MS: i64 = 60_000;
 /// Half past three and a little: nothing is traded any more on a day.
 const DAY_ENDS: i64 = (15 * 60 + 35) * 60_000;
 
@@ -178,7 +179,15 @@ impl Stage {
         self.pass(at)
     }
 
+    /// Time passes; where quotes are far apart, it still does minute by minute for orders that wait for their time.
     fn pass(&mut self, at: Moment) -> Result<(), PaperError> {
+        while self.trader.live_count() > 0 && at.saturating_sub(self.now) > MINUTE_MS && at != Moment::MAX {
+            self.step(self.now + MINUTE_MS)?;
+        }
+        self.step(at)
+    }
+
+    fn step(&mut self, at: Moment) -> Result<(), PaperError> {
         self.now = self.now.max(at);
         self.exchange.advance(self.now);
         self.hear()?;

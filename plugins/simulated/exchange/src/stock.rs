@@ -96,7 +96,12 @@ impl Stock {
         };
         if !is_first {
             self.previous_close = self.last.or(self.previous_close);
-            if let Some(day) = self.listing.trading_day.as_mut().filter(|_| !self.day.windows.is_empty()) {
+            if let Some(day) = self
+                .listing
+                .trading_day
+                .as_mut()
+                .filter(|_| !self.day.windows.is_empty())
+            {
                 *day = day.saturating_add(1);
             }
         }
