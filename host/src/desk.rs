@@ -357,22 +357,7 @@ impl Place {
     }
 
     fn settings(&self) -> Settings {
-        let execution = &self.config.execution;
-        Settings {
-            account_key: self.account_key.clone(),
-            securities_account_id: self.config.securities_account_id.clone(),
-            buy_timeout_ms: millis(execution.buy_order_timeout),
-            sell_timeout_ms: millis(execution.sell_order_timeout),
-            cancel_grace_ms: millis(execution.cancel_retry_grace),
-            cancel_interval_ms: millis(execution.cancel_retry_interval),
-            max_in_flight: execution.max_in_flight,
-            unknown_snapshots: execution.unknown_snapshots,
-            unknown_settle_ms: millis(execution.unknown_settle),
-            chase_bps: execution.chase_bps,
-            max_slippage_bps: execution.max_slippage_bps,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..Settings::default()
-        }
+        crate::gating::of_execution(&self.config, self.account_key.clone())
     }
 
     /// Posts the reports until the host ends.

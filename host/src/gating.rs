@@ -14,6 +14,27 @@ pub(crate) fn is_paper(manifest: &Manifest) -> bool {
     manifest.capabilities.iter().any(|word| word == "paper")
 }
 
+/// What decisions depend on besides the gates, as the configuration has it.
+pub(crate) fn of_execution(config: &Config, account_key: String) -> Settings {
+    let execution = &config.execution;
+    let millis = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    Settings {
+        account_key,
+        securities_account_id: config.securities_account_id.clone(),
+        buy_timeout_ms: millis(execution.buy_order_timeout),
+        sell_timeout_ms: millis(execution.sell_order_timeout),
+        cancel_grace_ms: millis(execution.cancel_retry_grace),
+        cancel_interval_ms: millis(execution.cancel_retry_interval),
+        max_in_flight: execution.max_in_flight,
+        unknown_snapshots: execution.unknown_snapshots,
+        unknown_settle_ms: millis(execution.unknown_settle),
+        chase_bps: execution.chase_bps,
+        max_slippage_bps: execution.max_slippage_bps,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..Settings::default()
+    }
+}
+
 /// Puts the gates into the settings, as the configuration and the kind of the broker have them.
 ///
 /// # Errors

@@ -25,6 +25,7 @@ mod journal;
 mod layout;
 mod lease;
 mod monitor;
+mod paper;
 mod plugin;
 mod round;
 mod sandbox;

@@ -17,6 +17,7 @@ mod journal;
 mod live;
 mod login;
 mod orders;
+mod paper;
 mod plugins;
 mod positions;
 mod render;
@@ -155,6 +156,7 @@ enum Command {
     Man(completions::ManArgs),
     Size(size::SizeArgs),
     Export(export::ExportArgs),
+    Paper(paper::PaperArgs),
     /// List orders, and decide those that only a person can decide.
     Orders(orders::OrdersArgs),
     /// List fills.
@@ -338,6 +340,7 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
         Command::Man(args) => completions::man(&args),
         Command::Size(args) => size::run(&args, options),
         Command::Export(args) => export::run(&args, options),
+        Command::Paper(args) => paper::run(&args, options),
         Command::Orders(args) => orders::orders(args, options),
         Command::Fills(args) => orders::fills(&args, options),
         Command::Cancel(args) => halt::cancel(args, options),

@@ -6,6 +6,7 @@
 pub(crate) mod chart;
 mod csv;
 mod json;
+mod paper;
 mod parquet;
 mod place;
 pub(crate) mod schema;
@@ -28,6 +29,7 @@ use crate::book::{BookSource, BookView, OwnCost};
 use crate::cli::masked;
 use crate::equity::Snapshot;
 
+pub(crate) use paper::picture as paper_picture;
 pub(crate) use place::PlaceError;
 pub(crate) use svg::Look;
 use table::Table;
@@ -121,6 +123,24 @@ struct Book<'a> {
 
 /// Rows that are worked out at a time.
 const PIECE: usize = 4096;
+
+/// Says what keeps a file from its place.
+///
+/// # Errors
+///
+/// [`PlaceError`].
+pub(crate) fn check_file(path: &Path, force: bool) -> Result<(), PlaceError> {
+    place::check(path, force, None)
+}
+
+/// Puts a file in its place, whole or not at all.
+///
+/// # Errors
+///
+/// [`PlaceError`], and what was there before is still there.
+pub(crate) fn write_file(path: &Path, force: bool, content: &[u8]) -> Result<(), PlaceError> {
+    place::file(path, force, |out| out.write_all(content))
+}
 
 /// Everything that an export says.
 pub(crate) struct Export<'a> {

@@ -25,8 +25,8 @@ pub(crate) struct Look {
     pub(crate) names: bool,
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Failed = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(super) type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Chinese names show wherever one of these is installed.
 const FONT: &str = "'Noto Sans CJK SC', 'Noto Sans SC', 'Source Han Sans SC', 'PingFang SC', 'Microsoft YaHei', 'WenQuanYi Micro Hei', \
@@ -36,13 +36,13 @@ const PIXEL: f64 = 1.24;
 
 const RED: RGBColor = RGBColor(0xD0, 0x34, 0x3C);
 const GREEN: RGBColor = RGBColor(0x1E, 0x93, 0x54);
-const BLUE: RGBColor = RGBColor(0x3B, 0x6F, 0xB6);
-const INK: RGBColor = RGBColor(0x22, 0x26, 0x2B);
-const PALE: RGBColor = RGBColor(0x6B, 0x72, 0x7B);
-const LINE: RGBColor = RGBColor(0xD7, 0xDB, 0xE0);
+pub(super) const BLUE: RGBColor = RGBColor(0x3B, 0x6F, 0xB6);
+pub(super) const INK: RGBColor = RGBColor(0x22, 0x26, 0x2B);
+pub(super) const PALE: RGBColor = RGBColor(0x6B, 0x72, 0x7B);
+pub(super) const LINE: RGBColor = RGBColor(0xD7, 0xDB, 0xE0);
 
-const WIDTH: i32 = 1280;
-const MARGIN: i32 = 32;
+pub(super) const WIDTH: i32 = 1280;
+pub(super) const MARGIN: i32 = 32;
 const GAP: i32 = 32;
 const PANEL: i32 = (WIDTH - 2 * MARGIN - GAP) / 2;
 const LABEL: i32 = 168;
@@ -58,6 +58,7 @@ const NO_CURVE: i32 = 84;
 const HALF_A_DAY: i32 = 34;
 /// What percentages take at the end of a row.
 const PCT: i32 = 72;
+const NO_HOLDINGS: &str = "No holdings";
 /// More bars than these help nobody.
 const MOST: usize = 15;
 
@@ -89,21 +90,26 @@ pub(super) fn picture(export: &Export<'_>, look: Look) -> Result<String, Failed>
     Ok(text)
 }
 
-fn letters(pixels: f64, colour: RGBColor, anchor: HPos) -> TextStyle<'static> {
+pub(super) fn letters(pixels: f64, colour: RGBColor, anchor: HPos) -> TextStyle<'static> {
     (FONT, pixels * PIXEL)
         .into_font()
         .color(&colour)
         .pos(Pos::new(anchor, VPos::Center))
 }
 
-fn bold(pixels: f64, colour: RGBColor) -> TextStyle<'static> {
+pub(super) fn bold(pixels: f64, colour: RGBColor) -> TextStyle<'static> {
     (FONT, pixels * PIXEL, FontStyle::Bold)
         .into_font()
         .color(&colour)
         .pos(Pos::new(HPos::Left, VPos::Center))
 }
 
-fn write(root: &Area<'_>, text: &str, style: &TextStyle<'_>, at: (i32, i32)) -> Result<(), Failed> {
+pub(super) fn write(
+    root: &Area<'_>,
+    text: &str,
+    style: &TextStyle<'_>,
+    at: (i32, i32),
+) -> Result<(), Failed> {
     Ok(root.draw_text(text, style, at)?)
 }
 
@@ -151,7 +157,7 @@ fn header(root: &Area<'_>, export: &Export<'_>, look: Look) -> Result<(), Failed
 }
 
 /// The colour of a gain or a loss.
-const fn tone(figure: Decimal, look: Look) -> RGBColor {
+pub(super) const fn tone(figure: Decimal, look: Look) -> RGBColor {
     match (look.colour, figure.is_zero(), figure.is_sign_positive()) {
         (Colour::None, _, _) | (_, true, _) => INK,
         (Colour::RedUp, _, true) | (Colour::GreenUp, _, false) => RED,
@@ -190,8 +196,8 @@ fn fitted(text: &str, pixels: i32, room: i32) -> String {
     cut
 }
 
-struct Painter {
-    look: Look,
+pub(super) struct Painter {
+    pub(super) look: Look,
 }
 
 impl Painter {
@@ -209,15 +215,15 @@ impl Painter {
         Ok(root.draw(&PathElement::new([(x, y + 26), (x + PANEL, y + 26)], LINE))?)
     }
 
-    fn nothing(&self, root: &Area<'_>, (x, y): (i32, i32)) -> Result<(), Failed> {
+    fn nothing(&self, root: &Area<'_>, text: &str, (x, y): (i32, i32)) -> Result<(), Failed> {
         let style = letters(13.0, PALE, HPos::Left);
-        write(root, "No holdings", &style, (x, y + PANEL_TITLE + ROW / 2))
+        write(root, text, &style, (x, y + PANEL_TITLE + ROW / 2))
     }
 
     fn allocation(&self, root: &Area<'_>, bars: &[Bar], at: (i32, i32)) -> Result<(), Failed> {
         self.title(root, "Allocation", at)?;
         if bars.is_empty() {
-            return self.nothing(root, at);
+            return self.nothing(root, NO_HOLDINGS, at);
         }
         let most = largest(bars);
         for (row, bar) in (0..).zip(bars) {
@@ -231,9 +237,20 @@ impl Painter {
     }
 
     fn gains(&self, root: &Area<'_>, bars: &[Bar], at: (i32, i32)) -> Result<(), Failed> {
-        self.title(root, "P&L by position", at)?;
+        self.bars(root, ("P&L by position", NO_HOLDINGS), bars, at)
+    }
+
+    /// Bars to both sides of a zero, under a title; a sentence where there are none.
+    pub(super) fn bars(
+        &self,
+        root: &Area<'_>,
+        (title, none): (&str, &str),
+        bars: &[Bar],
+        at: (i32, i32),
+    ) -> Result<(), Failed> {
+        self.title(root, title, at)?;
         if bars.is_empty() {
-            return self.nothing(root, at);
+            return self.nothing(root, none, at);
         }
         let gain = bars
             .iter()
@@ -416,12 +433,12 @@ fn largest(bars: &[Bar]) -> Decimal {
 }
 
 /// A figure as a coordinate; one that no float holds is drawn at zero.
-fn pixel(figure: Decimal) -> f64 {
+pub(super) fn pixel(figure: Decimal) -> f64 {
     figure.to_f64().unwrap_or_default()
 }
 
 /// What a mark of the drawdown's axis says; a zero has no sign.
-fn axis_percent(percent: f64) -> String {
+pub(super) fn axis_percent(percent: f64) -> String {
     if percent > -0.05 {
         "0%".to_owned()
     } else {
@@ -430,7 +447,7 @@ fn axis_percent(percent: f64) -> String {
 }
 
 /// What a mark of the assets' axis says.
-fn whole_yuan(yuan: f64) -> String {
+pub(super) fn whole_yuan(yuan: f64) -> String {
     let decimal = Decimal::try_from(yuan.round()).unwrap_or_default();
     format!("¥{}", grouped(decimal))
 }

@@ -10,7 +10,7 @@ pub(crate) use post::{
     AccountRow, CallKind, Heartbeat, PositionRow, Post, account, cleanup, heartbeat, positions, report,
     report_with_body, snapshot,
 };
-pub(crate) use signals::{MAX_SIGNALS, SignalsAnswer, View, signals, signals_path};
+pub(crate) use signals::{MAX_SIGNALS, SignalsAnswer, View, signal, signals, signals_path};
 
 use serde_json::Value;
 

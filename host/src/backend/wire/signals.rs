@@ -175,6 +175,26 @@ fn judge(fields: &Fields<'_>, view: View) -> Result<Verdict, Problem> {
     read(fields).map(|signal| Verdict::Taken(Box::new(signal)))
 }
 
+/// One signal on its own, such as one of a file. What a backend says of where it stands may be left out there; `None`
+/// where it is there and says that the signal is not to be carried out.
+///
+/// # Errors
+///
+/// The field, its value and what was expected.
+pub(crate) fn signal(entry: &Value) -> Result<Option<Signal>, String> {
+    let Some(map) = entry.as_object() else {
+        return Err(format!("{} is no signal: expected an object", shown(entry)));
+    };
+    let mut map = map.clone();
+    map.entry("mode").or_insert_with(|| "live".into());
+    map.entry("status").or_insert_with(|| "pending".into());
+    map.entry("is_executable").or_insert(Value::Bool(true));
+    match judge(&Fields(&map), View::Pending)? {
+        Verdict::Taken(signal) => Ok(Some(*signal)),
+        Verdict::NotExecutable | Verdict::NotLive | Verdict::OtherStatus => Ok(None),
+    }
+}
+
 fn read(fields: &Fields<'_>) -> Result<Signal, Problem> {
     Ok(Signal {
         id: order_id(fields)?,

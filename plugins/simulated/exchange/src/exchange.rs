@@ -29,6 +29,7 @@ struct Live {
     name: String,
     symbol: Symbol,
     side: Side,
+    ordered: Shares,
 }
 
 /// An exchange and an account, which tell what happens as facts.
@@ -150,6 +151,7 @@ impl Exchange {
             name: name.to_owned(),
             symbol: ticket.symbol,
             side: ticket.side,
+            ordered: ticket.quantity,
         };
         let mut fact = self.of_order(at, Event::Accepted, (order, &live), ticket.quantity);
         self.live.insert(order, live);
@@ -289,6 +291,7 @@ impl Exchange {
         fact.client_order_id = live.name.clone();
         fact.side = Some(live.side);
         fact.quantity = quantity;
+        fact.ordered = live.ordered;
         fact
     }
 
@@ -302,6 +305,7 @@ impl Exchange {
             symbol,
             side: None,
             quantity: 0,
+            ordered: 0,
             price: None,
             fill: None,
             fees: None,

@@ -75,10 +75,13 @@ pub struct Fact {
     /// Of what.
     pub symbol: Symbol,
     /// Buy or sell.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "side_word")]
     pub side: Option<Side>,
     /// Shares ordered, filled, left at the end, or paid for.
     pub quantity: Shares,
+    /// Shares of the whole order, for who follows it; 0 where it is about none.
+    #[serde(skip)]
+    pub ordered: Shares,
     /// The limit, the trade's price, or what was paid a share.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Decimal>,
@@ -96,6 +99,11 @@ pub struct Fact {
     pub reason: String,
     /// Cash after it, in yuan.
     pub cash: Decimal,
+}
+
+#[expect(clippy::ref_option, reason = "serde hands it over so")]
+fn side_word<S: serde::Serializer>(side: &Option<Side>, serializer: S) -> Result<S::Ok, S::Error> {
+    side.map(Side::as_str).serialize(serializer)
 }
 
 impl Fact {

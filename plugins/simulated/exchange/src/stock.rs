@@ -96,7 +96,12 @@ impl Stock {
         };
         if !is_first {
             self.previous_close = self.last.or(self.previous_close);
-            if let Some(day) = &mut self.listing.trading_day {
+            if let Some(day) = self
+                .listing
+                .trading_day
+                .as_mut()
+                .filter(|_| !self.day.windows.is_empty())
+            {
                 *day = day.saturating_add(1);
             }
         }
@@ -144,6 +149,14 @@ impl Stock {
             .iter()
             .find(|window| window.from < time && time <= window.to);
         ended.copied().or_else(|| self.window(time))
+    }
+
+    /// From when on a symbol without a quote is taken to be suspended: the first bar of a minute comes at its end.
+    pub(crate) fn quoted_by(&self) -> TimeOfDay {
+        let mut windows = self.day.windows.iter();
+        windows
+            .find(|window| window.phase == Phase::Continuous)
+            .map_or(0, |window| window.from + GRACE_MS)
     }
 
     /// From when on what is left of an order of `phase` cannot trade any more today.

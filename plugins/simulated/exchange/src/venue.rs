@@ -109,6 +109,7 @@ pub struct Venue {
     open: BTreeMap<OrderId, Open>,
     hits: Vec<Hit>,
     now: Moment,
+    day: i64,
     /// No order lapses before this.
     look_at: Moment,
 }
@@ -126,6 +127,7 @@ impl Venue {
             open: BTreeMap::new(),
             hits: Vec::new(),
             now: 0,
+            day: i64::MIN,
             look_at: Moment::MAX,
         }
     }
@@ -235,22 +237,16 @@ impl Venue {
     /// The first rule that it breaks.
     pub fn check(&mut self, at: Moment, ticket: &Ticket, sellable: Shares) -> Result<(), Rejection> {
         let symbol = ticket.symbol;
-        let place = self.places.get(&symbol).copied();
-        if let Some(stock) = place.and_then(|place| self.stocks.get_mut(place)) {
+        let place = self.place(symbol, at);
+        if let Some(stock) = self.stocks.get_mut(place) {
             stock.roll(&self.market, at);
             // The cage goes by what is shown. Where an order rests here it was shown with the last quote.
             if stock.book.is_empty() {
                 stock.freshen(&self.flow, &mut Vec::new());
             }
         }
-        let Some(stock) = place
-            .and_then(|place| self.stocks.get(place))
-            .filter(|stock| stock.last.is_some())
-        else {
-            return Err(reject(
-                "NO_QUOTE",
-                format!("{symbol}: no quote is known; the source of quotes has to name it"),
-            ));
+        let Some(stock) = self.stocks.get(place) else {
+            return Ok(());
         };
         let date = stock.day.date;
         let at_market = !matches!(ticket.kind, Kind::Limit(_));
@@ -270,11 +266,11 @@ impl Venue {
                 format!("{symbol}: {} is outside of its trading hours", show(at)),
             ));
         };
-        if window.phase != Phase::AfterHours && !is_auction(window.phase) && !stock.is_quoted {
-            return Err(reject(
-                "NO_QUOTE",
-                format!("{symbol}: it has no quote on {date}, so that it is taken to be suspended"),
-            ));
+        if !stock.is_quoted && time_of_day(at) >= stock.quoted_by() {
+            let english = format!(
+                "{symbol}: the source has no quote of it on {date} yet, so that it is taken to be suspended"
+            );
+            return Err(reject("NO_QUOTE", english));
         }
         match ticket.kind {
             Kind::Limit(price) | Kind::ImmediateOrCancel(price) | Kind::FillOrKill(price) => {
@@ -427,9 +423,19 @@ impl Venue {
     /// Time passes: orders whose day is over lapse.
     pub fn advance(&mut self, at: Moment, outcomes: &mut Vec<Outcome>) {
         self.now = self.now.max(at);
-        if at < self.look_at || self.open.is_empty() {
-            return;
+        if at >= self.look_at && !self.open.is_empty() {
+            self.lapse(at, outcomes);
         }
+        let number = day_number(at);
+        if number > self.day {
+            self.day = number;
+            for stock in &mut self.stocks {
+                stock.roll(&self.market, at);
+            }
+        }
+    }
+
+    fn lapse(&mut self, at: Moment, outcomes: &mut Vec<Outcome>) {
         let mut over = Vec::new();
         let mut next = Moment::MAX;
         for (order, open) in &self.open {

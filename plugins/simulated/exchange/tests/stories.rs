@@ -61,7 +61,8 @@ fn every_rule_refuses_what_breaks_it_and_lets_pass_what_does_not() {
         Case("20:00", MOUTAI, Buy, 100, "100", "SESSION"),
         Case("15:10", MOUTAI, Buy, 100, "99.99", "AFTER_HOURS_PRICE"),
         Case("15:10", MOUTAI, Buy, 100, "100.01", "ok"),
-        Case("09:32", "300750.SZ", Buy, 100, "100", "NO_QUOTE"),
+        Case("09:34", "300750.SZ", Buy, 100, "100", "ok"),
+        Case("09:35", "300750.SZ", Buy, 100, "100", "NO_QUOTE"),
     ] {
         let mut exchange = opened();
         let placed = exchange.submit(at(clock), "A", &limit(symbol, side, quantity, price));
