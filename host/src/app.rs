@@ -26,8 +26,12 @@ use crate::monitor::{self, Monitor};
 use crate::plugin::PluginError;
 use crate::round;
 use crate::secrets;
+use crate::system::notify::{self, Stand};
 use crate::system::{self, ShutdownCause, ShutdownReceiver, ShutdownSender};
 use crate::telemetry::{self, TRADER_LOOP};
+
+/// How often the system's keeper is told how it stands, at least.
+const KEEPER_LOOK: Duration = Duration::from_secs(5);
 
 /// Why trading did not start, or ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -283,6 +287,7 @@ impl House<'_> {
             self.poll_links(routes),
         ));
         let mut beside: Vec<JoinHandle<()>> = Vec::new();
+        beside.push(tokio::spawn(tell_keeper(self.shared.monitor.clone())));
         if let Some(listener) = self.metrics.take() {
             beside.push(tokio::spawn(monitor::http::serve(
                 listener,
@@ -337,6 +342,7 @@ impl House<'_> {
         if cause != ShutdownCause::Requested {
             info!(target: TRADER_LOOP, "stopping: what is in hand is finished, new signals stay with the backend");
         }
+        notify::tell(Stand::Stopping);
         self.stop.send_replace(true);
         join_all(self.desks.iter().map(Desk::stop_orders)).await;
         poller.await.ok();
@@ -354,6 +360,7 @@ impl House<'_> {
         if let Some(url) = &self.config.api_base_url {
             info!(target: TRADER_LOOP, "quantTrader started. API={url}");
         }
+        notify::tell(Stand::Ready);
     }
 
     fn poll_settings(&self, once: bool) -> PollSettings {
@@ -377,6 +384,28 @@ impl House<'_> {
             alerts: self.shared.alerts.clone(),
             shutdown: self.shared.stopped.clone(),
         }
+    }
+}
+
+/// Tells the system's keeper that the host lives, as long as it does: one whose engine hangs says nothing, and is started
+/// again; every order stands in the journal.
+async fn tell_keeper(monitor: Monitor) {
+    let every = notify::watchdog().map_or(KEEPER_LOOK, |within| (within / 3).min(KEEPER_LOOK));
+    let mut said = String::new();
+    loop {
+        let health = monitor.health(Clock::system().monotonic());
+        if health.ill.is_empty() {
+            notify::tell(Stand::Alive);
+        }
+        let status = match health.ill.first().or_else(|| health.not_ready.first()) {
+            None => "orders go".to_owned(),
+            Some(reason) => format!("no orders go: {reason}").replace(char::is_control, " "),
+        };
+        if status != said {
+            notify::tell(Stand::Status(&status));
+            said = status;
+        }
+        tokio::time::sleep(every).await;
     }
 }
 

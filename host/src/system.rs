@@ -9,6 +9,8 @@ use tokio::sync::watch;
 
 mod children;
 mod libraries;
+pub mod notify;
+pub mod service;
 
 pub use children::{Family, in_own_group, kill_family, limit_memory};
 pub use libraries::{LibraryPlaces, is_noexec, library_places, writable_by_all};

@@ -25,6 +25,7 @@ mod reports;
 mod risk;
 mod run;
 mod sandbox;
+mod service;
 mod size;
 mod summary;
 mod table;
@@ -142,6 +143,7 @@ enum Command {
         command: alerts::AlertsCommand,
     },
     Sandbox(sandbox::SandboxArgs),
+    Service(service::ServiceArgs),
     Plugins(plugins::PluginsArgs),
     Positions(positions::PositionsArgs),
     Summary(summary::SummaryArgs),
@@ -326,6 +328,7 @@ fn dispatch(command: Command, options: &Options) -> Result<(), Failure> {
         Command::Config { command } => config::run(&command, options),
         Command::Plugins(args) => plugins::run(args, options),
         Command::Alerts { command } => alerts::run(&command, options),
+        Command::Service(args) => service::run(args, options),
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Positions(args) => positions::run(&args, options),
         Command::Summary(args) => summary::run(&args, options),

@@ -6,4 +6,6 @@ mod alerts;
 mod metrics;
 mod robot;
 mod scrape;
+mod service;
+mod soak;
 mod stream;

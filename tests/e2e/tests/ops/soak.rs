@@ -1,0 +1,282 @@
+//! A soak: signals by both ways, while backend, stream, broker and worker fail at random. At the end the ledgers agree, and
+//! what the host uses has not grown but with what it keeps.
+//!
+//! `QT_SOAK_SECONDS` has it go on for as long, `QT_SOAK_SEED` repeats one.
+
+use std::time::{Duration, Instant};
+
+use qt_test_support::{Backend, Desk, Host, children, judge, kill_9, wait_until};
+use serde_json::{Value, json};
+
+use super::scrape::Scrape;
+
+/// What the gate has time for.
+const SECONDS: u64 = 60;
+const ROWS: u32 = 12;
+const KIB: u64 = 1024;
+/// What one more order may cost in memory and in the journal; measured are about a third of it.
+const MEMORY_AN_ORDER: u64 = 8 * KIB;
+const JOURNAL_AN_ORDER: u64 = 16 * KIB;
+/// What a host may take besides while it runs in: pools and buffers that are filled once.
+const MEMORY_SLACK: u64 = 8 * KIB * KIB;
+const JOURNAL_SLACK: u64 = 8 * KIB * KIB;
+const HANDLES_SLACK: u64 = 24;
+const THREADS_SLACK: u64 = 6;
+
+/// Dice that fall the same way again for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// One line of the table.
+#[derive(Clone, Copy)]
+struct Row {
+    second: u64,
+    signals: u64,
+    settled: u64,
+    faults: u64,
+    memory: u64,
+    handles: u64,
+    threads: u64,
+    journal: u64,
+    outbox: u64,
+    unknown: u64,
+}
+
+struct Soak {
+    backend: Backend,
+    desk: Desk,
+    host: Host,
+    address: String,
+    dice: Dice,
+    began: Instant,
+    signals: u64,
+    invalid: u64,
+    faults: u64,
+    rows: Vec<Row>,
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+impl Soak {
+    fn start() -> Self {
+        let backend = Backend::start();
+        let desk = Desk::new(
+            &backend,
+            &json!({
+                "signals_stream": "auto", "metrics": "127.0.0.1:0",
+                "plugin_options": { "simulated": { "lane": "worker" } },
+                "execution": { "unknown_settle_seconds": 2, "call_deadline_seconds": 2, "position_sync_interval_seconds": 1 },
+                "simulated": {
+                    "cash": 100_000_000_000_u64, "fault_accept_silently": { "every": 41 }, "fault_duplicate_events": { "every": 7 },
+                    "fault_reorder_events": { "every": 11 }, "fault_no_events": { "every": 29 },
+                    "fault_snapshot_fails": { "every": 23 },
+                },
+            }),
+        );
+        let host = desk.trading();
+        let address = desk.metrics_address();
+        let seed = number("QT_SOAK_SEED", 0x5eed);
+        println!("seed {seed}");
+        Self {
+            backend,
+            desk,
+            host,
+            address,
+            dice: Dice(seed.max(1)),
+            began: Instant::now(),
+            signals: 0,
+            invalid: 0,
+            faults: 0,
+            rows: Vec::new(),
+        }
+    }
+
+    fn settled(&self) -> u64 {
+        let counts = &self.backend.summary()["counts"];
+        counts["concluded"].as_u64().unwrap() + counts["failed"].as_u64().unwrap()
+    }
+
+    fn add_signals(&mut self) {
+        for _ in 0..=self.dice.roll(4) {
+            self.signals += 1;
+            let action = if self.dice.roll(3) == 0 { "SELL" } else { "BUY" };
+            let price = if action == "BUY" { 43.5 } else { 43.0 };
+            let mut signal = json!({ "order_id": format!("S{}", self.signals), "symbol": "000858.SZ", "action": action,
+                                     "size": 100, "price": price });
+            if self.dice.roll(50) == 0 {
+                signal["size"] = json!("a few");
+                self.invalid += 1;
+            }
+            self.backend.add(&signal);
+        }
+    }
+
+    fn fail_something(&mut self) {
+        let modes = [
+            "close_after_processing",
+            "http500",
+            "html",
+            "down",
+            "retry_after",
+            "slow",
+        ];
+        match self.dice.roll(40) {
+            0..=5 => {
+                let mode = modes[usize::try_from(self.dice.roll(6)).unwrap()];
+                let requests = 1 + self.dice.roll(5);
+                self.backend.fault(
+                    &json!({ "mode": mode, "requests": requests, "retry_after_s": 0, "delay_ms": 300 }),
+                );
+            }
+            6 => self.backend.cut_streams(),
+            7 if self.dice.roll(8) == 0 => {
+                for worker in children(self.host.pid()) {
+                    kill_9(worker);
+                }
+            }
+            _ => return,
+        }
+        self.faults += 1;
+    }
+
+    fn look(&mut self) {
+        let scrape = Scrape::of(&self.address);
+        // Whole numbers all of them, and far below what a float holds exactly.
+        let whole = |name: &str, labels: &[&str]| scrape.sum(name, labels).max(0.0) as u64;
+        self.rows.push(Row {
+            second: self.began.elapsed().as_secs(),
+            signals: self.signals,
+            settled: self.settled(),
+            faults: self.faults,
+            memory: whole("process_resident_memory_bytes", &[]),
+            handles: whole("process_open_fds", &[]),
+            threads: whole("process_threads", &[]),
+            journal: whole("qt_journal_bytes", &[]),
+            outbox: whole("qt_outbox_depth", &[]),
+            unknown: whole("qt_orders", &["state=\"UNKNOWN\""]),
+        });
+    }
+
+    fn print(&self) {
+        println!("second signals settled faults  memory KiB  handles threads  journal KiB  outbox unknown");
+        for row in &self.rows {
+            println!(
+                "{:6} {:7} {:7} {:6} {:11} {:8} {:7} {:12} {:7} {:7}",
+                row.second,
+                row.signals,
+                row.settled,
+                row.faults,
+                row.memory / KIB,
+                row.handles,
+                row.threads,
+                row.journal / KIB,
+                row.outbox,
+                row.unknown
+            );
+        }
+    }
+}
+
+#[test]
+fn a_soak_under_faults_ends_with_books_that_agree_and_nothing_that_grows() {
+    let seconds = number("QT_SOAK_SECONDS", SECONDS);
+    let mut soak = Soak::start();
+    let every = Duration::from_secs(seconds) / ROWS;
+    let mut next = every;
+    while soak.began.elapsed() < Duration::from_secs(seconds) {
+        soak.add_signals();
+        soak.fail_something();
+        if soak.began.elapsed() >= next {
+            next += every;
+            soak.look();
+        }
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    soak.backend.fault(&json!({ "mode": "up" }));
+    let total = soak.signals;
+    wait_until("everything is settled", || {
+        soak.settled() == total && Scrape::of(&soak.address).sum("qt_outbox_depth", &[]) == 0.0
+    });
+    soak.look();
+    soak.print();
+    judge_books(&soak);
+    judge_usage(&soak.rows);
+    assert_eq!(soak.host.stop(), Some(0));
+    soak.desk.done(&["journal", "verify"]);
+}
+
+fn judge_books(soak: &Soak) {
+    let state = soak.backend.state();
+    let ledger = soak.desk.ledger();
+    let verdict = judge(&ledger, &state);
+    assert!(verdict.faults.is_empty(), "{:#?}", verdict.faults);
+    let fills = ledger.iter().filter(|line| line["event"] == "fill").count();
+    let failed = state["counts"]["failed"].as_u64().unwrap();
+    println!(
+        "{} signals, {} not understood; {} orders with {fills} fills in the broker's ledger, {} executions at the backend, {} posts \
+         turned away; {} streams; {} faults",
+        soak.signals,
+        soak.invalid,
+        soak.desk.accepted(),
+        state["counts"]["executions"],
+        state["turned_away"].as_object().map_or(0, serde_json::Map::len),
+        state["requests"]["stream"],
+        soak.faults,
+    );
+    assert_eq!(failed, soak.invalid, "a signal that can be understood has failed");
+    let orders = u64::try_from(soak.desk.accepted()).unwrap();
+    assert_eq!(orders, soak.signals - soak.invalid, "each signal is one order");
+    let fetched = state["signals"].as_object().map_or(0, serde_json::Map::len);
+    assert_eq!(u64::try_from(fetched).unwrap(), soak.signals);
+    assert_ne!(state["requests"]["stream"], Value::Null, "nothing was pushed");
+}
+
+/// From the second quarter on, when all that is made once is made.
+fn judge_usage(rows: &[Row]) {
+    let (first, last) = (rows[rows.len() / 4], rows[rows.len() - 1]);
+    let orders = last.signals - first.signals;
+    let grown = |last: u64, first: u64| last.saturating_sub(first);
+    let memory = grown(last.memory, first.memory);
+    let journal = grown(last.journal, first.journal);
+    println!(
+        "from second {} on, for {orders} signals: memory +{} B, journal +{} B a signal; handles {} to {}, threads {} to {}",
+        first.second,
+        memory / orders.max(1),
+        journal / orders.max(1),
+        first.handles,
+        last.handles,
+        first.threads,
+        last.threads
+    );
+    assert!(
+        memory <= orders * MEMORY_AN_ORDER + MEMORY_SLACK,
+        "memory grew by {memory} B for {orders} signals"
+    );
+    assert!(
+        journal <= orders * JOURNAL_AN_ORDER + JOURNAL_SLACK,
+        "the journal grew by {journal} B for {orders} signals"
+    );
+    assert!(
+        last.handles <= first.handles + HANDLES_SLACK,
+        "{} handles, then {}",
+        first.handles,
+        last.handles
+    );
+    assert!(
+        last.threads <= first.threads + THREADS_SLACK,
+        "{} threads, then {}",
+        first.threads,
+        last.threads
+    );
+    assert_eq!((last.outbox, last.unknown), (0, 0));
+}
