@@ -15,12 +15,13 @@ use serde_json::{Value, json};
 use super::cells::{Colour, decimal_number, grouped, money, percent, signed_money};
 use super::table::{Align, Table};
 use super::{Failure, Options, print, shanghai};
-use crate::backend::client::{Answer, Client, ClientSettings, Token};
+use crate::backend::client::{Answer, Client, ClientSettings, SetupError, Token};
 use crate::backend::wire::{self, MAX_SIGNALS, View};
 use crate::clock::Clock;
 use crate::config::{Colors, Config, Purpose};
 use crate::export::{self, Look};
 use crate::paper::{self, PaperError, Play, Played, Progress, Report};
+use crate::secrets;
 
 /// Nothing is said of a run that is over sooner.
 const QUIET: Duration = Duration::from_secs(2);
@@ -266,9 +267,13 @@ fn of_file(file: &Path) -> Result<(Vec<Signal>, usize), Failure> {
 fn of_backend(config: &Config) -> Result<(Vec<Signal>, usize, Vec<String>), Failure> {
     let failed = |why: String| Failure::failed(format!("the backend's signals cannot be fetched: {why}"));
     let (url, token) = config.backend()?;
-    let token = Token::new(token.expose()).map_err(|error| Failure::usage(error.to_string()))?;
-    let client =
-        Client::new(&ClientSettings::new(url.as_str(), token)).map_err(|error| failed(error.to_string()))?;
+    let (_, found) = secrets::open(config, url.as_str(), token).map_err(Failure::usage)?;
+    let wrong = |error: SetupError| Failure::usage(error.to_string());
+    let settings = ClientSettings {
+        token: Some(Token::new(found.token.expose()).map_err(wrong)?),
+        ..ClientSettings::of(config, url.as_str()).map_err(wrong)?
+    };
+    let client = Client::new(&settings).map_err(wrong)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

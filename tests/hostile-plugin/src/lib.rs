@@ -86,6 +86,8 @@ mod failpoints;
 mod fault;
 #[path = "../../../plugins/simulated/src/fees.rs"]
 mod fees;
+#[path = "../../../plugins/simulated/src/floor.rs"]
+mod floor;
 #[path = "../../../plugins/simulated/src/ledger.rs"]
 mod ledger;
 #[path = "../../../plugins/simulated/src/options.rs"]
