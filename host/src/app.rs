@@ -12,6 +12,7 @@ use tracing::{Span, info};
 
 use crate::alerts;
 use crate::backend::client::{Client, ClientSettings, SetupError, Token};
+use crate::backend::nats::Nats;
 use crate::backend::poller::{self, PollLinks, PollSettings, Route};
 use crate::broker::supervisor::First;
 use crate::clock::Clock;
@@ -27,6 +28,9 @@ use crate::round;
 use crate::system::notify::{self, Stand};
 use crate::system::{self, ShutdownCause, ShutdownReceiver, ShutdownSender};
 use crate::telemetry::{self, TRADER_LOOP};
+
+/// Between two questions to NATS.
+const NATS_PAUSE: Duration = Duration::from_millis(5);
 
 /// How often the system's keeper is told how it stands, at least.
 const KEEPER_LOOK: Duration = Duration::from_secs(5);
@@ -131,11 +135,7 @@ pub(crate) fn run(
     layout::check(config, &each)?;
     let _lease = lease_of_all(config, &each)?;
     let (opened, down) = open(&each)?;
-    let (url, token) = config.backend().map_err(|e| AppError::Setting(e.to_string()))?;
-    let client = Arc::new(Client::new(&ClientSettings::new(
-        url.as_str(),
-        Token::new(token.expose())?,
-    ))?);
+    let client = Arc::new(client(config)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -168,6 +168,16 @@ pub(crate) fn run(
     // A plugin's thread that hangs must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
+}
+
+/// What speaks to the backend; nothing is sent yet.
+fn client(config: &Config) -> Result<Client, AppError> {
+    if let Some(nats) = &config.nats {
+        return Ok(Client::over_nats(Nats::new(nats).map_err(AppError::Setting)?)?);
+    }
+    let (url, token) = config.backend().map_err(|e| AppError::Setting(e.to_string()))?;
+    let settings = ClientSettings::new(url.as_str(), Token::new(token.expose())?);
+    Ok(Client::new(&settings)?)
 }
 
 /// Where there are several accounts, the host has a place of its own besides those that they have.
@@ -312,7 +322,9 @@ impl House<'_> {
     }
 
     fn say_started(&self) {
-        if let Some(url) = &self.config.api_base_url {
+        if let Some(nats) = &self.config.nats {
+            info!(target: TRADER_LOOP, "quantTrader started. NATS={}", nats.url);
+        } else if let Some(url) = &self.config.api_base_url {
             info!(target: TRADER_LOOP, "quantTrader started. API={url}");
         }
         notify::tell(Stand::Ready);
@@ -321,10 +333,15 @@ impl House<'_> {
     fn poll_settings(&self, once: bool) -> PollSettings {
         PollSettings {
             limit: usize::try_from(self.config.execution.signals_limit).unwrap_or(500),
-            interval: self.config.poll_interval,
+            // A server of NATS is asked and waits until there is something.
+            interval: if self.config.nats.is_some() {
+                NATS_PAUSE
+            } else {
+                self.config.poll_interval
+            },
             now: || UtcMillis(Clock::system().now_ms()),
             // One round is one answer.
-            stream: if once {
+            stream: if once || self.config.nats.is_some() {
                 SignalsStream::Off
             } else {
                 self.config.signals_stream

@@ -6,6 +6,7 @@
 
 pub(crate) mod client;
 pub(crate) mod gauge;
+pub(crate) mod nats;
 pub(crate) mod poller;
 pub(crate) mod reporter;
 mod routes;
