@@ -30,6 +30,12 @@ impl Clock {
         with_steady(|steady, wall_ms, at| steady.read(wall_ms, at))
     }
 
+    /// What the wall clock shows at this moment, in milliseconds since 1970-01-01 00:00 UTC: it goes back when it is set back.
+    /// To be held against what another process of this machine has read of it.
+    pub fn wall_ms(self) -> i64 {
+        wall_ms()
+    }
+
     /// Monotonic time, for deadlines and time-outs: it never jumps.
     pub fn monotonic(self) -> Instant {
         Instant::now()

@@ -405,7 +405,8 @@ impl Place {
             },
             Arc::new(exchange),
             shared.asks.clone(),
-            || Clock::system().now_ms(),
+            // A halt counts however far the clock was set back.
+            || Clock::system().wall_ms(),
         )
     }
 

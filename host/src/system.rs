@@ -10,6 +10,7 @@ use tokio::sync::watch;
 mod children;
 mod libraries;
 pub mod notify;
+pub mod paste;
 pub mod service;
 
 pub use children::{Family, in_own_group, kill_family, limit_memory};

@@ -99,6 +99,15 @@ fn listening_text(backend: &SandboxBackend) -> String {
         ..
     } = backend;
     let root = base_url.trim_end_matches("/api");
+    let trade = system::paste::with_variables(
+        &[("TRADER_API_BASE_URL", base_url), ("TRADER_API_TOKEN", token)],
+        "qt-host",
+    );
+    let add = system::paste::post_json(
+        &format!("{root}/sandbox/signals"),
+        r#"{"symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 135.5}"#,
+    );
+    let see = system::paste::get_json(&format!("{root}/sandbox/state"));
     format!(
         "\
 The sandbox backend listens on {base_url}; it forgets everything when it ends (Ctrl-C).
@@ -107,14 +116,13 @@ token: {token}
 login: user {USERNAME}, password {password}
 
 1. Trade (in another terminal):
-   TRADER_API_BASE_URL={base_url} TRADER_API_TOKEN={token} qt-host
+   {trade}
 
 2. Add a signal:
-   curl -s -X POST {root}/sandbox/signals -H 'Content-Type: application/json' \\
-     -d '{{\"symbol\": \"000858.SZ\", \"action\": \"BUY\", \"size\": 100, \"price\": 135.5}}'
+   {add}
 
 3. See what the host reported:
-   curl -s {root}/sandbox/state
+   {see}
 "
     )
 }

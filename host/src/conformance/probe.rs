@@ -136,7 +136,12 @@ pub(crate) fn run() -> Result<(), String> {
     let opened = open(&setup, events.1);
     let told: Result<(), String> = opened.as_ref().map(|_| ()).map_err(Clone::clone);
     writer.write(&told)?;
-    let Ok(broker) = opened else { return Ok(()) };
+    let Ok(broker) = opened else {
+        // The judge ends this process once it has read that. A pipe of Windows whose caller is gone before it was taken up
+        // is lost with all that was said.
+        std::thread::sleep(worker::LET_GO_WITHIN);
+        return Ok(());
+    };
     let slot: Slot = Arc::new(Mutex::new(Some(Arc::new(broker))));
     let own = Arc::clone(&slot);
     std::thread::Builder::new()

@@ -11,6 +11,8 @@ use crate::System;
 pub(crate) const GLIBC: &str = "2.17";
 /// The largest that the program may be, in bytes.
 const LARGEST: u64 = 15_000_000;
+/// The profile for what is given out.
+const PROFILE: &str = "dist";
 const PACKAGES: [&str; 6] = ["-p", "qt-host", "-p", "simulated", "-p", "miniqmt"];
 /// Where the linker for an old glibc comes from; pinned, since another one would make other bytes.
 const LINKER: [&str; 2] = ["ziglang==0.15.2", "cargo-zigbuild==0.24.1"];
@@ -86,7 +88,7 @@ pub(crate) fn build(root: &Path, target: &Path, system: System) -> Result<Built>
     };
     command
         .current_dir(root)
-        .args(["--release", "--locked"])
+        .args(["--profile", PROFILE, "--locked"])
         .args(PACKAGES)
         .env("CARGO_TARGET_DIR", target)
         .env("CARGO_INCREMENTAL", "0")
@@ -94,7 +96,7 @@ pub(crate) fn build(root: &Path, target: &Path, system: System) -> Result<Built>
         .env("CARGO_ENCODED_RUSTFLAGS", flags(root, target, system)?)
         .env("CFLAGS", c_flags(root, target)?);
     run(&mut command)?;
-    let folder = target.join(system.target()).join("release");
+    let folder = target.join(system.target()).join(PROFILE);
     let program = folder.join(system.program());
     let program_size = std::fs::metadata(&program)
         .with_context(|| format!("{} was not built", program.display()))?

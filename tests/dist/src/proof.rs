@@ -29,6 +29,7 @@ pub(crate) fn trades(bundle: &Path, system: System) -> Result<()> {
         usable("simulated") && usable("miniQMT"),
         "not both plugins are usable: {listed}"
     );
+    loads_miniqmt(&folder, system, plugin)?;
     let said = done(program(&folder, system)?.arg("sandbox"))?;
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     let last = said.trim().lines().last().unwrap_or_default();
@@ -37,6 +38,31 @@ pub(crate) fn trades(bundle: &Path, system: System) -> Result<()> {
         "the sandbox says: {said}"
     );
     println!("  unpacked elsewhere, both plugins are usable; the sandbox says: {last}");
+    Ok(())
+}
+
+/// Nobody has a terminal of a broker here: the plugin is loaded, looks for one, and says what is missing.
+fn loads_miniqmt(folder: &Path, system: System, plugin: &str) -> Result<()> {
+    let config = serde_json::json!({
+        "api_base_url": "http://127.0.0.1:9/api", "api_token": "none", "broker": "miniQMT", "data_dir": "data of miniQMT",
+        "miniQMT": { "account_id": "55000001", "session_path": "no terminal" },
+    });
+    let file = folder.join("miniqmt-proof.json");
+    // A file that others may read would be told of first.
+    tempfile::NamedTempFile::new_in(folder)?.persist(&file)?;
+    std::fs::write(&file, config.to_string())?;
+    let out = program(folder, system)?
+        .args(["--plugin", plugin, "--once", "--config", "miniqmt-proof.json"])
+        .output()
+        .context("the unpacked program cannot be started")?;
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    ensure!(
+        out.status.code() == Some(1)
+            && said.contains("Broker plugin: miniQMT")
+            && said.contains("the broker plugin `miniQMT` cannot start: "),
+        "the plugin for miniQMT ended with {}: {said}",
+        out.status
+    );
     Ok(())
 }
 

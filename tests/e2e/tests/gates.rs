@@ -1,5 +1,4 @@
 //! Every gate refuses and lets pass, with the real binary, the real plugin and the real journal.
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use qt_test_support::{Backend, Desk, wait_until};

@@ -121,6 +121,9 @@ fn a_clock_that_is_set_back_stops_no_timer_and_a_restart_goes_on_from_there() {
     wait_until("S1 expires", || {
         statuses(&backend, "S1").contains(&"cancelled".to_owned())
     });
+    // A command is not taken for one of two hours ago.
+    desk.done(&["halt", "--reason", "the clock is wrong"]);
+    desk.done(&["resume"]);
     assert_eq!(host.stop(), Some(0));
     // The journal knows later moments than the clock.
     let host = desk.trading();

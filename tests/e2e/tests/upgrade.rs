@@ -334,7 +334,7 @@ fn an_upgrade_in_the_data_folder_takes_the_running_host_along_and_so_does_the_wa
 #[test]
 fn an_upgrade_that_fails_is_taken_back_in_the_host_and_in_the_data_folder() {
     for (lane, name, why) in [
-        ("worker", "segfault-in-open", "SIGSEGV"),
+        ("worker", "segfault-in-open", SEGFAULT),
         ("in-process", "panic-in-open", "panic: misbehaviour"),
     ] {
         let case = format!("plugins upgrade to {name} in the lane {lane}");

@@ -279,3 +279,101 @@ fn both_plugins_beside_the_program_are_found_and_without_fault() {
         run(&["plugins", "doctor", name, "--json"]);
     }
 }
+
+/// Runs a command about plugins with `--json`; its exit code and what it printed.
+fn plugins(data_dir: &Path, arguments: &[&str]) -> (Option<i32>, Value) {
+    let out = Command::new(qt_host())
+        .arg("plugins")
+        .args(arguments)
+        .args(["--json", "--data-dir"])
+        .arg(data_dir)
+        .output()
+        .unwrap();
+    let printed = serde_json::from_slice(&out.stdout);
+    (
+        out.status.code(),
+        printed.unwrap_or_else(|_| panic!("{}", said(&out))),
+    )
+}
+
+/// A file with every occurrence of one word replaced by another of the same length.
+fn with_word(file: &[u8], word: &[u8], other: &[u8]) -> Vec<u8> {
+    let mut bytes = file.to_vec();
+    let mut replaced = 0;
+    for at in 0..bytes.len() - word.len() {
+        if bytes[at..].starts_with(word) {
+            bytes[at..at + word.len()].copy_from_slice(other);
+            replaced += 1;
+        }
+    }
+    assert!(replaced > 0, "it holds no {}", String::from_utf8_lossy(word));
+    bytes
+}
+
+#[test]
+fn dlls_that_cannot_be_used_are_told_by_code_and_a_missing_one_by_name() {
+    let room = tempfile::tempdir().unwrap();
+    let folder = room.path().join("插 件");
+    std::fs::create_dir(&folder).unwrap();
+    let whole = std::fs::read(plugin("simulated")).unwrap();
+    // Linux' library, by its first bytes and its processor.
+    let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+    elf.resize(16, 0);
+    elf.extend([3_u16, 62].map(u16::to_le_bytes).concat());
+    elf.extend([1_u32, 0, 0, 0, 0, 0, 0, 0].map(u32::to_le_bytes).concat());
+    elf.extend([64_u16, 56, 0, 64, 0, 0].map(u16::to_le_bytes).concat());
+    let runtime = with_word(&whole, b"KERNEL32.dll\0", b"VCAMP140.dll\0");
+    let files: [(&str, &[u8], &str); 6] = [
+        ("empty.dll", b"", "QT-P004"),
+        ("text.dll", b"text, and more of it than sixteen bytes", "QT-P004"),
+        ("cut.dll", &whole[..whole.len() / 2], "QT-P005"),
+        ("elf.dll", &elf, "QT-P006"),
+        ("runtime.dll", &runtime, "QT-P030"),
+        ("good.dll", &whole, ""),
+    ];
+    for (name, content, _) in files {
+        std::fs::write(folder.join(name), content).unwrap();
+    }
+    let (code, rows) = plugins(room.path(), &["doctor", "--plugin-dir", folder.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{rows}");
+    let row = |name: &str| {
+        let path = folder.join(name);
+        let rows = rows.as_array().unwrap();
+        rows.iter()
+            .find(|row| row["path"] == path.to_str().unwrap())
+            .unwrap()
+            .clone()
+    };
+    for (name, _, code) in files.iter().filter(|(_, _, code)| !code.is_empty()) {
+        let codes: Vec<Value> = row(name)["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|finding| finding["code"].clone())
+            .collect();
+        assert!(codes.contains(&json!(code)), "{name}: {}", row(name));
+    }
+    let findings = row("runtime.dll")["findings"].clone();
+    let missing = findings.as_array().unwrap();
+    let missing = missing
+        .iter()
+        .find(|finding| finding["code"] == "QT-P030")
+        .unwrap();
+    assert!(
+        missing["fault"].as_str().unwrap().contains("VCAMP140.dll"),
+        "{missing}"
+    );
+    assert!(
+        missing["mend"].as_str().unwrap().contains("vc_redist.x64.exe"),
+        "{missing}"
+    );
+}
+
+/// What an author of a plugin has on Windows, too.
+#[test]
+fn the_conformance_kit_passes_the_simulated_broker() {
+    let room = tempfile::tempdir().unwrap();
+    let (code, verdicts) = plugins(room.path(), &["test", "simulated"]);
+    assert_eq!(code, Some(0), "{verdicts}");
+    println!("{verdicts}");
+}

@@ -262,7 +262,12 @@ impl Desk {
     pub fn set_clock(&self, off_ms: i64) {
         let fresh = self.path("clock.new");
         std::fs::write(&fresh, off_ms.to_string()).unwrap();
-        std::fs::rename(fresh, self.path("clock")).unwrap();
+        // Windows refuses it for as long as a host reads the old one.
+        wait_until("the clock is set", || {
+            let renamed = std::fs::rename(&fresh, self.path("clock"));
+            assert!(cfg!(windows) || renamed.is_ok(), "{renamed:?}");
+            renamed.is_ok()
+        });
     }
 
     /// The binary with this desk's configuration and time.

@@ -67,6 +67,9 @@ pub(crate) fn run() -> Result<(), WorkerError> {
         .write(&Opened(opened.map(drop)))
         .map_err(|e| WorkerError::Stream(e.to_string()))?;
     if failed {
+        // The host ends this process once it has read that. A pipe of Windows whose caller is gone before it was taken up
+        // is lost with all that was said.
+        std::thread::sleep(super::LET_GO_WITHIN);
         return Ok(());
     }
     let own = Arc::clone(&broker);

@@ -26,6 +26,9 @@ pub(crate) use host::Worker;
 /// How long a closing plugin may take before its worker ends without it.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long a process whose plugin did not open stays by itself; whoever started it ends it before.
+pub(crate) const LET_GO_WITHIN: Duration = Duration::from_secs(5);
+
 /// What a worker may do and use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {

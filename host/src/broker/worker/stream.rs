@@ -41,12 +41,14 @@ pub(super) fn accept(
     mut wanted: impl FnMut() -> bool,
 ) -> io::Result<Option<Stream>> {
     loop {
+        // Asked before: whoever called and was gone a moment later has called.
+        let is_last = !wanted() || Instant::now() >= until;
         match listener.accept() {
             Ok(stream) => return Ok(Some(stream)),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) => return Err(e),
         }
-        if !wanted() || Instant::now() >= until {
+        if is_last {
             return Ok(None);
         }
         std::thread::sleep(ACCEPT_EVERY);
