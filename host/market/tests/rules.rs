@@ -34,9 +34,9 @@ fn answer(question: &str, symbol: &Symbol, on: Date) -> String {
             fees.transfer_fee.normalize()
         )
     };
-    let cage = |side| {
+    let cage = |side, base: &str| {
         market
-            .cage(symbol, side, d("100"), on)
+            .cage(symbol, side, d(base), on)
             .map_or("none".to_owned(), |price| price.normalize().to_string())
     };
     let listed = |trading_day| Listing {
@@ -59,8 +59,8 @@ fn answer(question: &str, symbol: &Symbol, on: Date) -> String {
         "limits of 10.00, day 1" => limits(symbol, listed(1), on),
         "limits of 10.00, day 5" => limits(symbol, listed(5), on),
         "limits of 10.00, day 6" => limits(symbol, listed(6), on),
-        "highest bid at 100" => cage(Side::Buy),
-        "lowest offer at 100" => cage(Side::Sell),
+        question if question.starts_with("highest bid at ") => cage(Side::Buy, &question[15..]),
+        question if question.starts_with("lowest offer at ") => cage(Side::Sell, &question[16..]),
         "sellable after days" => market.settlement_days(symbol).to_string(),
         "fees of buying 100000" => fees(Side::Buy),
         "fees of selling 100000" => fees(Side::Sell),
@@ -76,8 +76,8 @@ fn answer(question: &str, symbol: &Symbol, on: Date) -> String {
             }
             shown.join(" ")
         }
-        "cancel at 09:21" => market
-            .window(symbol, on, parse_time("09:21").unwrap())
+        question if question.starts_with("cancel at ") => market
+            .window(symbol, on, parse_time(&question["cancel at ".len()..]).unwrap())
             .map_or("closed".to_owned(), |window| window.cancels.to_string()),
         other => panic!("no question {other}"),
     }
@@ -95,6 +95,7 @@ const FUND: &str = "510300.SH";
 const SZ_FUND: &str = "159915.SZ";
 const BOND: &str = "113050.SH";
 const B_SHARE: &str = "900948.SH";
+const SZ_B_SHARE: &str = "200596.SZ";
 
 const TABLE: &[Line] = &[
     Line("lot", MAIN, NOW, "100+100", "O exchange rules"),
@@ -264,6 +265,152 @@ const TABLE: &[Line] = &[
         "exchange_calendars 4.13.2",
     ),
     Line("cancel at 09:21", MAIN, NOW, "false", "S no cancel from 09:20"),
+    Line("cancel at 09:19", MAIN, NOW, "true", "S until 09:20"),
+    Line(
+        "cancel at 14:58",
+        MAIN,
+        NOW,
+        "false",
+        "S none in the closing auction",
+    ),
+    Line("cancel at 10:00", MAIN, NOW, "true", "S"),
+    Line("cancel at 12:00", MAIN, NOW, "closed", "S"),
+    Line("largest order", BSE, NOW, "1000000/1000000", "U"),
+    Line("largest order", FUND, NOW, "1000000/1000000", "S"),
+    Line("tick", SZ_B_SHARE, NOW, "0.01", "O Hong Kong dollars"),
+    Line("lot", B_SHARE, NOW, "100+100", "O"),
+    Line(
+        "limits of 10.00",
+        MAIN,
+        date(1996, 12, 13),
+        "none",
+        "O none before 1996-12-16",
+    ),
+    Line("limits of 10.00", MAIN, date(1996, 12, 16), "9..11", "O"),
+    Line("limits of 10.00", B_SHARE, NOW, "9..11", "O"),
+    Line(
+        "limits of 10.00",
+        FUND,
+        NOW,
+        "8..12",
+        "U the wider of 10 % and 20 %",
+    ),
+    Line(
+        "limits of 10.00, ST",
+        CHINEXT,
+        date(2020, 8, 21),
+        "9.5..10.5",
+        "S before the reform",
+    ),
+    Line(
+        "limits of 10.00, ST",
+        CHINEXT,
+        NOW,
+        "8..12",
+        "S as all of ChiNext",
+    ),
+    Line(
+        "limits of 10.00, ST",
+        STAR,
+        NOW,
+        "8..12",
+        "S STAR has no own limits of ST",
+    ),
+    Line("limits of 10.00, ST", B_SHARE, JULY_3, "9.5..10.5", "S"),
+    Line("limits of 10.00, ST", B_SHARE, JULY_6, "9..11", "S"),
+    Line(
+        "limits of 10.00, day 1",
+        MAIN,
+        date(2023, 4, 7),
+        "6.4..14.4",
+        "S +44 % -36 % before 2023-04-10",
+    ),
+    Line(
+        "limits of 10.00, day 1",
+        CHINEXT,
+        date(2020, 8, 21),
+        "6.4..14.4",
+        "S before 2020-08-24",
+    ),
+    Line(
+        "limits of 10.00, day 5",
+        MAIN,
+        date(2023, 4, 7),
+        "9..11",
+        "S free on no day but the first",
+    ),
+    Line("limits of 10.00, day 6", STAR, NOW, "8..12", "S"),
+    Line(
+        "highest bid at 100",
+        MAIN,
+        date(2023, 4, 7),
+        "none",
+        "O no cage before 2023-04-10",
+    ),
+    Line("highest bid at 100", MAIN, date(2023, 4, 10), "102", "O"),
+    Line(
+        "highest bid at 100",
+        CHINEXT,
+        date(2020, 8, 21),
+        "none",
+        "O none before 2020-08-24",
+    ),
+    Line("highest bid at 100", FUND, NOW, "none", "O funds have none"),
+    Line("highest bid at 3", MAIN, NOW, "3.1", "O or ten ticks"),
+    Line("highest bid at 3", STAR, NOW, "3.06", "O/S no ten ticks"),
+    Line("lowest offer at 3", MAIN, NOW, "2.9", "O or ten ticks"),
+    Line("lowest offer at 1", BSE, NOW, "0.9", "O/S or ten ticks"),
+    Line("sellable after days", STAR, NOW, "1", "S T+1"),
+    Line(
+        "sellable after days",
+        SZ_FUND,
+        NOW,
+        "1",
+        "U its code does not tell",
+    ),
+    Line("sellable after days", B_SHARE, NOW, "1", "S"),
+    Line(
+        "fees of buying 100000",
+        BOND,
+        NOW,
+        "commission 25 stamp 0 transfer 0",
+        "S",
+    ),
+    Line(
+        "fees of selling 100000",
+        B_SHARE,
+        NOW,
+        "commission 25 stamp 50 transfer 0",
+        "S",
+    ),
+    Line(
+        "fees of selling 100000",
+        BSE,
+        NOW,
+        "commission 25 stamp 50 transfer 1",
+        "S",
+    ),
+    Line(
+        "sessions",
+        BOND,
+        NOW,
+        "09:30-11:30 13:00-14:57 14:57-15:00 15:05-15:30",
+        "S",
+    ),
+    Line(
+        "sessions",
+        MAIN,
+        date(2025, 10, 8),
+        "closed",
+        "exchange_calendars 4.13.2",
+    ),
+    Line(
+        "sessions",
+        MAIN,
+        date(2027, 2, 8),
+        "closed",
+        "U provisional: Spring Festival",
+    ),
 ];
 
 #[test]

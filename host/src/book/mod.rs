@@ -167,6 +167,9 @@ pub(crate) enum BookError {
     /// The data folder's lock.
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    /// The configured market tables.
+    #[error("{0}")]
+    Tables(String),
     /// Figures that cannot be worked out.
     #[error(transparent)]
     Portfolio(#[from] PortfolioError),

@@ -18,6 +18,8 @@ pub(super) struct Own {
     pub(super) orders: Vec<Order>,
     /// With their fees.
     pub(super) trades: Vec<Trade>,
+    /// What is charged where a broker does not say.
+    rates: FeeSchedule,
 }
 
 /// Reads the journal of `data_dir`, which must be that account's where a key is given.
@@ -28,13 +30,17 @@ pub(super) fn read(config: &Config, data_dir: &Path, account_key: Option<&str>) 
         return Err(JournalError::Absent { path }.into());
     }
     let orders = journal::every_order(&path, account_key)?;
-    let rates = FeeSchedule::default();
+    let rates = config.gates.market().map_err(BookError::Tables)?.fees().clone();
     let mut trades = Vec::new();
     for order in &orders {
         let (symbol, side) = (order.signal.symbol, order.signal.side);
         trades.extend(trades_of(symbol, side, &order.fills, &rates)?);
     }
-    Ok(Own { orders, trades })
+    Ok(Own {
+        orders,
+        trades,
+        rates,
+    })
 }
 
 impl Own {
@@ -71,9 +77,8 @@ impl Own {
                 strangers.entry(order).or_default().push(Fill::from(fill));
             }
         }
-        let rates = FeeSchedule::default();
         for ((_, symbol, side), fills) in strangers {
-            trades.extend(trades_of(symbol, side, &fills, &rates)?);
+            trades.extend(trades_of(symbol, side, &fills, &self.rates)?);
         }
         Ok((trades, seen.len()))
     }

@@ -204,7 +204,7 @@ pub(super) fn percent(text: &str) -> Result<Decimal, String> {
 impl From<BookError> for Failure {
     fn from(error: BookError) -> Self {
         match error {
-            BookError::Backend | BookError::File { .. } | BookError::Folder(_) => {
+            BookError::Backend | BookError::File { .. } | BookError::Folder(_) | BookError::Tables(_) => {
                 Self::usage(error.to_string())
             }
             BookError::Plugin(plugin) => plugin.into(),

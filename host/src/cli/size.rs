@@ -2,7 +2,7 @@
 
 use clap::Args;
 use qt_core::portfolio;
-use qt_market::{FeeSchedule, Price};
+use qt_market::Price;
 
 use super::book::{BookArgs, CsvArg, above_zero, account, decimal, symbol};
 use super::render::{self, data};
@@ -30,14 +30,8 @@ pub(super) fn run(args: &SizeArgs, options: &Options) -> Result<(), Failure> {
     let balances = account(&view)?;
     let valuation = portfolio::value(&view.positions)?;
     let day = view.as_of.trading_date().civil();
-    let sizing = portfolio::size(
-        symbol,
-        args.price,
-        balances,
-        &valuation,
-        &FeeSchedule::default(),
-        day,
-    )?;
+    let market = config.gates.market().map_err(Failure::usage)?;
+    let sizing = portfolio::size(symbol, args.price, balances, &valuation, market.fees(), day)?;
     print(&if args.book.json {
         format!("{}\n", data::sizing_json(&sizing))
     } else if args.csv.csv {

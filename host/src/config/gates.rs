@@ -275,6 +275,17 @@ impl GateConfig {
         })
     }
 
+    /// The market's rules in force.
+    ///
+    /// # Errors
+    /// The file of market tables cannot be read: which, why, and what to do.
+    pub fn market(&self) -> Result<Market, String> {
+        if self.market_tables.is_none() {
+            return Ok(Market::builtin().clone());
+        }
+        Market::read(&self.tables()?).map_err(|error| format!("gates.market_tables: {error}"))
+    }
+
     /// The tables in force as text.
     fn tables(&self) -> Result<String, String> {
         let Some(path) = &self.market_tables else {

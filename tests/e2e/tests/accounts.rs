@@ -613,3 +613,71 @@ fn a_data_folder_of_one_account_is_not_taken_for_that_of_several_nor_the_reverse
     let said = desk.fails(2, &[]);
     assert!(said.contains("was the data folder of several accounts"), "{said}");
 }
+
+#[test]
+fn each_account_has_its_own_gates_and_what_one_denies_another_sends() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    let (mut a, b) = (
+        entry(&desk, A, "simulated", "in-process", &json!({})),
+        entry(&desk, B, "simulated", "in-process", &json!({})),
+    );
+    a["gates"] = json!({ "max_order_value": 5_000, "market_rules": true, "strategies": { "slow": { "max_order_value": 1_000 } } });
+    let common = json!({ "accounts": [a, b], "simulated": null, "gates": { "max_order_value": 100_000 } });
+    desk.configure(&backend, &common);
+    let host = desk.trading();
+    let wish = |account: &str, name: &str, size: u64, strategy: &str| {
+        let mut signal = signal(&format!("{account}-{name}"), Some(account));
+        signal["size"] = json!(size);
+        signal["strategy"] = json!(strategy);
+        signal
+    };
+    // 100 shares are 4,350 yuan, 200 are 8,700, 3,000 are 130,500.
+    for (name, size, strategy) in [
+        ("SMALL", 100, "fast"),
+        ("SLOW", 100, "slow"),
+        ("LARGE", 200, "fast"),
+        ("HUGE", 3_000, "fast"),
+        ("ODD", 150, "fast"),
+    ] {
+        for account in [A, B] {
+            backend.add(&wish(account, name, size, strategy));
+        }
+    }
+    let verdicts = |account: &str| {
+        let orders = desk.json(&["orders", "--since", "2000-01-01", "--account", account]);
+        let one = |name: &str| {
+            let found = orders
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|order| order["signal"] == format!("{account}-{name}"));
+            found.map_or(String::new(), |order| {
+                let words =
+                    [&order["state"], &order["code"]].map(|word| word.as_str().unwrap_or("-").to_owned());
+                words.join(" ")
+            })
+        };
+        ["SMALL", "SLOW", "LARGE", "HUGE", "ODD"].map(one)
+    };
+    let too_large = "DENIED ORDER_VALUE".to_owned();
+    let filled = || "FILLED -".to_owned();
+    let expected = |account: &str| match account {
+        A => [
+            filled(),
+            too_large.clone(),
+            too_large.clone(),
+            too_large.clone(),
+            "DENIED LOT".to_owned(),
+        ],
+        _ => [filled(), filled(), filled(), too_large.clone(), filled()],
+    };
+    for account in [A, B] {
+        wait_until(
+            &format!("{account}: {:?}; {}", verdicts(account), desk.log()),
+            || verdicts(account) == expected(account),
+        );
+    }
+    assert_eq!((accepted(&desk, A), accepted(&desk, B)), (1, 4));
+    assert_eq!(host.stop(), Some(0));
+}

@@ -463,3 +463,32 @@ fn a_signal_meets_an_auction_a_part_of_the_market_and_the_days_limit_at_the_exch
     });
     assert_eq!(host.stop(), Some(0));
 }
+
+#[test]
+fn the_example_of_the_readme_runs() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let line = readme
+        .lines()
+        .find(|line| line.starts_with("qt-host paper "))
+        .unwrap();
+    let room = Room::new();
+    let words: Vec<String> = line
+        .split(' ')
+        .skip(2)
+        .map(|word| {
+            if word.starts_with("examples/") {
+                root.join(word).to_str().unwrap().to_owned()
+            } else {
+                word.to_owned()
+            }
+        })
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let text = room.done(&words);
+    assert!(
+        text.contains("5: 4 filled, 0 partly, 0 unfilled, 0 rejected, 1 denied by a gate"),
+        "{text}"
+    );
+    assert!(room.read("run.svg").contains("<svg") && room.read("run.jsonl").contains("\"fill\""));
+}

@@ -24,15 +24,18 @@ fn main() -> ExitCode {
         "test" => test(&rest),
         "bench" => bench("qt-bench", &rest),
         "bench-book" => bench("qt-bench-book", &rest),
-        "bench-market" => run(cargo().args([
-            "run",
-            "--quiet",
-            "--release",
-            "-p",
-            "qt-bench",
-            "--bin",
-            "qt-bench-market",
-        ])),
+        "bench-market" => run(cargo()
+            .args([
+                "run",
+                "--quiet",
+                "--release",
+                "-p",
+                "qt-bench",
+                "--bin",
+                "qt-bench-market",
+                "--",
+            ])
+            .args(&rest)),
         "bench-plugin" => bench("qt-bench-plugin", &rest),
         "bench-miniqmt" => bench("qt-bench-miniqmt", &rest),
         _ => {

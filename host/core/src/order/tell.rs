@@ -1,6 +1,6 @@
 //! What the backend must be told of an order: the difference between what is and what was told.
 
-use qt_market::Side;
+use qt_market::{Market, Side};
 use rust_decimal::Decimal;
 
 use super::{Order, OrderState};
@@ -8,11 +8,12 @@ use crate::report::{Chase, Execution, ExecutionStatus, Fees, Report, ReportBody}
 use crate::time::UtcMillis;
 
 impl Order {
-    /// The reports that are due, in the order in which they must go out; marks them as told.
-    pub(crate) fn tell(&mut self, now: UtcMillis, chase_bps: u32) -> Vec<Report> {
+    /// The reports that are due, in the order in which they must go out; marks them as told. Fees that nobody says go by
+    /// `market`.
+    pub(crate) fn tell(&mut self, now: UtcMillis, chase_bps: u32, market: &Market) -> Vec<Report> {
         let mut due = Vec::new();
         self.tell_submitted(&mut due);
-        self.tell_fill_or_end(now, chase_bps, &mut due);
+        self.tell_fill_or_end(now, (chase_bps, market), &mut due);
         self.tell_never_sent(&mut due);
         due
     }
@@ -52,7 +53,12 @@ impl Order {
         ));
     }
 
-    fn tell_fill_or_end(&mut self, now: UtcMillis, chase_bps: u32, due: &mut Vec<Report>) {
+    fn tell_fill_or_end(
+        &mut self,
+        now: UtcMillis,
+        (chase_bps, market): (u32, &Market),
+        due: &mut Vec<Report>,
+    ) {
         let filled = self.filled();
         let end = self.state.is_ended().then_some(self.state);
         let status = match (self.state, filled) {
@@ -74,7 +80,7 @@ impl Order {
         let step = format!("{}-{filled}", status.as_str());
         self.told.filled = filled;
         self.told.ended = end;
-        let execution = self.execution(status, now, chase_bps);
+        let execution = self.execution(status, now, (chase_bps, market));
         due.push(self.report(step, ReportBody::Execution(Box::new(execution))));
         if end.is_none() {
             return;
@@ -134,7 +140,12 @@ impl Order {
         }
     }
 
-    fn execution(&self, status: ExecutionStatus, now: UtcMillis, chase_bps: u32) -> Execution {
+    fn execution(
+        &self,
+        status: ExecutionStatus,
+        now: UtcMillis,
+        (chase_bps, market): (u32, &Market),
+    ) -> Execution {
         let ended_early = matches!(
             status,
             ExecutionStatus::PartialCancelled | ExecutionStatus::Cancelled
@@ -146,7 +157,7 @@ impl Order {
             target_price: self.signal.price,
             filled_price: self.avg_price(),
             filled_size: self.filled(),
-            fees: self.fees(),
+            fees: self.fees_by(market),
             status,
             broker_order_id: self.broker_order_id.clone(),
             broker: self.signal.broker.clone(),
@@ -156,13 +167,13 @@ impl Order {
             strategy_name: self.signal.strategy_name.clone(),
             at: now,
             reason: self.reason.clone(),
-            chase: ended_early.then(|| self.chase(chase_bps)),
+            chase: ended_early.then(|| self.chase(chase_bps, market)),
         }
     }
 
     /// What a person may try next: the rest, at a limit that gives way by `chase_bps`.
-    fn chase(&self, chase_bps: u32) -> Chase {
-        let tick = qt_market::tick(&self.signal.symbol);
+    fn chase(&self, chase_bps: u32, market: &Market) -> Chase {
+        let tick = market.tick(&self.signal.symbol, self.day().civil());
         let bps = Decimal::new(i64::from(chase_bps), 4);
         let next_limit_price = self.limit.map(|limit| match self.signal.side {
             Side::Buy => qt_market::round_to_tick(
@@ -182,9 +193,15 @@ impl Order {
         }
     }
 
-    /// Fees so far. What the broker does not say of a trade is estimated from the market's rates.
+    /// Fees so far. What the broker does not say of a trade is estimated from the rates that come with the program.
     #[must_use]
     pub fn fees(&self) -> Fees {
+        self.fees_by(Market::builtin())
+    }
+
+    /// As [`Self::fees`], estimated by these tables.
+    #[must_use]
+    pub fn fees_by(&self, market: &Market) -> Fees {
         let mut fees = Fees::default();
         let mut unsaid = false;
         for fill in &self.fills {
@@ -199,18 +216,17 @@ impl Order {
             }
         }
         if unsaid {
-            self.estimate(&mut fees);
+            self.estimate(&mut fees, market);
         }
         fees
     }
 
     /// Replaces by an estimate over the whole order each kind of fee that some trade leaves out:
     /// the smallest commission counts once an order, so single trades cannot be estimated apart.
-    fn estimate(&self, fees: &mut Fees) {
+    fn estimate(&self, fees: &mut Fees, market: &Market) {
         let (symbol, side) = (&self.signal.symbol, self.signal.side);
-        let rates = qt_market::FeeSchedule::default();
         // Only absurd figures have no estimate; then what the brokers did say stays.
-        let Ok(guess) = rates.fees_of_amount(symbol, side, self.amount(), self.day().civil()) else {
+        let Ok(guess) = market.fees_of_amount(symbol, side, self.amount(), self.day().civil()) else {
             return;
         };
         let said =

@@ -21,7 +21,6 @@ pub(super) fn lacking(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict> {
     let day = context.now.trading_date().civil();
     let fees = context
         .market
-        .fees()
         .fees_of_amount(ask.symbol(), Side::Buy, value, day)
         .map_or_else(|_| value, |fees| fees.total());
     let need = value.saturating_add(fees);

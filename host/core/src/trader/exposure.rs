@@ -295,7 +295,6 @@ impl Exposure {
         let rest = price.unwrap_or_default().saturating_mul(Decimal::from(open));
         let value = order.amount().saturating_add(rest);
         let fees = market
-            .fees()
             .fees_of_amount(&signal.symbol, signal.side, value, order.day().civil())
             .map_or(Decimal::ZERO, |fees| fees.total());
         Hold {

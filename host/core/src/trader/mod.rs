@@ -367,7 +367,7 @@ impl Trader {
                 format!("order {id}: {illegal}; it stays as it is"),
             ));
         }
-        let reports = order.tell(now, self.settings.chase_bps);
+        let reports = order.tell(now, self.settings.chase_bps, market_of(self.market.as_ref()));
         effects.extend(reports.into_iter().map(Effect::Report));
         let after = order.state;
         self.wakes

@@ -57,7 +57,9 @@ pub(super) fn wakes_at(settings: &Settings, order: &Order) -> Option<UtcMillis> 
         }
         OrderState::Deferred => {
             let barrier = order.code.as_deref() == Some("SELL_BARRIER");
-            let timeout = barrier.then(|| order.received_at.plus_ms(settings.gates.sell_barrier_timeout_ms));
+            // Of a hard barrier a person is told once; of a soft one it is the end.
+            let waits = barrier && !is_told_of_barrier(order);
+            let timeout = waits.then(|| order.received_at.plus_ms(settings.gates.sell_barrier_timeout_ms));
             let moments = [order.signal.activate_after, order.signal.valid_until, timeout];
             moments.into_iter().flatten().min()
         }
@@ -73,6 +75,13 @@ pub(super) fn wakes_at(settings: &Settings, order: &Order) -> Option<UtcMillis> 
         }
         _ => None,
     }
+}
+
+/// What stands among the codes of an order's waiting once a person was told that its barrier waits long. It is no gate's.
+const BARRIER_LONG: &str = "SELL_BARRIER_LONG";
+
+fn is_told_of_barrier(order: &Order) -> bool {
+    order.told.deferred.iter().any(|code| code == BARRIER_LONG)
 }
 
 /// When an order is to be cancelled by itself.
@@ -96,6 +105,7 @@ enum Due {
     Cancel,
     CancelAgain,
     UnknownAlarm,
+    BarrierAlarm,
 }
 
 impl Trader {
@@ -177,6 +187,7 @@ impl Trader {
                 Due::Check => self.run_checks(id, now, effects),
                 Due::Cancel => self.cancel_wanted(id, "expiry", now, effects),
                 Due::CancelAgain => self.send_cancel(id, now, effects),
+                Due::BarrierAlarm => self.tell_of_barrier(id, now, effects),
                 Due::UnknownAlarm => {
                     self.change(id, now, effects, |order| {
                         if let Some(doubt) = &mut order.doubt {
@@ -206,7 +217,10 @@ impl Trader {
                     Some(code) if super::intake::waits_for_facts(code) => false,
                     _ => past(order.signal.activate_after),
                 };
-                (ready || past(order.signal.valid_until)).then_some(Due::Check)
+                if ready || past(order.signal.valid_until) {
+                    return Some(Due::Check);
+                }
+                self.barrier_waits_long(order, now).then_some(Due::BarrierAlarm)
             }
             OrderState::Working | OrderState::PartiallyFilled | OrderState::Missing => {
                 self.due_cancel(order, now)
@@ -224,6 +238,32 @@ impl Trader {
         let gates = &self.settings.gates;
         gates.sell_barrier == super::SellBarrier::Soft
             && now.since_ms(order.received_at) >= gates.sell_barrier_timeout_ms
+    }
+
+    /// True when a hard barrier has held a purchase for longer than it usually takes, and nobody was told.
+    fn barrier_waits_long(&self, order: &Order, now: UtcMillis) -> bool {
+        let gates = &self.settings.gates;
+        gates.sell_barrier == super::SellBarrier::Hard
+            && order.code.as_deref() == Some("SELL_BARRIER")
+            && !is_told_of_barrier(order)
+            && now.since_ms(order.received_at) >= gates.sell_barrier_timeout_ms
+    }
+
+    /// A hard barrier never opens by time: whoever can look at the sales is told that it holds.
+    fn tell_of_barrier(&mut self, id: ClientOrderId, now: UtcMillis, effects: &mut Vec<Effect>) {
+        self.change(id, now, effects, |order| {
+            order.told.deferred.push(BARRIER_LONG.to_owned());
+            Ok(())
+        });
+        let Some(order) = self.whole(id) else { return };
+        let seconds = now.since_ms(order.received_at) / 1000;
+        let text = format!(
+            "the purchase {} of {} has waited for {seconds} s: it {}; look at those sales, or cancel the purchase",
+            order.signal.id,
+            order.signal.symbol,
+            order.reason.as_deref().unwrap_or("waits for sales of its plan")
+        );
+        effects.push(alarm(BARRIER_LONG, text));
     }
 
     fn due_cancel(&self, order: &Order, now: UtcMillis) -> Option<Due> {

@@ -443,6 +443,48 @@ fn purchases_of_a_plan_wait_for_its_sales() {
 }
 
 #[test]
+fn a_hard_barrier_that_waits_long_tells_a_person_once_and_stays_shut() {
+    let mut hard = desk(barrier(SellBarrier::Hard));
+    hard.signals(vec![planned(buy("S1", 100)), planned(sell("S2", 100))]);
+    hard.accept("S2", "B2");
+    hard.pass(29 * SECOND);
+    assert!(hard.alarms.is_empty(), "{:?}", hard.alarms);
+    hard.now = hard.now.plus_ms(SECOND);
+    assert!(hard.trader.is_due(hard.now));
+    let effects = hard.take(Event::Tick);
+    let said = effects.iter().find_map(|effect| match effect {
+        Effect::Alarm(alarm) => Some((alarm.code, alarm.text.clone())),
+        _ => None,
+    });
+    let (code, text) = said.unwrap();
+    assert_eq!(code, "SELL_BARRIER_LONG");
+    assert!(
+        text.contains("the purchase S1 of 000858.SZ has waited for 30 s: it waits until 1 sales of plan P"),
+        "{text}"
+    );
+    // It is said once, over a restart too, and nothing opens by it.
+    hard.restart();
+    for _ in 0..10 {
+        hard.pass(30 * SECOND);
+    }
+    let said = hard.alarms.iter().filter(|code| **code == "SELL_BARRIER_LONG");
+    assert_eq!((said.count(), hard.state("S1")), (1, OrderState::Deferred));
+    hard.take(Event::Connection {
+        up: true,
+        reason: String::new(),
+    });
+    hard.broker_has("S2", "B2");
+    hard.reconcile();
+    hard.fill("S2", "B2", "T1", 100, "10");
+    assert_eq!(hard.state("S1"), OrderState::Submitting);
+    // A soft one tells nobody: it opens.
+    let mut soft = desk(barrier(SellBarrier::Soft));
+    soft.signals(vec![planned(buy("S1", 100)), planned(sell("S2", 100))]);
+    soft.pass(60 * SECOND);
+    assert!(!soft.alarms.contains(&"SELL_BARRIER_LONG"), "{:?}", soft.alarms);
+}
+
+#[test]
 fn a_soft_barrier_opens_by_time_and_a_hard_one_only_by_knowledge() {
     let mut soft = desk(barrier(SellBarrier::Soft));
     soft.signals(vec![planned(buy("S1", 100)), planned(sell("S2", 100))]);

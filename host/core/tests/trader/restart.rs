@@ -76,6 +76,41 @@ fn a_signal_held_as_submitted_that_the_journal_lost_is_adopted_or_reviewed_never
     assert!(desk.trader.order_of_signal(&"S3".into()).is_none());
 }
 
+/// At a day's end the revived orders that ended leave the memory. Once, all signals with a revived order were forgotten
+/// with them: of one whose other revived order was still at work, a further attempt would have been a second live order.
+#[test]
+fn forget_ended_keeps_the_bar_of_a_revived_order_that_is_still_there() {
+    const HOUR: i64 = 3_600 * SECOND;
+    let mut desk = Desk::open();
+    let revive = |desk: &mut Desk, name: &str, broker: &str| {
+        let id = desk.signals(vec![buy(name, 100)])[0];
+        desk.lose_answer(id);
+        for _ in 0..3 {
+            desk.pass(30 * SECOND);
+            desk.reconcile();
+        }
+        assert_eq!(desk.state(name), OrderState::NotAccepted);
+        desk.take(Event::Accepted {
+            id,
+            broker_order_id: broker.into(),
+        });
+        assert!(desk.order(name).revived);
+    };
+    revive(&mut desk, "OVER", "B1");
+    desk.fill("OVER", "B1", "T1", 100, "10");
+    revive(&mut desk, "OPEN", "B2");
+    // The next day: the one is forgotten, the other, whose books were not seen after the close, is before a person.
+    desk.now = desk.now.plus_ms(24 * HOUR);
+    desk.take(Event::Tick);
+    assert!(desk.trader.order_of_signal(&"OVER".into()).is_none());
+    assert_eq!(desk.state("OPEN"), OrderState::Review);
+    for name in ["OVER", "OPEN"] {
+        let mut again = buy(name, 100);
+        again.retry_count = 1;
+        assert!(desk.signals(vec![again]).is_empty(), "another attempt at {name}");
+    }
+}
+
 #[test]
 fn a_restored_core_knows_what_was_revived_and_whom_the_broker_calls_what() {
     let mut desk = Desk::open();
