@@ -13,6 +13,7 @@ use tracing::{Span, info, warn};
 use crate::alerts;
 use crate::backend::client::{Client, ClientSettings, SetupError, Token};
 use crate::backend::keeper::{self, KeeperLinks};
+use crate::backend::nats::Nats;
 use crate::backend::poller::{self, PollLinks, PollSettings, Route};
 use crate::broker::supervisor::First;
 use crate::clock::Clock;
@@ -29,6 +30,9 @@ use crate::secrets;
 use crate::system::notify::{self, Stand};
 use crate::system::{self, ShutdownCause, ShutdownReceiver, ShutdownSender};
 use crate::telemetry::{self, TRADER_LOOP};
+
+/// Between two questions to NATS.
+const NATS_PAUSE: Duration = Duration::from_millis(5);
 
 /// How often the system's keeper is told how it stands, at least.
 const KEEPER_LOOK: Duration = Duration::from_secs(5);
@@ -133,22 +137,23 @@ pub(crate) fn run(
     layout::check(config, &each)?;
     let _lease = lease_of_all(config, &each)?;
     let places = take(&each)?;
-    let (client, source, can_log_in) = client(config, &places)?;
+    let (client, token) = client(config, &places)?;
     let (opened, down) = open(&each, places)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
     let (stop, stopped) = watch::channel(false);
-    let keeper = KeeperLinks {
-        client: Arc::clone(&client),
-        source,
-        can_log_in,
-        alerts: alerts.clone(),
-        shutdown: stopped.clone(),
-        now_ms: || Clock::system().now_ms(),
-    };
-    runtime.spawn(keeper::run(keeper));
+    if let Some((source, can_log_in)) = token {
+        runtime.spawn(keeper::run(KeeperLinks {
+            client: Arc::clone(&client),
+            source,
+            can_log_in,
+            alerts: alerts.clone(),
+            shutdown: stopped.clone(),
+            now_ms: || Clock::system().now_ms(),
+        }));
+    }
     let several = each.iter().any(Config::is_one_of_several);
     let house = House {
         config,
@@ -178,8 +183,17 @@ pub(crate) fn run(
     result
 }
 
-/// The way to the backend, where its token comes from, and whether another one can be had without a person.
-fn client(config: &Config, places: &[Place]) -> Result<(Arc<Client>, secrets::Source, bool), AppError> {
+/// The way to the backend; and where its token comes from, where it wants one, with whether another one can be had without
+/// a person.
+fn client(
+    config: &Config,
+    places: &[Place],
+) -> Result<(Arc<Client>, Option<(secrets::Source, bool)>), AppError> {
+    if let Some(nats) = &config.nats {
+        check_nats(config, nats, places)?;
+        let nats = Nats::new(nats).map_err(AppError::Setting)?;
+        return Ok((Arc::new(Client::over_nats(config, nats)?), None));
+    }
     let (url, token) = config.backend().map_err(|e| AppError::Setting(e.to_string()))?;
     check_exposure(config, url, places)?;
     let (source, found) = secrets::open(config, url.as_str(), token).map_err(AppError::Setting)?;
@@ -188,7 +202,20 @@ fn client(config: &Config, places: &[Place]) -> Result<(Arc<Client>, secrets::So
         remedy: source.remedy(),
         ..ClientSettings::of(config, url.as_str())?
     })?;
-    Ok((Arc::new(client), source, found.can_log_in))
+    Ok((Arc::new(client), Some((source, found.can_log_in))))
+}
+
+/// As [`check_exposure`], for servers of NATS that are spoken to without TLS.
+fn check_nats(config: &Config, nats: &crate::config::Nats, places: &[Place]) -> Result<(), AppError> {
+    let is_live = places.iter().any(|place| !place.is_paper());
+    if !nats.is_exposed() || !is_live || config.allow_insecure_http {
+        return Ok(());
+    }
+    Err(AppError::Setting(format!(
+        "`nats.url` is {}: without TLS everybody on the way can change signals, and a broker here moves money. Give a tls:// \
+         address, or say \"allow_insecure_http\": true where the way is safe otherwise",
+        nats.url
+    )))
 }
 
 /// Plain HTTP with another machine shows the token and the orders to everybody on the way, who may change them, too.
@@ -357,7 +384,9 @@ impl House<'_> {
     }
 
     fn say_started(&self) {
-        if let Some(url) = &self.config.api_base_url {
+        if let Some(nats) = &self.config.nats {
+            info!(target: TRADER_LOOP, "quantTrader started. NATS={}", nats.url);
+        } else if let Some(url) = &self.config.api_base_url {
             info!(target: TRADER_LOOP, "quantTrader started. API={url}");
         }
         notify::tell(Stand::Ready);
@@ -366,10 +395,15 @@ impl House<'_> {
     fn poll_settings(&self, once: bool) -> PollSettings {
         PollSettings {
             limit: usize::try_from(self.config.execution.signals_limit).unwrap_or(500),
-            interval: self.config.poll_interval,
+            // A server of NATS is asked and waits until there is something.
+            interval: if self.config.nats.is_some() {
+                NATS_PAUSE
+            } else {
+                self.config.poll_interval
+            },
             now: || UtcMillis(Clock::system().now_ms()),
             // One round is one answer.
-            stream: if once {
+            stream: if once || self.config.nats.is_some() {
                 SignalsStream::Off
             } else {
                 self.config.signals_stream

@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use zeroize::Zeroizing;
 
+use super::nats::Nats;
 use super::wire::{self, Post, View};
 use crate::clock::Clock;
 use crate::config::{Config, Secret};
@@ -323,6 +324,8 @@ pub(crate) enum Caller {
 pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
+    /// Where signals and reports go another way.
+    nats: Option<Nats>,
     token: RwLock<Option<Token>>,
     /// The number of the token in force; it changes while the lock on that is held.
     token_changes: watch::Sender<u64>,
@@ -381,6 +384,7 @@ impl Client {
         Ok(Self {
             http: builder.build().map_err(SetupError::Http)?,
             base: url.as_str().trim_end_matches('/').to_owned(),
+            nats: None,
             token: RwLock::new(settings.token.clone()),
             token_changes: watch::Sender::new(1),
             renewal: watch::Sender::new(Renewal::default()),
@@ -483,8 +487,32 @@ impl Client {
         ((before == 0) != (after == 0)).then_some(after != 0)
     }
 
+    /// One that speaks NATS JetStream and no HTTP.
+    ///
+    /// # Errors
+    ///
+    /// The HTTP library, which nothing is asked of.
+    pub(crate) fn over_nats(config: &Config, nats: Nats) -> Result<Self, SetupError> {
+        let client = Self::new(&ClientSettings::of(config, "http://127.0.0.1")?)?;
+        Ok(Self {
+            base: nats.shown().to_owned(),
+            nats: Some(nats),
+            ..client
+        })
+    }
+
+    /// The signals that were fetched last are durable, or have to come again: whoever keeps them for us is told.
+    pub(super) async fn signals_handed_over(&self, are_durable: bool) {
+        if let Some(nats) = &self.nats {
+            nats.handed_over(are_durable).await;
+        }
+    }
+
     /// Asks for signals.
     pub(crate) async fn signals(&self, limit: usize, view: View) -> Answer {
+        if let Some(nats) = &self.nats {
+            return nats.signals(limit, view).await;
+        }
         self.call(Method::GET, &wire::signals_path(limit, view), None, None)
             .await
     }
@@ -548,6 +576,13 @@ impl Client {
 
     /// Posts.
     pub(crate) async fn post(&self, post: Post) -> Answer {
+        if let Some(nats) = &self.nats {
+            let kind = call_name(&post.method, &post.path);
+            let began = crate::clock::Clock::system().monotonic();
+            let answer = nats.post(kind, post).await;
+            meters::backend_call(kind, answer.name(), began.elapsed());
+            return answer;
+        }
         self.call(post.method, &post.path, Some(post.body), post.key.as_deref())
             .await
     }

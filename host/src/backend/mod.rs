@@ -8,6 +8,7 @@
 pub(crate) mod client;
 pub(crate) mod gauge;
 pub(crate) mod keeper;
+pub(crate) mod nats;
 mod plan;
 pub(crate) mod poller;
 pub(crate) mod reporter;

@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 use super::TRADING;
 use super::client::{Answer, Caller, Cause, Client};
 pub(crate) use super::routes::Route;
-use super::routes::Routes;
+use super::routes::{HandedOver, Routes};
 use super::stream::{Pushed, Stream};
 use super::wire::{self, SignalsAnswer, View};
 use crate::alerts::{Alerts, Kind};
@@ -208,6 +208,9 @@ impl Poller {
         self.lines.pushed(&found);
         match self.routes.hand_over(found).await {
             None => Took::EngineGone,
+            Some(HandedOver {
+                is_durable: false, ..
+            }) => Took::Nothing,
             Some(_) => {
                 if let (Some(stream), Some(upto)) = (&self.stream, cursor) {
                     stream.is_durable(upto);
@@ -274,9 +277,10 @@ impl Poller {
         let full = found.entries >= limit;
         let settled = self.routes.settled();
         // The next poll waits until what this one brought is durable: polls never overlap.
-        let Some(new) = self.routes.hand_over(found).await else {
+        let Some(HandedOver { new, is_durable }) = self.routes.hand_over(found).await else {
             return Next::End;
         };
+        self.client.signals_handed_over(is_durable).await;
         if new == 0 {
             return Next::Interval;
         }

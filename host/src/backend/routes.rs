@@ -62,6 +62,15 @@ impl Parcel {
     }
 }
 
+/// What became of signals that were handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HandedOver {
+    /// How many were new.
+    pub(super) new: usize,
+    /// All of them are durable, so that whoever brought them may forget them.
+    pub(super) is_durable: bool,
+}
+
 /// The routes of all accounts.
 pub(super) struct Routes {
     ways: Vec<Way>,
@@ -141,10 +150,14 @@ impl Routes {
         self.is_any_left()
     }
 
-    /// Hands pending signals over and waits until they are durable: how many were new; nothing when no account is left.
-    pub(super) async fn hand_over(&mut self, found: SignalsAnswer) -> Option<usize> {
+    /// Hands pending signals over and waits until they are durable; nothing when no account is left.
+    pub(super) async fn hand_over(&mut self, found: SignalsAnswer) -> Option<HandedOver> {
         let parcels = self.split(found);
         let several = self.ways.len() > 1;
+        let waiting = self.ways.iter().zip(&parcels);
+        let left_out = waiting
+            .filter(|(way, parcel)| !way.is_ready() && !parcel.is_empty())
+            .count();
         let ready = self
             .ways
             .iter_mut()
@@ -153,20 +166,22 @@ impl Routes {
         let given = ready.map(|(way, parcel)| async move {
             if parcel.is_empty() {
                 way.route.gauge.add_round();
-                return 0;
+                return Some(0);
             }
             match within(several, give(&way.route.engine, parcel)).await {
-                Some(Some(new)) => {
+                Some(Some(durable)) => {
                     way.route.gauge.add_round();
-                    return new;
+                    return durable;
                 }
                 Some(None) => way.leave(),
                 None => way.pause(),
             }
-            0
+            None
         });
-        let new = join_all(given).await.into_iter().sum();
-        self.is_any_left().then_some(new)
+        let given = join_all(given).await;
+        let is_durable = left_out == 0 && given.iter().all(Option::is_some);
+        let new = given.into_iter().flatten().sum();
+        self.is_any_left().then_some(HandedOver { new, is_durable })
     }
 
     fn is_any_left(&self) -> bool {
@@ -321,8 +336,8 @@ async fn within<T>(several: bool, work: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// How many were new, once what they led to is durable; nothing when the engine is gone.
-async fn give(engine: &Sender, parcel: Parcel) -> Option<usize> {
+/// How many were new, once what they led to is durable, or that they could not be made so; nothing when the engine is gone.
+async fn give(engine: &Sender, parcel: Parcel) -> Option<Option<usize>> {
     let (done, committed) = oneshot::channel();
     let input = Input::Signals {
         taken: parcel.taken,

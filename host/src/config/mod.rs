@@ -25,7 +25,7 @@ pub use accounts::{ALL as ALL_ACCOUNTS, Account, FOLDER as ACCOUNTS_FOLDER};
 pub use gates::GateConfig;
 #[allow(unused_imports, reason = "other rooms name near misses too")]
 pub use mistake::{Mistake, Mistakes, Origin, near_miss};
-pub use ops::{Alerts, SecretPlace, SignalsStream, Webhook, WebhookFormat};
+pub use ops::{Alerts, Nats, SecretPlace, SignalsStream, Webhook, WebhookFormat};
 pub use secret::Secret;
 pub use show::sounds_secret;
 pub use sources::{Environment, Flags, Loaded, Purpose, Sources, load};
@@ -93,6 +93,8 @@ pub struct Config {
     pub alerts: Alerts,
     /// Whether signals are pushed by the backend.
     pub signals_stream: SignalsStream,
+    /// NATS JetStream, where that is the backend.
+    pub nats: Option<Nats>,
     /// The entries of the list `accounts`; none where the whole file is one account's.
     pub accounts: Vec<Account>,
     /// The host's data folder, where this is one account of several: `data_dir` is then the account's own.

@@ -155,9 +155,111 @@ impl Alerts {
     }
 }
 
+/// NATS JetStream in the place of the REST backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nats {
+    /// Its servers, such as `nats://127.0.0.1:4222`, with commas between several.
+    pub url: String,
+    /// A file of credentials (`.creds`), where the servers want one.
+    pub credentials: Option<PathBuf>,
+    /// The stream that holds the signals.
+    pub signals_stream: String,
+    /// The subjects of this host's signals; the stream may hold those of others.
+    pub signals_subject: String,
+    /// The durable consumer, one for each host.
+    pub consumer: String,
+    /// What the subjects of reports begin with.
+    pub reports_subject: String,
+}
+
+impl Nats {
+    /// Whether others on the way can read and change what goes to some server: no TLS, and not on this machine.
+    pub fn is_exposed(&self) -> bool {
+        self.url.split(',').any(|one| {
+            let url = url::Url::parse(one.trim()).ok();
+            let host = url.as_ref().and_then(url::Url::host_str).unwrap_or_default();
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let is_here =
+                host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+            !is_here && url.is_none_or(|url| url.scheme() != "tls")
+        })
+    }
+}
+
+/// A name that JetStream takes.
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+}
+
+/// A subject without spaces; `wild` where `*` and `>` may be in it.
+fn is_subject(text: &str, wild: bool) -> bool {
+    let part = |part: &str| {
+        !part.is_empty()
+            && (part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+                || (wild && (part == "*" || part == ">")))
+    };
+    text.split('.').all(part)
+}
+
+fn nats(mut block: Block<'_>, base: &Path) -> Nats {
+    let mut named =
+        |key, default: &str, expected: &str, check: &dyn Fn(&str) -> bool| match block.text(key, expected) {
+            Some(text) if check(&text) => text,
+            Some(text) => {
+                block.wrong(
+                    key,
+                    Some(&serde_json::Value::String(text)),
+                    format!("expected {expected}, such as {default}"),
+                );
+                default.to_owned()
+            }
+            None => default.to_owned(),
+        };
+    // A password in an address would show in logs.
+    let is_address = |text: &str| {
+        text.split(',').all(|one| {
+            let one = one.trim();
+            !one.contains('@')
+                && (one.starts_with("nats://") || one.starts_with("tls://"))
+                && url::Url::parse(one).is_ok()
+        })
+    };
+    let nats = Nats {
+        url: named(
+            "url",
+            "nats://127.0.0.1:4222",
+            "addresses that begin with nats:// or tls:// and hold no password",
+            &is_address,
+        ),
+        signals_stream: named("signals_stream", "QT_SIGNALS", "a stream's name", &is_name),
+        signals_subject: named("signals_subject", "qt.signals.>", "a subject", &|text| {
+            is_subject(text, true)
+        }),
+        consumer: named("consumer", "qt-host", "a consumer's name", &is_name),
+        reports_subject: named(
+            "reports_subject",
+            "qt.reports",
+            "a subject without wildcards",
+            &|text| is_subject(text, false),
+        ),
+        credentials: block
+            .optional_text("credentials", "the path of a .creds file")
+            .map(|path| base.join(crate::system::expand_home(Path::new(&path)))),
+    };
+    block.finish();
+    nats
+}
+
 /// All of it.
 #[derive(Debug, Clone)]
 pub struct Ops {
+    /// NATS, where that is the backend.
+    pub nats: Option<Nats>,
     /// Where figures and health are served.
     pub metrics: Option<SocketAddr>,
     /// The form of the log.
@@ -179,8 +281,29 @@ pub fn ops(top: &mut Block<'_>, base: &Path) -> Ops {
                 None
             }
         });
+    let is_nats = top.word("backend", false, &[("rest", false), ("nats", true)]);
+    let given = top.is_given("nats");
+    if is_nats || given {
+        let nats = nats(top.inner("nats"), base);
+        if !is_nats {
+            top.wrong(
+                "nats",
+                None,
+                "is not used unless `backend` is \"nats\"; leave it out, or say so",
+            );
+        }
+        return Ops {
+            nats: is_nats.then_some(nats),
+            ..rest(top, metrics, base)
+        };
+    }
+    rest(top, metrics, base)
+}
+
+fn rest(top: &mut Block<'_>, metrics: Option<SocketAddr>, base: &Path) -> Ops {
     let formats = LogFormat::ALL.map(|format| (format.name(), format));
     Ops {
+        nats: None,
         metrics,
         log_format: top.word("log_format", LogFormat::Text, &formats),
         signals_stream: top.word("signals_stream", SignalsStream::Auto, &SignalsStream::WORDS),
@@ -297,6 +420,27 @@ mod tests {
             "-1",
         ] {
             assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn servers_without_tls_are_exposed_unless_they_are_here() {
+        for (url, expected) in [
+            ("nats://127.0.0.1:4222", false),
+            ("nats://localhost:4222, nats://[::1]:4222", false),
+            ("tls://nats.example.com:4222", false),
+            ("nats://nats.example.com:4222", true),
+            ("nats://127.0.0.1:4222,nats://192.0.2.1:4222", true),
+        ] {
+            let nats = Nats {
+                url: url.to_owned(),
+                credentials: None,
+                signals_stream: String::new(),
+                signals_subject: String::new(),
+                consumer: String::new(),
+                reports_subject: String::new(),
+            };
+            assert_eq!(nats.is_exposed(), expected, "{url}");
         }
     }
 

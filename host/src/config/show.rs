@@ -25,7 +25,7 @@ const SECRET_WORDS: [&str; 9] = [
 ];
 
 /// Keys of the top level that no account has for itself.
-const FOR_ALL: [&str; 17] = [
+const FOR_ALL: [&str; 19] = [
     "api_base_url",
     "api_token",
     "passphrase_file",
@@ -43,6 +43,8 @@ const FOR_ALL: [&str; 17] = [
     "log_format",
     "alerts",
     "signals_stream",
+    "backend",
+    "nats",
 ];
 
 /// Every key with its value in force; secrets and account numbers masked.
@@ -84,6 +86,11 @@ pub fn shown(config: &Config) -> Value {
     put("log_format", json!(config.log_format.name()));
     put("metrics", json!(config.metrics));
     put("signals_stream", json!(config.signals_stream.name()));
+    put(
+        "backend",
+        json!(if config.nats.is_some() { "nats" } else { "rest" }),
+    );
+    put("nats", config.nats.as_ref().map_or(Value::Null, nats));
     put("alerts", alerts(&config.alerts));
     put("securities_account_id", json!(config.securities_account_id));
     put("broker", json!(config.broker));
@@ -203,6 +210,17 @@ fn execution(config: &Config) -> Value {
         block.insert("trading_sessions".to_owned(), trading_sessions(sessions));
     }
     block
+}
+
+fn nats(nats: &super::Nats) -> Value {
+    json!({
+        "url": nats.url,
+        "credentials": nats.credentials.as_deref().map(shown_path),
+        "signals_stream": nats.signals_stream,
+        "signals_subject": nats.signals_subject,
+        "consumer": nats.consumer,
+        "reports_subject": nats.reports_subject,
+    })
 }
 
 /// The addresses of robots are as good as passwords.

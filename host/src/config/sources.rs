@@ -287,6 +287,7 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
         log_format: ops.log_format,
         alerts: ops.alerts,
         signals_stream: ops.signals_stream,
+        nats: ops.nats,
         accounts: Vec::new(),
         home: None,
     };
@@ -297,7 +298,9 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
         config.accounts = accounts::read(entries, &common, &config, walk);
     }
     config.api_base_url = url_text.as_deref().and_then(|text| check_url(text, walk));
-    check_needs(purpose, url_text.is_none(), config.api_token.as_ref(), walk);
+    if config.nats.is_none() {
+        check_needs(purpose, url_text.is_none(), config.api_token.as_ref(), walk);
+    }
     config
 }
 

@@ -101,7 +101,7 @@ impl Engine {
         self.publish();
         // A receiver that is gone no longer waits for the answer.
         for (reply, news) in signal_replies {
-            reply.send(news).ok();
+            reply.send(Some(news)).ok();
         }
         for (reply, answer) in command_replies {
             reply.send(answer).ok();
@@ -133,7 +133,7 @@ impl Engine {
         // Refusing frees places for the next ones: those are given back in the next turn.
         self.let_cancels_go();
         for (reply, _) in self.held.signal_replies.drain(..) {
-            reply.send(0).ok();
+            reply.send(None).ok();
         }
         self.publish();
     }

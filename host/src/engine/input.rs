@@ -20,8 +20,8 @@ pub(crate) enum Input {
         taken: Vec<Signal>,
         /// Not understood.
         invalid: Vec<InvalidSignal>,
-        /// How many were new.
-        done: oneshot::Sender<usize>,
+        /// How many were new; `None` where nothing could be made durable, and they are to be given again.
+        done: oneshot::Sender<Option<usize>>,
     },
     /// Signals that the backend holds as submitted, fetched once before the first poll.
     HeldAsSubmitted(Vec<Signal>),

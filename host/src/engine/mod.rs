@@ -104,7 +104,7 @@ pub(crate) struct Engine {
 struct Held {
     batch: Batch,
     effects: Vec<Effect>,
-    signal_replies: Vec<(oneshot::Sender<usize>, usize)>,
+    signal_replies: Vec<(oneshot::Sender<Option<usize>>, usize)>,
     command_replies: Vec<(oneshot::Sender<Reply>, Reply)>,
     failing: bool,
     retry_at: Option<Instant>,
@@ -291,7 +291,7 @@ impl Engine {
             } => {
                 if self.held.failing || self.stop_by.is_some() {
                     // They stay with the backend until intent can be made durable again.
-                    done.send(0).ok();
+                    done.send(None).ok();
                     return;
                 }
                 self.trader.retain_news(&mut taken, &mut invalid);

@@ -86,7 +86,7 @@ impl Rig {
     async fn signals(&mut self, new: usize) -> (usize, usize) {
         match input(&mut self.engine).await {
             Input::Signals { taken, invalid, done } => {
-                done.send(new).unwrap();
+                done.send(Some(new)).unwrap();
                 (taken.len(), invalid.len())
             }
             other => panic!("{other:?}"),
@@ -309,7 +309,7 @@ async fn intake_can_be_held_back_again() {
     // At most the poll that is under way still comes.
     let first = tokio::time::timeout(Duration::from_millis(200), rig.engine.recv()).await;
     if let Ok(Some(Input::Signals { done, .. })) = first {
-        done.send(1).unwrap();
+        done.send(Some(1)).unwrap();
     }
     let before = rig.server.asked().len();
     tokio::time::sleep(Duration::from_millis(200)).await;

@@ -37,7 +37,7 @@ impl Account {
     async fn signals(&mut self) -> Vec<String> {
         match input(&mut self.engine).await {
             Input::Signals { taken, invalid, done } => {
-                done.send(taken.len() + invalid.len()).unwrap();
+                done.send(Some(taken.len() + invalid.len())).unwrap();
                 let taken = taken.into_iter().map(|signal| signal.id.0);
                 let invalid = invalid
                     .into_iter()

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod metrics;
+mod nats;
 mod robot;
 mod scrape;
 mod service;

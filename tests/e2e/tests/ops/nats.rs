@@ -1,0 +1,298 @@
+//! Signals and reports by way of a real nats-server, which is killed and comes back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use async_nats::jetstream::{self, Context, stream};
+use futures_util::StreamExt;
+use qt_test_support::{Backend, Desk, PATIENCE, wait_until};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+/// Debian puts it where a user's path does not lead.
+const PLACES: [&str; 2] = ["nats-server", "/usr/sbin/nats-server"];
+
+struct Server {
+    child: Child,
+    program: &'static str,
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Server {
+    /// One on a free port, where the program is installed; the gate installs it.
+    fn start() -> Option<Self> {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let folder = tempfile::tempdir().unwrap();
+        let started = PLACES
+            .into_iter()
+            .find_map(|program| Some((program, spawn(program, &folder, port)?)));
+        let Some((program, child)) = started else {
+            assert!(
+                std::env::var_os("QT_NATS_NEEDED").is_none(),
+                "nats-server is missing"
+            );
+            eprintln!("SKIPPED: nats-server is not installed (Debian has it in the package `nats-server`)");
+            return None;
+        };
+        let server = Self {
+            child,
+            program,
+            folder,
+            port,
+        };
+        server.wait();
+        Some(server)
+    }
+
+    fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    fn wait(&self) {
+        wait_until("nats-server listens", || {
+            std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn again(&mut self) {
+        self.child = spawn(self.program, &self.folder, self.port).unwrap();
+        self.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn spawn(program: &str, folder: &tempfile::TempDir, port: u16) -> Option<Child> {
+    let mut command = Command::new(program);
+    command
+        .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])
+        .arg(folder.path());
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
+}
+
+/// The other side: who publishes signals and reads reports.
+struct House {
+    runtime: Runtime,
+    context: Context,
+}
+
+impl House {
+    fn of(server: &Server) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let context = runtime.block_on(async {
+            let client = async_nats::connect(server.url()).await.unwrap();
+            let context = jetstream::new(client);
+            for (name, subject) in [("QT_SIGNALS", "qt.signals.>"), ("QT_REPORTS", "qt.reports.>")] {
+                let config = stream::Config {
+                    name: name.to_owned(),
+                    subjects: vec![subject.to_owned()],
+                    duplicate_window: Duration::from_secs(120),
+                    ..stream::Config::default()
+                };
+                context.create_stream(config).await.unwrap();
+            }
+            context
+        });
+        Self { runtime, context }
+    }
+
+    fn publish(&self, signal: &Value) {
+        let body = signal.to_string();
+        self.runtime.block_on(async {
+            // The server may just have come back: what is not acknowledged is said again, as its writers do.
+            let began = std::time::Instant::now();
+            loop {
+                let sent = self.context.publish("qt.signals.SA-1", body.clone().into()).await;
+                let stored = match sent {
+                    Ok(stored) => tokio::time::timeout(Duration::from_secs(2), stored)
+                        .await
+                        .is_ok_and(|ack| ack.is_ok()),
+                    Err(_) => false,
+                };
+                if stored {
+                    return;
+                }
+                assert!(began.elapsed() < PATIENCE, "{body} is not taken");
+            }
+        });
+    }
+
+    /// Every report in the stream: its kind, its id, its path and its body.
+    fn reports(&self) -> Vec<(String, String, String, Value)> {
+        self.runtime.block_on(async {
+            let Ok(mut stream) = self.context.get_stream("QT_REPORTS").await else {
+                return Vec::new();
+            };
+            let Ok(info) = stream.info().await else {
+                return Vec::new();
+            };
+            let count = usize::try_from(info.state.messages).unwrap();
+            let config = jetstream::consumer::pull::OrderedConfig::default();
+            let Ok(consumer) = stream.create_consumer(config).await else {
+                return Vec::new();
+            };
+            let mut found = Vec::new();
+            let mut messages = consumer.messages().await.unwrap();
+            while found.len() < count {
+                let Some(Ok(message)) = messages.next().await else {
+                    break;
+                };
+                let headers = message.headers.clone().unwrap_or_default();
+                let header = |name: &str| headers.get(name).map(ToString::to_string).unwrap_or_default();
+                let kind = message.subject.trim_start_matches("qt.reports.").to_owned();
+                let body = serde_json::from_slice(&message.payload).unwrap();
+                found.push((kind, header("Nats-Msg-Id"), header("Qt-Path"), body));
+            }
+            found
+        })
+    }
+
+    fn executions(&self) -> usize {
+        self.reports()
+            .iter()
+            .filter(|(kind, ..)| kind == "executions")
+            .count()
+    }
+}
+
+fn desk(backend: &Backend, server: &Server) -> Desk {
+    Desk::new(
+        backend,
+        &json!({ "backend": "nats", "nats": { "url": server.url() }, "api_base_url": null, "api_token": null,
+                 "execution": { "position_sync_interval_seconds": 0 } }),
+    )
+}
+
+fn signal(number: usize) -> Value {
+    json!({ "order_id": format!("S{number}"), "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 43.5, "status": "pending",
+            "is_executable": true, "mode": "live" })
+}
+
+#[test]
+fn a_server_that_is_killed_and_comes_back_loses_no_signal_and_no_report() {
+    let Some(mut server) = Server::start() else { return };
+    let house = House::of(&server);
+    // The desk wants a backend to be configured for; nothing is ever asked of it.
+    let unused = Backend::start();
+    let desk = desk(&unused, &server);
+    let total = 120;
+    for number in 1..=40 {
+        house.publish(&signal(number));
+    }
+    let mut host = desk.trading();
+    wait_until(&format!("the first are reported: {}", desk.log()), || {
+        house.executions() >= 20
+    });
+    server.kill();
+    wait_until("the loss is noticed", || {
+        desk.log().contains("NATS is not connected any more")
+    });
+    server.again();
+    for number in 41..=80 {
+        house.publish(&signal(number));
+    }
+    wait_until(&format!("the second part is executed: {}", desk.log()), || {
+        desk.accepted() == 80
+    });
+    // The host dies between the commit and the acknowledgement: what comes again is known.
+    host.kill();
+    let mut host = desk.host("after-commit=3*off->return");
+    for number in 81..=total {
+        house.publish(&signal(number));
+    }
+    assert!(host.dies_within(PATIENCE), "{}", desk.log());
+    server.kill();
+    server.again();
+    let host = desk.trading();
+    wait_until(&format!("all are reported: {}", desk.log()), || {
+        house.executions() == total
+    });
+    assert_eq!(host.stop(), Some(0));
+    judge(&house, &desk, total);
+    assert_eq!(unused.state()["requests"], json!({}));
+}
+
+fn judge(house: &House, desk: &Desk, total: usize) {
+    assert_eq!(desk.accepted(), total);
+    let reports = house.reports();
+    let keyed: Vec<_> = reports.iter().filter(|(_, id, ..)| !id.is_empty()).collect();
+    let ids: BTreeSet<_> = keyed.iter().map(|(_, id, ..)| id).collect();
+    assert_eq!(ids.len(), keyed.len(), "a report is in the stream twice");
+    let mut steps: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (kind, _, path, body) in &reports {
+        let order = match kind.as_str() {
+            "status" => path.split('/').nth(2).unwrap().to_owned(),
+            "executions" => body["order_id"].as_str().unwrap().to_owned(),
+            _ => continue,
+        };
+        let word = body["status"].as_str().unwrap_or("concluded").to_owned();
+        steps.entry(order).or_default().push(word);
+    }
+    assert_eq!(steps.len(), total);
+    for (order, steps) in steps {
+        assert_eq!(steps, ["submitted", "filled", "concluded"], "{order}");
+    }
+    println!(
+        "{total} signals, {} orders, {} reports, each once",
+        desk.accepted(),
+        keyed.len()
+    );
+}
+
+#[test]
+fn what_is_missing_at_nats_is_said_and_waited_for() {
+    let Some(server) = Server::start() else { return };
+    let unused = Backend::start();
+    let desk = desk(&unused, &server);
+    let host = desk.trading();
+    wait_until(&format!("the missing stream is said: {}", desk.log()), || {
+        desk.log()
+            .contains("the stream QT_SIGNALS of NATS cannot be used")
+    });
+    let house = House::of(&server);
+    house.publish(&signal(1));
+    wait_until(&format!("the signal is reported: {}", desk.log()), || {
+        house.executions() == 1
+    });
+    assert_eq!(host.stop(), Some(0));
+    for (nats, expected) in [
+        (
+            json!({ "url": "nats://user:secret@host:4222" }),
+            "hold no password",
+        ),
+        (json!({ "reports_subject": "a.>" }), "without wildcards"),
+        (json!({ "consumer": "a b" }), "a consumer's name"),
+        (
+            json!({ "credentials": "none.creds" }),
+            "none.creds cannot be read",
+        ),
+    ] {
+        desk.configure(&unused, &json!({ "backend": "nats", "nats": nats }));
+        let said = desk.fails(2, &["--once"]);
+        assert!(said.contains(expected), "{nats}: {said}");
+    }
+    desk.configure(&unused, &json!({ "nats": { "url": server.url() } }));
+    assert!(
+        desk.fails(2, &["--once"])
+            .contains("is not used unless `backend` is")
+    );
+}
