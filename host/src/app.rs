@@ -186,12 +186,12 @@ pub(crate) fn run(
 /// Where a token comes from, and whether another one can be had without a person.
 type OfToken = (secrets::Source, bool);
 
-/// The way to the backend; where it wants a token, where that comes from and whether another one can be had without a
-/// person.
+/// The way to the backend; and where its token comes from, where it wants one.
 fn client(config: &Config, places: &[Place]) -> Result<(Arc<Client>, Option<OfToken>), AppError> {
     if let Some(nats) = &config.nats {
+        check_nats(config, nats, places)?;
         let nats = Nats::new(nats).map_err(AppError::Setting)?;
-        return Ok((Arc::new(Client::over_nats(nats)?), None));
+        return Ok((Arc::new(Client::over_nats(config, nats)?), None));
     }
     let (url, token) = config.backend().map_err(|e| AppError::Setting(e.to_string()))?;
     check_exposure(config, url, places)?;
@@ -202,6 +202,19 @@ fn client(config: &Config, places: &[Place]) -> Result<(Arc<Client>, Option<OfTo
         ..ClientSettings::of(config, url.as_str())?
     })?;
     Ok((Arc::new(client), Some((source, found.can_log_in))))
+}
+
+/// As [`check_exposure`], for servers of NATS that are spoken to without TLS.
+fn check_nats(config: &Config, nats: &crate::config::Nats, places: &[Place]) -> Result<(), AppError> {
+    let is_live = places.iter().any(|place| !place.is_paper());
+    if !nats.is_exposed() || !is_live || config.allow_insecure_http {
+        return Ok(());
+    }
+    Err(AppError::Setting(format!(
+        "`nats.url` is {}: without TLS everybody on the way can change signals, and a broker here moves money. Give a tls:// \
+         address, or say \"allow_insecure_http\": true where the way is safe otherwise",
+        nats.url
+    )))
 }
 
 /// Plain HTTP with another machine shows the token and the orders to everybody on the way, who may change them, too.

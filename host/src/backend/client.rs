@@ -492,18 +492,8 @@ impl Client {
     /// # Errors
     ///
     /// The HTTP library, which nothing is asked of.
-    pub(crate) fn over_nats(nats: Nats) -> Result<Self, SetupError> {
-        let wait = Duration::from_secs(5);
-        let unused = ClientSettings {
-            base_url: "http://127.0.0.1".to_owned(),
-            token: None,
-            connect_timeout: wait,
-            read_timeout: wait,
-            call_timeout: wait,
-            roots: Vec::new(),
-            remedy: REMEDY.to_owned(),
-        };
-        let client = Self::new(&unused)?;
+    pub(crate) fn over_nats(config: &Config, nats: Nats) -> Result<Self, SetupError> {
+        let client = Self::new(&ClientSettings::of(config, "http://127.0.0.1")?)?;
         Ok(Self {
             base: nats.shown().to_owned(),
             nats: Some(nats),

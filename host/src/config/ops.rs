@@ -172,6 +172,20 @@ pub struct Nats {
     pub reports_subject: String,
 }
 
+impl Nats {
+    /// Whether others on the way can read and change what goes to some server: no TLS, and not on this machine.
+    pub fn is_exposed(&self) -> bool {
+        self.url.split(',').any(|one| {
+            let url = url::Url::parse(one.trim()).ok();
+            let host = url.as_ref().and_then(url::Url::host_str).unwrap_or_default();
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let is_here =
+                host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+            !is_here && url.is_none_or(|url| url.scheme() != "tls")
+        })
+    }
+}
+
 /// A name that JetStream takes.
 fn is_name(text: &str) -> bool {
     !text.is_empty()
@@ -406,6 +420,27 @@ mod tests {
             "-1",
         ] {
             assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn servers_without_tls_are_exposed_unless_they_are_here() {
+        for (url, expected) in [
+            ("nats://127.0.0.1:4222", false),
+            ("nats://localhost:4222, nats://[::1]:4222", false),
+            ("tls://nats.example.com:4222", false),
+            ("nats://nats.example.com:4222", true),
+            ("nats://127.0.0.1:4222,nats://192.0.2.1:4222", true),
+        ] {
+            let nats = Nats {
+                url: url.to_owned(),
+                credentials: None,
+                signals_stream: String::new(),
+                signals_subject: String::new(),
+                consumer: String::new(),
+                reports_subject: String::new(),
+            };
+            assert_eq!(nats.is_exposed(), expected, "{url}");
         }
     }
 
