@@ -272,7 +272,7 @@ fn two_libraries_that_need_each_other_end() {
     assert_eq!(gaps(&room, &room.file("p.so", &needing("p", &wants))), []);
 }
 
-#[cfg(target_env = "gnu")]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
 fn a_glibc_that_is_too_old_is_told_with_both_numbers() {
     let room = Room::new();

@@ -88,7 +88,8 @@ pub(super) fn install(plan: &Plan, force: bool) -> Result<Vec<String>, ServiceEr
     let folder = tempfile::tempdir().map_err(wrong)?;
     let file = folder.path().join("task.xml");
     // The scheduler takes UTF-16 with its mark alone.
-    let units = std::iter::once(0xFEFF).chain(text(plan).encode_utf16());
+    let task = text(plan);
+    let units = std::iter::once(0xFEFF).chain(task.encode_utf16());
     let bytes: Vec<u8> = units.flat_map(u16::to_le_bytes).collect();
     std::fs::write(&file, bytes).map_err(wrong)?;
     let path = file.display().to_string();
