@@ -111,7 +111,9 @@ impl Plan {
 
     /// Whether a refused token is followed by another one so soon that it is worth waiting for.
     pub(super) const fn is_renewal_near(&self, now_ms: i64) -> bool {
-        self.is_renewal_possible() && self.not_before_ms.saturating_sub(now_ms) <= WORTH_WAITING_MS
+        self.is_renewal_possible()
+            && self.again.failures() == 0
+            && self.not_before_ms.saturating_sub(now_ms) <= WORTH_WAITING_MS
     }
 
     /// When the token ends: milliseconds since 1970 by the backend's clock.
@@ -301,6 +303,21 @@ mod tests {
         }
         plan.replaced(Some(&ended), true, NOW);
         assert_eq!(plan.step(NOW, Some(0), true), Step::LogIn(Why::Refused));
+    }
+
+    #[test]
+    fn a_new_token_is_worth_waiting_for_where_it_comes_at_once_and_the_last_login_went_well() {
+        let mut plan = Plan::new(None, true, NOW);
+        assert!(plan.is_renewal_near(NOW));
+        plan.logged_in(Why::Ending, None, NOW, 0);
+        assert!(plan.is_renewal_near(NOW), "in two seconds");
+        plan.not_known(NOW + 5000, None);
+        assert!(!plan.is_renewal_near(NOW + 5000), "nobody knows when");
+        let mut plan = Plan::new(None, true, NOW);
+        plan.logged_in(Why::Refused, None, NOW, 0);
+        plan.logged_in(Why::Refused, None, NOW, 0);
+        assert!(!plan.is_renewal_near(NOW), "in five seconds or more");
+        assert!(!Plan::new(None, false, NOW).is_renewal_near(NOW));
     }
 
     #[test]

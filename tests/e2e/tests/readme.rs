@@ -364,7 +364,7 @@ fn completions_and_manual_pages_can_be_pasted() {
     let script = std::fs::read_to_string(shell.path("qt-host.bash")).unwrap();
     assert!(script.contains("whoami"));
     // A shell takes it, and offers the command.
-    let asked = "source qt-host.bash; COMP_WORDS=(qt-host who); COMP_CWORD=1; _qt-host qt-host who qt-host; echo \"${COMPREPLY[@]}\"";
+    let asked = "source qt-host.bash; COMP_WORDS=(qt-host who); COMP_CWORD=1; _qt__host qt-host who qt-host; echo \"${COMPREPLY[@]}\"";
     let out = shell.run(&format!("bash -c '{asked}'"));
     assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), "whoami", "{out:?}");
     let pages = std::fs::read_dir(shell.path("man1")).unwrap().count();

@@ -247,5 +247,8 @@ async fn https_is_spoken_and_certificates_are_asked_for() {
         .replace("http:", "https:");
     let (cause, why, _) = not_known(client_at(&address).signals(1, View::Pending).await);
     assert_eq!(cause, Cause::Unreachable);
-    assert!(why.contains(&format!("cannot connect to {address}")), "{why}");
+    assert!(
+        why.contains(&format!("no safe connection to {address}")) && why.contains("does not speak TLS"),
+        "{why}"
+    );
 }

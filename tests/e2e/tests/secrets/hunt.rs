@@ -196,7 +196,7 @@ fn commands(prefix: &[&str]) -> Vec<String> {
 }
 
 /// Every command in turn, beside a host that trades. `plugins` that change what lies there come last.
-const LINES: [&str; 66] = [
+const LINES: [&str; 73] = [
     "config check",
     "config check --json",
     "config show",
@@ -260,6 +260,13 @@ const LINES: [&str; 66] = [
     "man",
     "man --out man",
     "sandbox --listen 256.0.0.1:1",
+    "alerts test",
+    "service status",
+    "service install --nonsense",
+    "service uninstall --nonsense",
+    "service start --nonsense",
+    "service stop --nonsense",
+    "paper --nonsense",
     "login",
     "logout --nonsense",
     "stop --nonsense",
@@ -388,7 +395,12 @@ fn no_secret_is_in_any_output_log_journal_export_or_command_line() {
     assert!(sealed.exists());
 
     // A host at DEBUG whose token is in the keyring, and every command beside it.
-    configure(&hunt.desk, &backend, &json!({ "log_level": "DEBUG" }));
+    let robot = "http://127.0.0.1:1/robot/send?access_token=5f0c8e7d21b94a3e9c6d";
+    hunt.add("a robot's address", "access_token=5f0c8e7d21b94a3e9c6d");
+    let robots = json!({ "webhook": { "format": "dingtalk", "url": robot, "secret": "SEC31f2a9d0c4b7e8" } });
+    hunt.add("a robot's secret", "SEC31f2a9d0c4b7e8");
+    let more = json!({ "log_level": "DEBUG", "alerts": robots });
+    configure(&hunt.desk, &backend, &more);
     let mut host = hunt.desk.trading();
     backend.add(&signal("S1"));
     wait_until("S1 is reported", || posts(&backend, "S1") == 3);
@@ -411,7 +423,7 @@ fn no_secret_is_in_any_output_log_journal_export_or_command_line() {
     configure(
         &hunt.desk,
         &backend,
-        &json!({ "api_token": token, "log_level": "DEBUG" }),
+        &json!({ "api_token": token, "log_level": "DEBUG", "alerts": robots }),
     );
     let host = hunt.desk.trading();
     backend.add(&signal("S3"));

