@@ -183,11 +183,12 @@ pub(crate) fn run(
     result
 }
 
-/// Where a token comes from, and whether another one can be had without a person.
-type OfToken = (secrets::Source, bool);
+/// Where the backend's token comes from, and whether another one can be had without a person.
+type TokenSource = (secrets::Source, bool);
 
-/// The way to the backend; and where its token comes from, where it wants one.
-fn client(config: &Config, places: &[Place]) -> Result<(Arc<Client>, Option<OfToken>), AppError> {
+/// The way to the backend; and where its token comes from, where it wants one, with whether another one can be had without
+/// a person.
+fn client(config: &Config, places: &[Place]) -> Result<(Arc<Client>, Option<TokenSource>), AppError> {
     if let Some(nats) = &config.nats {
         check_nats(config, nats, places)?;
         let nats = Nats::new(nats).map_err(AppError::Setting)?;

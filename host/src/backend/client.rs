@@ -305,8 +305,8 @@ impl Cause {
 pub(super) enum NoStream {
     /// The backend has no such call, says this status.
     Absent(u16),
-    /// The token is no good.
-    TokenRefused,
+    /// The token is no good, says this status.
+    TokenRefused(u16),
     /// It may stand another time.
     NotNow(String),
 }
@@ -517,6 +517,11 @@ impl Client {
             .await
     }
 
+    /// True while the backend refuses the token somewhere.
+    pub(super) fn is_token_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed) != 0
+    }
+
     /// Asks for signals to be pushed, those behind `after` where that is known. Connection, token and redirects are those
     /// of every other call.
     pub(super) async fn signals_stream(&self, after: Option<&str>) -> Result<reqwest::Upgraded, NoStream> {
@@ -544,7 +549,9 @@ impl Client {
         let status = response.status();
         match status {
             StatusCode::SWITCHING_PROTOCOLS => {}
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(NoStream::TokenRefused),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                return Err(NoStream::TokenRefused(status.as_u16()));
+            }
             // A call that is not there, or that knows no WebSocket.
             StatusCode::NOT_FOUND
             | StatusCode::METHOD_NOT_ALLOWED

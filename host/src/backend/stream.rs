@@ -29,6 +29,8 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(45);
 /// How often a backend is asked again that must have a stream and has none.
 const ABSENT_RETRY: Duration = Duration::from_secs(60);
+/// How long until a backend that forbids the stream is asked once more: by then it has said what it thinks of the token.
+const FORBIDDEN_RETRY: Duration = Duration::from_secs(3);
 /// How long a connection must have stood for its loss to count as the first.
 const STOOD_WELL: Duration = Duration::from_secs(60);
 /// Messages that may wait for the poller; the connection waits in turn.
@@ -129,6 +131,7 @@ impl Listener {
     async fn listen(mut self) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
         let mut tokens = self.client.token_changes();
+        let mut forbidden = false;
         loop {
             tokens.mark_unchanged();
             let after = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -158,7 +161,17 @@ impl Listener {
                     ));
                     sleep(ABSENT_RETRY).await;
                 }
-                Err(NoStream::TokenRefused) => {
+                // Some servers answer so where they have no such WebSocket, whatever the token.
+                Err(NoStream::TokenRefused(403)) if !std::mem::replace(&mut forbidden, true) => {
+                    sleep(FORBIDDEN_RETRY).await;
+                }
+                Err(NoStream::TokenRefused(403))
+                    if self.mode == SignalsStream::Auto && !self.client.is_token_refused() =>
+                {
+                    info!(target: TRADING, "The backend has no stream of signals (403, and takes the token elsewhere): they are fetched alone");
+                    return;
+                }
+                Err(NoStream::TokenRefused(_)) => {
                     // The poller finds out for itself, and says what to do.
                     let _ = timeout(TOKEN_RETRY, tokens.changed()).await;
                 }

@@ -20,6 +20,8 @@ pub(super) enum Mode {
     Html,
     /// Answered with 401, not applied.
     Unauthorized,
+    /// Answered with 403, not applied.
+    Forbidden,
     /// Answered with 429 and `Retry-After`, not applied.
     RetryAfter,
     /// Answered with 422, not applied.

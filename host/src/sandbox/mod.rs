@@ -351,6 +351,7 @@ fn turned_away(mode: Mode, retry_after_s: Option<u64>) -> Response {
             ([(header::CONTENT_TYPE, "text/html")], page).into_response()
         }
         Mode::Unauthorized => detail(StatusCode::UNAUTHORIZED, "Could not validate credentials"),
+        Mode::Forbidden => detail(StatusCode::FORBIDDEN, "Forbidden"),
         Mode::NotFound => detail(StatusCode::NOT_FOUND, "Not Found"),
         Mode::Refuse => detail(StatusCode::UNPROCESSABLE_ENTITY, "refused on request"),
         Mode::RetryAfter => {

@@ -66,6 +66,25 @@ fn a_backend_without_a_stream_is_polled_and_that_is_said_once() {
     assert_eq!(backend.state()["requests"]["stream"], Value::Null);
 }
 
+/// As servers do that know no WebSocket of that name, whatever the token.
+#[test]
+fn a_stream_that_is_forbidden_while_the_token_is_good_is_none() {
+    let backend = Backend::start();
+    backend.fault(&json!({ "mode": "forbidden", "path": "signals/stream" }));
+    let desk = desk(&backend, 0.05, "auto");
+    backend.add(&signal(1));
+    let host = desk.trading();
+    wait_until("it is executed", || executed(&backend) == 1);
+    let line =
+        "The backend has no stream of signals (403, and takes the token elsewhere): they are fetched alone";
+    wait_until(&format!("it is said: {}", desk.log()), || {
+        desk.log().contains(line)
+    });
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(desk.log().matches(line).count(), 1);
+    assert!(!desk.log().contains("refuses the token"), "{}", desk.log());
+}
+
 #[test]
 fn a_stream_that_must_be_there_and_is_not_is_complained_about_while_signals_are_fetched() {
     let backend = Backend::start();
