@@ -310,7 +310,7 @@ mod tests {
             .map(|case| case.id.strip_prefix("QT-C").unwrap().parse().unwrap())
             .collect();
         assert!(
-            numbers.windows(2).all(|pair| pair[0] + 5 <= pair[1]),
+            numbers.windows(2).all(|pair| pair[0] + 2 <= pair[1]),
             "{numbers:?}"
         );
         assert_eq!(CASES[0].id, OPENS);

@@ -124,7 +124,7 @@ mod tests {
         let text = pin_text(folder.path(), "aa").unwrap();
         assert_eq!(word(folder.path(), "aa"), Some("passed"));
         assert!(
-            text.starts_with("kit 1 passed") && text.ends_with("1970-01-01T00:00:00Z"),
+            text.starts_with("kit 2 passed") && text.ends_with("1970-01-01T00:00:00Z"),
             "{text}"
         );
         assert_eq!(last(folder.path(), "bb"), None);

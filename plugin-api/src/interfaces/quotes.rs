@@ -21,19 +21,68 @@ pub const NAME: &str = "broker.quotes/1";
 
 /// Prices of one symbol. A price that the broker does not know is absent, never zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(from = "Written", into = "Written")]
 pub struct Quote {
     /// Code and exchange, `000858.SZ`.
     pub symbol: String,
     /// Price of the last trade, in yuan a share.
-    #[serde(with = "rust_decimal::serde::str_option")]
     pub last_price: Option<rust_decimal::Decimal>,
     /// Close of the trading day before, in yuan a share.
-    #[serde(with = "rust_decimal::serde::str_option")]
     pub previous_close: Option<rust_decimal::Decimal>,
     /// When the last price was made, in milliseconds since 1970 UTC.
     pub at_ms: Option<i64>,
     /// JSON text, or empty.
     pub extras: String,
+}
+
+/// A [`Quote`] as it is written, money as text: not every format has decimals.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Written {
+    symbol: String,
+    #[serde(with = "rust_decimal::serde::str_option")]
+    last_price: Option<rust_decimal::Decimal>,
+    #[serde(with = "rust_decimal::serde::str_option")]
+    previous_close: Option<rust_decimal::Decimal>,
+    at_ms: Option<i64>,
+    extras: String,
+}
+
+impl From<Quote> for Written {
+    fn from(quote: Quote) -> Self {
+        let Quote {
+            symbol,
+            last_price,
+            previous_close,
+            at_ms,
+            extras,
+        } = quote;
+        Self {
+            symbol,
+            last_price,
+            previous_close,
+            at_ms,
+            extras,
+        }
+    }
+}
+
+impl From<Written> for Quote {
+    fn from(written: Written) -> Self {
+        let Written {
+            symbol,
+            last_price,
+            previous_close,
+            at_ms,
+            extras,
+        } = written;
+        Self {
+            symbol,
+            last_price,
+            previous_close,
+            at_ms,
+            extras,
+        }
+    }
 }
 
 /// For a broker that knows prices. Announce it by `interfaces: [quotes]` in
