@@ -394,8 +394,8 @@ const TABLE: &[Line] = &[
         "sessions",
         BOND,
         NOW,
-        "09:30-11:30 13:00-14:57 14:57-15:00 15:05-15:30",
-        "S",
+        "09:30-11:30 13:00-15:00",
+        "U Shanghai bonds: no closing auction in the tables",
     ),
     Line(
         "sessions",
