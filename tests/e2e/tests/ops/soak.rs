@@ -77,7 +77,10 @@ impl Soak {
                 "plugin_options": { "simulated": { "lane": "worker" } },
                 "execution": { "unknown_settle_seconds": 2, "call_deadline_seconds": 2, "position_sync_interval_seconds": 1 },
                 "simulated": {
-                    "cash": 100_000_000_000_u64, "fault_accept_silently": { "every": 41 }, "fault_duplicate_events": { "every": 7 },
+                    "cash": 100_000_000_000_000_u64,
+                    // More than the longest soak sells.
+                    "positions": [{ "symbol": "000858.SZ", "quantity": 1_000_000_000, "avg_cost": 40, "last_price": 43.2 }],
+                    "fault_accept_silently": { "every": 41 }, "fault_duplicate_events": { "every": 7 },
                     "fault_reorder_events": { "every": 11 }, "fault_no_events": { "every": 29 },
                     "fault_snapshot_fails": { "every": 23 },
                 },
