@@ -1,10 +1,19 @@
 //! Has the system keep the program running: a unit of systemd, an agent of launchd, a task or a service of Windows.
 
 #[cfg(any(target_os = "macos", test))]
+#[cfg_attr(
+    not(target_os = "macos"),
+    allow(dead_code, reason = "its texts are tested everywhere")
+)]
 mod launchd;
 #[cfg(any(target_os = "linux", test))]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "its texts are tested everywhere")
+)]
 mod systemd;
 #[cfg(any(windows, test))]
+#[cfg_attr(not(windows), allow(dead_code, reason = "its texts are tested everywhere"))]
 mod windows;
 
 use std::path::PathBuf;
