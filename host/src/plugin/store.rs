@@ -97,7 +97,7 @@ pub(super) fn keep(source: &Path, data_dir: &Path) -> Result<Stored, PluginError
             "has no file name; name the file itself",
         ));
     };
-    place(source, name, data_dir)
+    place(source, name, data_dir, Durability::NextStart)
 }
 
 /// Where the private copies lie.
@@ -107,20 +107,25 @@ pub(super) fn root(data_dir: &Path) -> PathBuf {
         .join("plugin-store")
 }
 
+/// How long a new copy must last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    /// What a power cut tears is told from the source by the next start, and written anew.
+    NextStart,
+    /// It is on the disk before it is named.
+    ForGood,
+}
+
 /// The private copy of a plugin file, under another name and for good: it survives a power cut.
 ///
 /// # Errors
 /// When the file cannot be read, or the store cannot be written.
 pub(super) fn keep_as(source: &Path, name: &OsStr, data_dir: &Path) -> Result<Stored, PluginError> {
-    let stored = place(source, name, data_dir)?;
-    let synced = File::open(&stored.path).and_then(|file| file.sync_all());
-    synced.map_err(|e| no_copy(source, &root(data_dir), &e))?;
-    Ok(stored)
+    place(source, name, data_dir, Durability::ForGood)
 }
 
-/// The private copy. A start need not wait for the disk: what a power cut tears is told from the source the next time, and
-/// every use of a copy checks what it holds.
-fn place(source: &Path, name: &OsStr, data_dir: &Path) -> Result<Stored, PluginError> {
+/// The private copy. Every use of one checks what it holds.
+fn place(source: &Path, name: &OsStr, data_dir: &Path, lasts: Durability) -> Result<Stored, PluginError> {
     // Read once where it is small: comparing a copy with it is far faster than hashing that, too.
     let content = small_content(source);
     let ties = match &content {
@@ -147,7 +152,7 @@ fn place(source: &Path, name: &OsStr, data_dir: &Path) -> Result<Stored, PluginE
         });
     }
     let copied = match content {
-        Some(content) => write(content, expected, &root, name.as_ref()),
+        Some(content) => write(content, expected, &root, name.as_ref(), lasts),
         None => {
             let (file, _) = manifest::open(source)?;
             if companions.is_empty() {
@@ -186,10 +191,19 @@ pub(super) fn is_intact(copy: &Path, expected: &str) -> bool {
 }
 
 /// Writes the content of a file whose hash is known beside its place and moves it there as a whole.
-fn write(content: Vec<u8>, sha256: String, root: &Path, name: &Path) -> io::Result<Stored> {
+fn write(
+    content: Vec<u8>,
+    sha256: String,
+    root: &Path,
+    name: &Path,
+    lasts: Durability,
+) -> io::Result<Stored> {
     private_folder(root)?;
     let mut fresh = tempfile::Builder::new().prefix(".new-").tempfile_in(root)?;
     fresh.write_all(&content)?;
+    if lasts == Durability::ForGood {
+        fresh.as_file().sync_all()?;
+    }
     let path = put(fresh, &sha256, root, name)?;
     Ok(Stored {
         path,
