@@ -17,7 +17,6 @@ use crate::backend::gauge::Gauge;
 use crate::backend::poller::Route;
 use crate::backend::reporter::{self, OutboxRow, OutboxSource, ReportLinks, ReportSettings};
 use crate::broker::link::OpenFailure;
-use crate::broker::seat::Seat;
 use crate::broker::supervisor::{First, Supervisor};
 use crate::broker::{self, BrokerSender, Lanes, Listener};
 use crate::clock::Clock;
@@ -240,7 +239,7 @@ impl Opened {
         let config = &place.config;
         let lanes = Lanes::new(self.gauge.meters().clone());
         let to_broker = lanes.sender();
-        let room = place.room(&self.engine_in, &to_broker)?;
+        let room = place.room(&self.engine_in, &to_broker);
         let broker = place.open_broker(&room, &to_broker, shared.first)?;
         let ask_every = AskEvery {
             normally_ms: millis(config.execution.reconcile_interval),
@@ -324,16 +323,15 @@ impl Opened {
 
 impl Place {
     /// What the plugin is opened with.
-    fn room(&self, engine: &Sender, to_broker: &BrokerSender) -> Result<Room, AppError> {
+    fn room(&self, engine: &Sender, to_broker: &BrokerSender) -> Room {
         let name = self.plugin.name();
-        Ok(Room {
+        Room {
             config: self.config.clone(),
             home: self.home.clone(),
             data_dir: self.data_dir.clone(),
             account_id: broker_account(&self.config, name),
             listener: Listener::new(engine.clone(), to_broker.clone(), self.clock),
-            seat: Arc::new(Seat::new(&hosting::plugin_folder(&self.data_dir, name)?)),
-        })
+        }
     }
 
     fn open_broker(

@@ -2,7 +2,8 @@
 //!
 //! The core is told that the broker is away, so that nothing new is sent; what waits and what is under way is waited
 //! for; the old version is closed and the new one opened, in this order, since an account takes one of them at a time;
-//! the books are compared, and trading goes on. Where any of that fails, the old version is back.
+//! the books are compared, and trading goes on. Where any of that fails, the old version is back. Where the old one did
+//! not trade, as when the broker is away, the new one need not either: it stays once it is open.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tracing::info;
 
 use crate::broker::BrokerSender;
 use crate::broker::link::Opener;
-use crate::broker::supervisor::Supervisor;
+use crate::broker::supervisor::{Fallback, Supervisor};
 use crate::config::Lane;
 use crate::control::Running;
 use crate::desk;
@@ -114,26 +115,34 @@ impl Exchange {
             before.describe(),
             opener.describe()
         );
+        let traded = trades(&self.status.borrow());
         self.broker.begin_exchange();
         let opened = match self.drain(running).await {
-            Ok(()) => self.open(opener).await,
+            Ok(()) => self.open(opener, Fallback::Before).await,
             Err(reason) => Err(reason),
         };
         self.broker.end_exchange();
         opened?;
+        let mut reply = format!("{} was exchanged for {}", title(running), title(&new));
+        if !traded {
+            // Whether it would trade cannot be told by a broker with which the old one did not trade either.
+            reply += "; the broker was not connected before, and orders go out once it is";
+            return Ok((new, reply));
+        }
         if self.trades_again().await {
-            let reply = format!("{} was exchanged for {}", title(running), title(&new));
             return Ok((new, reply));
         }
         self.broker.begin_exchange();
-        let back = self.open(Arc::clone(&before)).await;
+        // From here on the old one is what is kept open, whether or not it opens at once.
+        let back = self.open(Arc::clone(&before), Fallback::None).await;
         self.broker.end_exchange();
         let back = match back {
             Ok(()) => format!("{} is back", before.describe()),
             Err(reason) => reason,
         };
         Err(format!(
-            "{} opened and had not compared the broker's books after {} s; {back}",
+            "{} opened and had not compared the broker's books after {} s; {back}. If the broker went away meanwhile, \
+             `plugins upgrade --next-start` takes the new version up at the host's next start",
             title(&new),
             TRADES_WITHIN.as_secs()
         ))
@@ -201,18 +210,23 @@ impl Exchange {
         Ok(())
     }
 
-    async fn open(&self, opener: Arc<dyn Opener>) -> Result<(), String> {
+    async fn open(&self, opener: Arc<dyn Opener>, fallback: Fallback) -> Result<(), String> {
         let supervisor = Arc::clone(&self.supervisor);
-        tokio::task::spawn_blocking(move || supervisor.exchange(opener))
+        tokio::task::spawn_blocking(move || supervisor.exchange(opener, fallback))
             .await
             .map_err(|e| e.to_string())?
     }
 
     async fn trades_again(&self) -> bool {
         let mut status = self.status.clone();
-        let trades = status.wait_for(|status| status.connected && status.ready);
+        let trades = status.wait_for(trades);
         matches!(tokio::time::timeout(TRADES_WITHIN, trades).await, Ok(Ok(_)))
     }
+}
+
+/// The broker takes orders, and its books were compared.
+const fn trades(status: &Status) -> bool {
+    status.connected && status.ready
 }
 
 fn title(plugin: &KeptPlugin) -> String {

@@ -11,7 +11,6 @@ use serde_json::Value;
 use crate::app::AppError;
 use crate::broker::in_process::InProcess;
 use crate::broker::link::Opener;
-use crate::broker::seat::Seat;
 use crate::broker::supervisor::Waits;
 use crate::broker::worker::{Limits, Worker};
 use crate::broker::{Listener, LiveConfig};
@@ -61,8 +60,6 @@ pub(crate) struct Room {
     pub(crate) account_id: Option<String>,
     /// Where the plugin's events go.
     pub(crate) listener: Listener,
-    /// The place at the account for plugins in this process, shared by all versions of one.
-    pub(crate) seat: Arc<Seat>,
 }
 
 /// The folder that a plugin may write to.
@@ -105,7 +102,6 @@ impl Room {
                 data_dir,
                 account_id: self.account_id.clone(),
                 listener: self.listener.clone(),
-                seat: Arc::clone(&self.seat),
             }),
             Lane::Worker => Arc::new(Worker {
                 title,

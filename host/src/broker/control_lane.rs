@@ -52,6 +52,11 @@ impl Watched {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = doing;
     }
 
+    /// True while a call is under way.
+    pub(super) fn is_calling(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     pub(super) fn is_stuck(&self) -> bool {
         self.0
             .lock()

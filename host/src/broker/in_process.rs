@@ -1,7 +1,8 @@
 //! The lane in which a plugin runs in the host's own process.
 //!
 //! A panic in the plugin is caught at its boundary, and what it leaves behind may be in any state: the broker is not
-//! used again but opened anew. A hang cannot be cured here; the watchdog tells of it.
+//! used again but opened anew. A hang cannot be cured here; the watchdog tells of it, and what hangs keeps the seat, so
+//! that nothing is opened beside it.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -33,13 +34,12 @@ pub(crate) struct InProcess {
     pub(crate) live: LiveConfig,
     /// Where its events go.
     pub(crate) listener: Listener,
-    /// The place at the account, which this process keeps.
-    pub(crate) seat: Arc<Seat>,
 }
 
 impl Opener for InProcess {
     fn open(&self, wake: Wake) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
-        self.seat.take(seat::PATIENCE)?;
+        let seat = Seat::new(&self.data_dir);
+        seat.take(seat::PATIENCE)?;
         let args = OpenArgs {
             config: &self.config,
             data_dir: &self.data_dir,
@@ -51,6 +51,7 @@ impl Opener for InProcess {
             broker,
             panic: OnceLock::new(),
             wake,
+            _seat: seat,
         }))
     }
 
@@ -64,6 +65,8 @@ struct Session {
     broker: LoadedBroker,
     panic: OnceLock<String>,
     wake: Wake,
+    /// The place at the account. It stands last: the broker is freed before anybody else may sit down.
+    _seat: Seat,
 }
 
 impl Session {
@@ -149,7 +152,7 @@ impl BrokerLink for Session {
 
     fn end(&self) {
         // What the broker holds, such as a lock on its own files, must be free before it is opened again. It is
-        // freed once the last call that is under way has come back.
+        // freed with this link, which the supervisor drops once the last call that is under way has come back.
         self.broker.close();
     }
 }

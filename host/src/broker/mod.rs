@@ -37,6 +37,7 @@ use crate::telemetry;
 pub(crate) struct BrokerSender {
     place: PlaceLane,
     control: mpsc::Sender<Job>,
+    watched: Watched,
 }
 
 impl BrokerSender {
@@ -74,14 +75,14 @@ impl BrokerSender {
         self.place.set_exchanged(false);
     }
 
-    /// True when no order waits and none is under way.
+    /// True when no order waits and no call is under way, in either lane.
     pub(crate) fn is_drained(&self) -> bool {
-        self.place.is_empty()
+        self.place.is_empty() && !self.watched.is_calling()
     }
 
-    /// True while an order is under way.
+    /// True while a call is under way, in either lane.
     pub(crate) fn is_calling(&self) -> bool {
-        self.place.is_calling()
+        self.place.is_calling() || self.watched.is_calling()
     }
 
     /// Gives back the orders that the plugin has not seen.
@@ -122,6 +123,7 @@ impl Lanes {
             sender: BrokerSender {
                 place: PlaceLane::default(),
                 control,
+                watched: Watched::default(),
             },
             jobs,
             meters,
@@ -148,7 +150,7 @@ impl Lanes {
         no_book: Option<String>,
     ) -> std::io::Result<Running> {
         let seen = broker.seen();
-        let watched = Watched::default();
+        let watched = self.sender.watched.clone();
         let control = ControlLane {
             broker: Arc::clone(&broker),
             engine: engine.clone(),

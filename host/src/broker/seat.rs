@@ -1,5 +1,6 @@
-//! The one place at an account: held by the process in which the plugin runs, so that the worker of a host that was
-//! killed and the one of its successor never speak to the broker at the same time.
+//! The one place at an account: held by each session of the plugin, from before it opens until it is freed, so that the
+//! worker of a host that was killed and the one of its successor never speak to the broker at the same time, and nor do
+//! two sessions within one host, whichever lanes they run in.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -66,18 +67,29 @@ fn lock(data_dir: &Path, patience: Duration) -> Result<File, String> {
             Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(LOOK),
             Err(TryLockError::WouldBlock) => {
                 let who = std::fs::read_to_string(&holder).unwrap_or_default();
-                return Err(format!(
-                    "another process ({}) still runs this plugin on this account and has held {shown} for {} s; two at once could place an order twice, so end that process first",
-                    who.trim(),
-                    patience.as_secs()
-                ));
+                return Err(taken(who.trim(), &shown, patience));
             }
             Err(TryLockError::Error(e)) => return Err(io(e)),
         }
     }
-    let who = format!("process {}", std::process::id());
-    system::replace_file(&holder, who.as_bytes()).map_err(io)?;
+    system::replace_file(&holder, own_name().as_bytes()).map_err(io)?;
     Ok(file)
+}
+
+fn own_name() -> String {
+    format!("process {}", std::process::id())
+}
+
+fn taken(who: &str, lock: &str, patience: Duration) -> String {
+    let held = format!("has held {lock} for {} s", patience.as_secs());
+    if who == own_name() {
+        return format!(
+            "the plugin's session before this one still lives in this process and {held}; a call of it has not come back, and in this process it cannot be ended: start the host again to be rid of it"
+        );
+    }
+    format!(
+        "another process ({who}) still runs this plugin on this account and {held}; two at once could place an order twice, so end that process first"
+    )
 }
 
 #[cfg(test)]
@@ -93,9 +105,12 @@ mod tests {
         let second = Seat::new(folder.path());
         let refused = second.take(Duration::from_millis(30)).unwrap_err();
         assert!(
-            refused.contains(&format!("process {}", std::process::id())),
+            refused.contains("lives in this process") && refused.contains("start the host again"),
             "{refused}"
         );
+        std::fs::write(folder.path().join(HOLDER), "process 4711").unwrap();
+        let refused = second.take(Duration::ZERO).unwrap_err();
+        assert!(refused.contains("another process (process 4711)"), "{refused}");
         let waiting = std::thread::spawn(move || second.take(Duration::from_secs(20)));
         drop(first);
         waiting.join().unwrap().unwrap();

@@ -26,19 +26,36 @@ const WELL_AFTER_WAITS: u32 = 10;
 /// How long a broker may take to close or to end before nobody waits for it any more.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Does something that may hang in a plugin, and waits for it no longer than `limit`.
-fn within(limit: Duration, work: impl FnOnce() + Send + 'static) {
+/// How often a lane that still calls a broker that has ended is looked at.
+const LETS_GO_LOOK: Duration = Duration::from_millis(2);
+
+/// Does something that may hang in a plugin, and waits for it no longer than `limit`. True when it is done.
+fn within(limit: Duration, work: impl FnOnce() + Send + 'static) -> bool {
     let (done, is_done) = std::sync::mpsc::channel();
     let started = telemetry::thread("broker-closing", move || {
         work();
         done.send(()).ok();
     });
-    if started.is_err() || is_done.recv_timeout(limit).is_err() {
+    let is_done = started.is_ok() && is_done.recv_timeout(limit).is_ok();
+    if !is_done {
         warn!(
             "the plugin does not close within {} s; it is left alone",
             limit.as_secs()
         );
     }
+    is_done
+}
+
+/// Ends a broker and frees it, once no lane calls it any more: what a plugin does when it is freed may take its time or
+/// hang, and never on the thread that hands orders over. False when that takes too long, so that it may still live.
+fn free(link: Arc<dyn BrokerLink>) -> bool {
+    within(CLOSE_WITHIN, move || {
+        link.end();
+        // Nobody takes it up again, so that this only sinks.
+        while Arc::strong_count(&link) > 1 {
+            std::thread::sleep(LETS_GO_LOOK);
+        }
+    })
 }
 
 /// How long to wait between two tries to open a broker.
@@ -110,9 +127,19 @@ struct State {
     exchange: Option<Exchange>,
 }
 
+/// What is opened where the one that was asked for does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fallback {
+    /// The one before.
+    Before,
+    /// None: the one that was asked for is tried until it opens.
+    None,
+}
+
 /// What is to be opened in the present one's place, and who waits for it.
 struct Exchange {
     opener: Arc<dyn Opener>,
+    fallback: Fallback,
     tell: Sender<Result<(), String>>,
 }
 
@@ -254,12 +281,12 @@ impl Supervisor {
     }
 
     /// Closes the broker and opens another one in its place; it takes as long as that does. Where the other one cannot
-    /// be opened, the one before is opened again.
+    /// be opened, `fallback` says which one is opened, and tried until it is.
     ///
     /// # Errors
     ///
-    /// Why the other one is not open, and whether the one before is.
-    pub(crate) fn exchange(&self, opener: Arc<dyn Opener>) -> Result<(), String> {
+    /// Why the other one is not open, and whether the fallback is.
+    pub(crate) fn exchange(&self, opener: Arc<dyn Opener>, fallback: Fallback) -> Result<(), String> {
         let (tell, told) = std::sync::mpsc::channel();
         {
             let mut state = self.shared.state();
@@ -267,7 +294,11 @@ impl Supervisor {
             if state.closing {
                 return Err("the host is being stopped".to_owned());
             }
-            state.exchange = Some(Exchange { opener, tell });
+            state.exchange = Some(Exchange {
+                opener,
+                fallback,
+                tell,
+            });
         }
         self.shared.wake.notify_all();
         told.recv()
@@ -411,7 +442,12 @@ impl Shared {
         if let Some(link) = old {
             let closing = Arc::clone(&link);
             within(CLOSE_WITHIN, move || closing.close());
-            within(CLOSE_WITHIN, move || link.end());
+            if !free(link) {
+                // Two sessions at one account could place an order twice.
+                let result = Err(self.not_freed(exchange.fallback, &before, &exchange.opener));
+                exchange.tell.send(result).ok();
+                return;
+            }
         }
         let result = match self.open(&*exchange.opener) {
             Ok(link) => {
@@ -419,23 +455,54 @@ impl Shared {
                 self.take_up(&exchange.opener, link);
                 Ok(())
             }
-            Err(failure) => Err(match self.open(&*before) {
-                Ok(link) => {
-                    self.take_up(&before, link);
-                    format!("{}; {} is back", failure.reason, before.describe())
-                }
-                Err(again) => {
-                    self.open_failed(&*before, &again.reason);
+            Err(failure) => Err(match exchange.fallback {
+                Fallback::Before => self.go_back(&before, &failure),
+                Fallback::None => {
+                    self.state().opener = Arc::clone(&exchange.opener);
+                    self.open_failed(&*exchange.opener, &failure.reason);
                     format!(
-                        "{}; {} could not be opened again either ({}), which is tried on",
-                        failure.reason,
-                        before.describe(),
-                        again.reason
+                        "{} could not be opened again ({}), which is tried on",
+                        exchange.opener.describe(),
+                        failure.reason
                     )
                 }
             }),
         };
         exchange.tell.send(result).ok();
+    }
+
+    fn go_back(self: &Arc<Self>, before: &Arc<dyn Opener>, failure: &OpenFailure) -> String {
+        match self.open(&**before) {
+            Ok(link) => {
+                self.take_up(before, link);
+                format!("{}; {} is back", failure.reason, before.describe())
+            }
+            Err(again) => {
+                self.open_failed(&**before, &again.reason);
+                format!(
+                    "{}; {} could not be opened again either ({}), which is tried on",
+                    failure.reason,
+                    before.describe(),
+                    again.reason
+                )
+            }
+        }
+    }
+
+    /// The one that was there has not let go of the account: nothing is opened beside it before it has.
+    fn not_freed(&self, fallback: Fallback, before: &Arc<dyn Opener>, asked: &Arc<dyn Opener>) -> String {
+        let next = match fallback {
+            Fallback::Before => before,
+            Fallback::None => asked,
+        };
+        let reason = format!(
+            "{} has not closed within {} s, and nothing is opened beside it; if it runs in this process, start the host again to be rid of it",
+            before.describe(),
+            CLOSE_WITHIN.as_secs()
+        );
+        self.state().opener = Arc::clone(next);
+        self.open_failed(&**next, &reason);
+        reason
     }
 
     fn lose(&self, link: Arc<dyn BrokerLink>, reason: &str) {
@@ -452,7 +519,8 @@ impl Shared {
             "the broker plugin was lost: {reason}; no orders go to it until it is open again, in {} s",
             wait.as_secs_f32()
         );
-        within(CLOSE_WITHIN, move || link.end());
+        // One that does not go keeps its seat, so that what is opened next waits for it and says so.
+        free(link);
     }
 
     fn open_failed(&self, opener: &dyn Opener, reason: &str) {

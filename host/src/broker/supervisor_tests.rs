@@ -10,7 +10,22 @@ struct Numbered {
     fault: Mutex<Option<String>>,
     ended: Mutex<bool>,
     closed: Mutex<bool>,
+    /// The name of the thread on which its link was freed.
+    freed_on: Mutex<Option<String>>,
+    /// Held by a test for as long as a call of it does not come back.
+    calls: Mutex<()>,
+    called: Sender<()>,
     wake: Wake,
+}
+
+/// What the supervisor holds of it.
+struct Link(Arc<Numbered>);
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let thread = std::thread::current().name().map(str::to_owned);
+        *self.0.freed_on.lock().unwrap() = thread;
+    }
 }
 
 impl Numbered {
@@ -20,10 +35,12 @@ impl Numbered {
     }
 }
 
-impl BrokerLink for Numbered {
+impl BrokerLink for Link {
     fn place(&self, _: &OrderRequest) -> Placed {
+        self.0.called.send(()).ok();
+        let _may = self.0.calls.lock().unwrap();
         Placed::Answer(PlaceResult::Accepted {
-            broker_order_id: self.number.to_string(),
+            broker_order_id: self.0.number.to_string(),
         })
     }
 
@@ -56,15 +73,15 @@ impl BrokerLink for Numbered {
     }
 
     fn close(&self) {
-        *self.closed.lock().unwrap() = true;
+        *self.0.closed.lock().unwrap() = true;
     }
 
     fn fault(&self) -> Option<String> {
-        self.fault.lock().unwrap().clone()
+        self.0.fault.lock().unwrap().clone()
     }
 
     fn end(&self) {
-        *self.ended.lock().unwrap() = true;
+        *self.0.ended.lock().unwrap() = true;
     }
 }
 
@@ -76,6 +93,8 @@ struct Opens {
     /// Whether its failures may pass.
     away: bool,
     all: Mutex<Vec<Arc<Numbered>>>,
+    /// Hears of each order as it is handed over.
+    calls: Mutex<Option<Sender<()>>>,
     /// Held by a test for as long as nothing may be opened.
     gate: Mutex<()>,
 }
@@ -98,10 +117,18 @@ impl Opener for Arc<Opens> {
             fault: Mutex::default(),
             ended: Mutex::default(),
             closed: Mutex::default(),
+            freed_on: Mutex::default(),
+            calls: Mutex::default(),
+            called: self
+                .calls
+                .lock()
+                .unwrap()
+                .clone()
+                .unwrap_or_else(|| std::sync::mpsc::channel().0),
             wake,
         });
         self.all.lock().unwrap().push(Arc::clone(&link));
-        Ok(link)
+        Ok(Arc::new(Link(link)))
     }
 
     fn describe(&self) -> String {
@@ -250,7 +277,7 @@ fn an_exchange_closes_the_old_broker_before_it_opens_the_new_one() {
     let shut = new.gate.lock().unwrap();
     let first = Arc::clone(&old.all.lock().unwrap()[0]);
     std::thread::scope(|scope| {
-        let exchanged = scope.spawn(|| keeper.exchange(Arc::new(Arc::clone(&new))));
+        let exchanged = scope.spawn(|| keeper.exchange(Arc::new(Arc::clone(&new)), Fallback::Before));
         let mut seen = keeper.seen();
         wait_for(&mut seen, |seen| seen.number == 2);
         assert!(matches!(keeper.place(&order()), Placed::NotSent(why) if why.contains("being exchanged")));
@@ -271,14 +298,105 @@ fn an_exchange_that_fails_brings_the_old_broker_back() {
     let (old, new) = (Arc::new(Opens::default()), Arc::new(Opens::default()));
     let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, First::MustOpen, || ()).unwrap();
     new.failures.store(1, Ordering::SeqCst);
-    let failed = keeper.exchange(Arc::new(Arc::clone(&new))).unwrap_err();
+    let failed = keeper
+        .exchange(Arc::new(Arc::clone(&new)), Fallback::Before)
+        .unwrap_err();
     assert_eq!(failed, "the terminal is away; numbered is back");
     assert_eq!(accepted_by(keeper.place(&order())), "2");
     new.failures.store(1, Ordering::SeqCst);
     old.failures.store(1, Ordering::SeqCst);
-    let failed = keeper.exchange(Arc::new(new)).unwrap_err();
+    let failed = keeper.exchange(Arc::new(new), Fallback::Before).unwrap_err();
     assert!(failed.contains("could not be opened again either"), "{failed}");
     wait_for(&mut keeper.seen(), |seen| seen.number == 5);
     assert_eq!(accepted_by(keeper.place(&order())), "3");
     keeper.close();
+}
+
+/// Where even the way back fails, it is the old broker that is tried until it opens: what the host says that it runs.
+#[test]
+fn a_way_back_that_fails_is_gone_on_until_the_old_broker_is_open() {
+    let (old, new) = (Arc::new(Opens::default()), Arc::new(Opens::default()));
+    new.count.store(10, Ordering::SeqCst);
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, First::MustOpen, || ()).unwrap();
+    let before = keeper.opener();
+    assert_eq!(
+        keeper.exchange(Arc::new(Arc::clone(&new)), Fallback::Before),
+        Ok(())
+    );
+    assert_eq!(accepted_by(keeper.place(&order())), "11");
+    old.failures.store(2, Ordering::SeqCst);
+    let failed = keeper.exchange(before, Fallback::None).unwrap_err();
+    assert!(
+        failed.contains("could not be opened again (the terminal is away), which is tried on"),
+        "{failed}"
+    );
+    wait_for(&mut keeper.seen(), |seen| seen.number == 5);
+    assert_eq!(accepted_by(keeper.place(&order())), "2");
+    assert_eq!(
+        new.all.lock().unwrap().len(),
+        1,
+        "the new one was not opened again"
+    );
+    keeper.close();
+}
+
+/// An order that is under way when its broker is lost: what the plugin does when it is freed happens on no lane's thread,
+/// and no other broker is opened before that.
+#[test]
+fn a_lost_broker_is_freed_on_no_lanes_thread_and_before_the_next_opens() {
+    let opens = Arc::new(Opens::default());
+    let (called, calls) = std::sync::mpsc::channel();
+    *opens.calls.lock().unwrap() = Some(called);
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, First::MustOpen, || ()).unwrap();
+    let first = Arc::clone(&opens.all.lock().unwrap()[0]);
+    std::thread::scope(|scope| {
+        let shut = first.calls.lock().unwrap();
+        let placed = scope.spawn(|| keeper.place(&order()));
+        calls.recv().unwrap();
+        first.spoil("lost");
+        wait_for(&mut keeper.seen(), |seen| seen.number == 2);
+        wait_until(|| *first.ended.lock().unwrap());
+        assert_eq!(opens.count.load(Ordering::SeqCst), 1, "another one beside a call");
+        assert_eq!(*first.freed_on.lock().unwrap(), None);
+        drop(shut);
+        assert_eq!(accepted_by(placed.join().unwrap()), "1");
+    });
+    wait_for(&mut keeper.seen(), |seen| seen.number == 3);
+    assert_eq!(first.freed_on.lock().unwrap().as_deref(), Some("broker-closing"));
+    keeper.close();
+}
+
+/// A call that never comes back keeps the old broker, and no other one is opened in its place: two sessions at one account
+/// could place an order twice.
+#[test]
+fn nothing_is_opened_beside_a_broker_that_does_not_let_go() {
+    let (old, new) = (Arc::new(Opens::default()), Arc::new(Opens::default()));
+    let (called, calls) = std::sync::mpsc::channel();
+    *old.calls.lock().unwrap() = Some(called);
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&old)), WAITS, First::MustOpen, || ()).unwrap();
+    let first = Arc::clone(&old.all.lock().unwrap()[0]);
+    std::thread::scope(|scope| {
+        let shut = first.calls.lock().unwrap();
+        let placed = scope.spawn(|| keeper.place(&order()));
+        calls.recv().unwrap();
+        let failed = keeper
+            .exchange(Arc::new(Arc::clone(&new)), Fallback::Before)
+            .unwrap_err();
+        assert!(
+            failed.contains("has not closed within 5 s, and nothing is opened beside it"),
+            "{failed}"
+        );
+        assert_eq!(new.count.load(Ordering::SeqCst), 0);
+        drop(shut);
+        placed.join().unwrap();
+    });
+    keeper.close();
+}
+
+fn wait_until(mut what: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !what() {
+        assert!(Instant::now() < until, "it does not come");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

@@ -228,6 +228,162 @@ fn an_upgrade_that_fails_brings_the_old_version_back() {
     }
 }
 
+/// The same code in a file whose manifest advises the host's own process.
+fn advises_in_process(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let (from, to) = (r#""orders","trades","#, r#""lane:in-process","#);
+    assert!(replace(&mut bytes, from.as_bytes(), to.as_bytes()) >= 1);
+    std::fs::write(file, bytes).unwrap();
+}
+
+/// Where each version runs is its author's advice here, so that the lane changes with the version. The place at the account
+/// goes along, and back again where the next version does not open.
+#[test]
+fn an_upgrade_that_changes_the_lane_keeps_the_account_and_so_does_its_way_back() {
+    for (name, next_in_process) in [
+        ("none", true),
+        ("none", false),
+        ("panic-in-open", true),
+        ("segfault-in-open", false),
+    ] {
+        let (from, to) = if next_in_process {
+            ("worker", "process")
+        } else {
+            ("process", "worker")
+        };
+        let case = format!("{name} on the way from {from} to {to}");
+        let backend = Backend::start();
+        let desk = Desk::new(&backend, &json!({}));
+        let mut how = json!({ "changed_file_only": true, "latency_ms": 50 });
+        if name != "none" {
+            how["misbehaviour"] = json!(name);
+        }
+        let mut options = options(&desk, "worker", "hostile", &how);
+        options["plugin_options"]["hostile"]
+            .as_object_mut()
+            .unwrap()
+            .remove("lane");
+        options["execution"] = json!({ "call_deadline_seconds": 5 });
+        let first = desk
+            .path("first")
+            .join(plugin("hostile_plugin").file_name().unwrap());
+        std::fs::create_dir_all(first.parent().unwrap()).unwrap();
+        std::fs::copy(plugin("hostile_plugin"), &first).unwrap();
+        let next = next_version(&desk, "hostile_plugin");
+        advises_in_process(if next_in_process { &next } else { &first });
+        options["plugins"] = json!([first]);
+        desk.configure(&backend, &options);
+        backend.add(&signals(0, 6));
+        let mut host = desk.host("");
+        wait_until("the first order is at the broker", || !desk.ledger().is_empty());
+        let swapped = swap(&desk, &next);
+        if name == "none" {
+            assert!(
+                swapped.status.success(),
+                "{case}: {}\n{}",
+                said(&swapped),
+                desk.log()
+            );
+            let opened = format!(
+                "hostile 1.0.9 in {}",
+                if next_in_process {
+                    "this process"
+                } else {
+                    "a worker"
+                }
+            );
+            assert!(desk.log().contains(&opened), "{case}: {}", desk.log());
+        } else {
+            assert_eq!(swapped.status.code(), Some(1), "{case}: {}", said(&swapped));
+            assert!(said(&swapped).contains("is back"), "{case}: {}", said(&swapped));
+        }
+        backend.add(&signals(6, 8));
+        settle(&backend, &desk, &mut host, 8, &case);
+        end_and_judge(&backend, &desk, host, &case);
+    }
+}
+
+/// What hangs in the host's own process can never be ended there: no other version is opened beside it, and the host says
+/// what to do.
+#[test]
+fn nothing_is_opened_beside_a_version_that_hangs_in_this_process() {
+    for (name, why) in [
+        ("hang-in-control", "in this process it cannot be ended"),
+        ("hang-in-close", "nothing is opened beside it"),
+    ] {
+        let backend = Backend::start();
+        let desk = Desk::new(&backend, &json!({}));
+        let how = json!({ "misbehaviour": name, "at_most": 1 });
+        desk.configure(&backend, &options(&desk, "in-process", "hostile", &how));
+        let next = next_version(&desk, "hostile_plugin");
+        let mut host = desk.host("");
+        if name == "hang-in-control" {
+            wait_until("the hang is told", || {
+                desk.log().contains("the plugin does not answer")
+            });
+        } else {
+            backend.add(&signals(0, 1));
+            settle(&backend, &desk, &mut host, 1, name);
+        }
+        let refused = swap(&desk, &next);
+        assert_eq!(refused.status.code(), Some(1), "{name}: {}", said(&refused));
+        for part in [why, "start the host again"] {
+            assert!(
+                said(&refused).contains(part),
+                "{name}: {part}: {}",
+                said(&refused)
+            );
+        }
+        assert!(
+            !desk.log().contains("hostile 1.0.9 in this process is open"),
+            "{}",
+            desk.log()
+        );
+        host.kill();
+        let mut host = desk.host("");
+        backend.add(&signals(1, 3));
+        settle(
+            &backend,
+            &desk,
+            &mut host,
+            if name == "hang-in-close" { 3 } else { 2 },
+            name,
+        );
+        end_and_judge(&backend, &desk, host, name);
+    }
+}
+
+/// The broker is away, as at night: nothing can be said of a new version but that it opens, which is enough.
+#[test]
+fn an_upgrade_while_the_broker_is_away_stays() {
+    for lane in LANES {
+        let backend = Backend::start();
+        let desk = Desk::new(&backend, &json!({}));
+        let how = json!({ "misbehaviour": "away-in-connection" });
+        desk.configure(&backend, &options(&desk, lane, "hostile", &how));
+        let next = next_version(&desk, "hostile_plugin");
+        let mut host = desk.host("");
+        wait_until("it runs", || desk.log().contains("quantTrader started"));
+        let swapped = swap(&desk, &next);
+        assert!(
+            swapped.status.success(),
+            "{lane}: {}\n{}",
+            said(&swapped),
+            desk.log()
+        );
+        let told = said(&swapped);
+        assert!(
+            told.contains("hostile 1.0.9") && told.contains("the broker was not connected before"),
+            "{lane}: {told}"
+        );
+        std::fs::write(desk.path("data/plugin-data/hostile/hostile-is-there"), "").unwrap();
+        backend.add(&signals(0, 2));
+        settle(&backend, &desk, &mut host, 2, lane);
+        assert!(!desk.log().contains("is back"), "{lane}: {}", desk.log());
+        end_and_judge(&backend, &desk, host, lane);
+    }
+}
+
 /// What is no next version of what runs is refused while the old version trades on untouched.
 #[test]
 fn what_is_no_next_version_is_refused_before_anything_stops() {

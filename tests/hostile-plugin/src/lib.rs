@@ -36,6 +36,7 @@
 //! | `hang-in-control` | the list of the day's orders never comes |
 //! | `hang-in-open` | `open` never comes back |
 //! | `away-in-open` | `open` says that the broker's terminal is not running, which may pass |
+//! | `away-in-connection` | the connection is down until the file `hostile-is-there` lies in the data folder |
 //! | `hang-in-close` | `close` never comes back |
 //! | `spin-in-place` | as `hang-in-place`, with a busy processor |
 //! | `slow` | a place takes `ms` longer, with the order at the broker before that |
@@ -405,6 +406,11 @@ impl Broker for Hostile {
     fn connection(&self) -> ConnectionState {
         if self.strikes(Kind::PanicInConnection) {
             panic!("misbehaviour: panic-in-connection");
+        }
+        if self.misbehaviour.is_away() {
+            return ConnectionState::Disconnected {
+                reason: "misbehaviour: the broker is away".into(),
+            };
         }
         self.broker.connection()
     }

@@ -43,6 +43,7 @@ kinds! {
     HangInControl = "hang-in-control",
     HangInOpen = "hang-in-open",
     AwayInOpen = "away-in-open",
+    AwayInConnection = "away-in-connection",
     HangInClose = "hang-in-close",
     SpinInPlace = "spin-in-place",
     Slow = "slow",
@@ -91,6 +92,8 @@ fn is_changed_file() -> bool {
 /// Comes before the configuration.
 const VARIABLE: &str = "QT_HOSTILE";
 const STRIKES: &str = "hostile-strikes";
+/// What a test puts there to end an absence.
+const IS_THERE: &str = "hostile-is-there";
 
 /// What is done wrong, and when.
 pub(crate) struct Misbehaviour {
@@ -187,6 +190,11 @@ impl Misbehaviour {
                 .open(&self.strikes)
                 .and_then(|mut file| file.write_all(b"x"))
                 .is_ok()
+    }
+
+    /// Whether the broker is away just now.
+    pub(crate) fn is_away(&self) -> bool {
+        self.is(Kind::AwayInConnection) && !self.strikes.with_file_name(IS_THERE).exists()
     }
 
     /// How long.
