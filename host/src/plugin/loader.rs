@@ -20,7 +20,7 @@ use super::{
     DEFAULT_BROKER, PluginError, SearchPlan,
     codes::{NOT_LOADED, ROOT, STORE},
     manifest,
-    search::Found,
+    search::{Found, Place},
     store,
     trust::Subject,
 };
@@ -92,8 +92,8 @@ pub(crate) fn load_copy(copy: &Path, sha256: &str) -> Result<PluginModule, Plugi
 /// Chooses the plugin of a name, in any case, makes a private copy of it and checks that it may be loaded; without a
 /// name the default's.
 ///
-/// Files that were named one by one come before what lies in folders. If exactly one of them is usable and nobody
-/// gave a name, it is meant whatever it is called.
+/// Files that were named one by one come before what lies in folders, and what was installed before what came with the
+/// program. If exactly one of those that were named is usable and nobody gave a name, it is meant whatever it is called.
 ///
 /// # Errors
 /// When none or several are meant, or the one that is may not be loaded.
@@ -181,10 +181,20 @@ pub(super) fn choose<'a>(
         );
         return Ok(only);
     }
-    if let Some(only) = single(&named(&usable(false)), false)? {
+    let mut in_folders = named(&usable(false));
+    drop_shipped(found, &mut in_folders);
+    if let Some(only) = single(&in_folders, false)? {
         return Ok(only);
     }
     Err(refused_of_name(found, name).unwrap_or_else(|| not_found(plan, found, name)))
+}
+
+/// Of several files of a name, what somebody installed is meant and not what came with the program.
+pub(super) fn drop_shipped(found: &[Found], candidates: &mut Vec<Candidate<'_>>) {
+    let lies = |path: &Path, place: Place| found.iter().any(|f| f.path == path && f.place == place);
+    if candidates.iter().any(|(path, _)| lies(path, Place::Installed)) {
+        candidates.retain(|(path, _)| !lies(path, Place::Shipped));
+    }
 }
 
 /// The only one of several files of a name, all of which somebody named or none; copies of one content are one.

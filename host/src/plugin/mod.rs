@@ -30,6 +30,7 @@ pub(crate) use codes::{CODES, Code, explain};
 pub(crate) use doctor::{Checkup, check_up};
 pub(crate) use install::{Done, Kept, Shelf};
 pub(crate) use loader::{KeptPlugin, keep, load_copy};
+use search::Place;
 pub(crate) use search::{Found, SearchPlan};
 pub(crate) use signature::{Signature, check_key};
 pub(crate) use trust::{Pin, Trust, TrustPolicy};
@@ -176,6 +177,8 @@ pub(crate) struct PluginFile {
     pub trust: Option<Trust>,
     /// Why it cannot be used.
     pub refusal: Option<PluginError>,
+    /// It came with the program, so that an installed one of its name comes before it.
+    pub shipped: bool,
 }
 
 /// Every plugin file of a plan, in the order of the search. One bad file never hides another, and no code runs.
@@ -208,6 +211,7 @@ fn look(found: &Found, judge: &trust::Judge<'_>, with_hash: bool) -> PluginFile 
         sha256: None,
         trust: None,
         refusal: None,
+        shipped: found.place == Place::Shipped,
     };
     let hashed = found.manifest.clone().and_then(|manifest| {
         let sha256 = with_hash.then(|| store::hash(&found.path)).transpose()?;
@@ -240,8 +244,19 @@ pub(crate) struct Trusted {
     pub first: bool,
 }
 
-/// Pins the plugin of a name or path, whose file must be one that could be loaded. With a key, its signature by that
-/// key must fit, and the key is trusted from now on. `verdict` knows what the conformance kit said of a content.
+/// What else a pin says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PinAs<'a> {
+    /// The only account that the plugin may trade for.
+    pub account: Option<&'a str>,
+    /// A key that must have signed it and is trusted from now on.
+    pub key: Option<&'a str>,
+    /// In place of every other version of it for that account.
+    pub only: bool,
+}
+
+/// Pins the plugin of a name or path, whose file must be one that could be loaded. `verdict` knows what the conformance
+/// kit said of a content.
 ///
 /// # Errors
 /// When there is no such plugin or more than one, it cannot be used, its signature does not fit, or the lock file
@@ -249,12 +264,12 @@ pub(crate) struct Trusted {
 pub(crate) fn pin(
     plan: &SearchPlan,
     which: &str,
-    account: Option<&str>,
-    key: Option<&str>,
+    pin_as: PinAs<'_>,
     now_ms: i64,
     verdict: impl FnOnce(&str) -> Option<String>,
 ) -> Result<Trusted, PluginError> {
-    let path = only(plan, which)?;
+    let PinAs { account, key, only } = pin_as;
+    let path = the_one(plan, which)?;
     let manifest = manifest::read(&path)?;
     let sha256 = store::hash(&path)?;
     let policy = plan.trust();
@@ -271,7 +286,7 @@ pub(crate) fn pin(
             .map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
             .unwrap_or_default(),
     };
-    policy.pin(pin.clone(), key)?;
+    policy.pin(pin.clone(), key, only)?;
     Ok(Trusted { pin, path, first })
 }
 
@@ -284,7 +299,7 @@ pub(crate) fn is_about_pins(error: &PluginError) -> bool {
 ///
 /// # Errors
 /// When there is none, or several of different contents.
-pub(crate) fn only(plan: &SearchPlan, which: &str) -> Result<PathBuf, PluginError> {
+pub(crate) fn the_one(plan: &SearchPlan, which: &str) -> Result<PathBuf, PluginError> {
     let found = plan.scan();
     let chosen = doctor::select(plan, &found, which)?;
     let is_chosen = |f: &&Found| chosen.contains(&f.path);
@@ -295,7 +310,8 @@ pub(crate) fn only(plan: &SearchPlan, which: &str) -> Result<PathBuf, PluginErro
         .collect();
     let explicit = found.iter().filter(is_chosen).any(|f| f.explicit);
     let of_rank = |path: &Path| found.iter().any(|f| f.path == path && f.explicit == explicit);
-    let ranked: Vec<_> = usable.into_iter().filter(|(path, _)| of_rank(path)).collect();
+    let mut ranked: Vec<_> = usable.into_iter().filter(|(path, _)| of_rank(path)).collect();
+    loader::drop_shipped(&found, &mut ranked);
     match loader::single(&ranked, explicit)? {
         Some((path, _)) => Ok(path.to_path_buf()),
         None => Ok(chosen[0].clone()),

@@ -27,14 +27,27 @@ pub(crate) struct SearchPlan {
     trust: TrustPolicy,
 }
 
+/// What kind of place a file was found at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A file that somebody named.
+    Named,
+    /// A folder that somebody named.
+    Folder,
+    /// Beside the program, with which it came.
+    Shipped,
+    /// The data folder, into which somebody installed it.
+    Installed,
+}
+
 /// A folder of a plan.
 #[derive(Clone, Debug)]
 struct Folder {
     path: PathBuf,
     /// Who named it, for the message that lists the folders.
     origin: &'static str,
-    /// Somebody named it, so that its absence is a mistake.
-    named: bool,
+    /// One that somebody named must be there.
+    place: Place,
     /// Other libraries lie there by right, so that one without a manifest is no mistake.
     mixed: bool,
 }
@@ -46,6 +59,8 @@ pub(crate) struct Found {
     pub path: PathBuf,
     /// Named by `--plugin` or the configuration's `plugins`.
     pub explicit: bool,
+    /// What kind of place that is.
+    pub place: Place,
     /// What it says of itself, or why it cannot be used.
     pub manifest: Result<Manifest, PluginError>,
 }
@@ -77,19 +92,19 @@ impl SearchPlan {
             trust: TrustPolicy::default(),
         };
         for dir in plugin_dirs {
-            plan.add(dir, "--plugin-dir", true);
+            plan.add(dir, "--plugin-dir", Place::Folder);
         }
         for dir in path_variable.iter().flat_map(|list| std::env::split_paths(list)) {
-            plan.add(&dir, PATH_VARIABLE, true);
+            plan.add(&dir, PATH_VARIABLE, Place::Folder);
         }
         if let Some(dir) = executable_dir {
-            plan.add(&dir.join("plugins"), "beside the program", false);
-            plan.add(dir, "the program's own folder", false);
+            plan.add(&dir.join("plugins"), "beside the program", Place::Shipped);
+            plan.add(dir, "the program's own folder", Place::Shipped);
             if let Some(own) = plan.folders.last_mut().filter(|f| f.path == absolute(dir)) {
                 own.mixed = true;
             }
         }
-        plan.add(&data_dir.join("plugins"), "the data folder", false);
+        plan.add(&data_dir.join("plugins"), "the data folder", Place::Installed);
         plan
     }
 
@@ -104,7 +119,7 @@ impl SearchPlan {
         &self.trust
     }
 
-    fn add(&mut self, dir: &Path, origin: &'static str, named: bool) {
+    fn add(&mut self, dir: &Path, origin: &'static str, place: Place) {
         let path = absolute(dir);
         if dir.as_os_str().is_empty() || self.folders.iter().any(|known| known.path == path) {
             return;
@@ -114,7 +129,7 @@ impl SearchPlan {
         self.folders.push(Folder {
             path,
             origin,
-            named,
+            place,
             mixed,
         });
     }
@@ -139,6 +154,7 @@ impl SearchPlan {
                     manifest: manifest::read(path),
                     path: path.clone(),
                     explicit: true,
+                    place: Place::Named,
                 });
             }
         }
@@ -152,14 +168,16 @@ impl SearchPlan {
                             manifest: manifest::read(&path),
                             path,
                             explicit: false,
+                            place: folder.place,
                         })
                         .filter(|f| !folder.mixed || !lacks_manifest(f)),
                 ),
                 // Folders that nobody named need not exist.
-                Err(e) if e.kind() == io::ErrorKind::NotFound && !folder.named => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound && folder.place != Place::Folder => {}
                 Err(e) => found.push(Found {
                     path: folder.path.clone(),
                     explicit: false,
+                    place: folder.place,
                     manifest: Err(folder_fault(folder, &e)),
                 }),
             }

@@ -4,9 +4,10 @@
 //! loaded. With one, what is not pinned is refused. What is checked is always the private copy that will run.
 
 use std::{
-    fs::File,
+    fs::{File, TryLockError},
     io::{self, Read},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,13 @@ const FILE_NAME: &str = "plugins.lock";
 
 /// The form of the lock file.
 const VERSION: u32 = 1;
+
+/// Ends the name of the file beside it that is held while it is changed.
+const HELD: &str = ".held";
+
+/// A change takes some milliseconds; whoever takes longer hangs.
+const HELD_AT_MOST: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The largest lock file that is read; a pin has some three hundred bytes.
 const MAX_LOCK: u64 = 4 << 20;
@@ -158,7 +166,8 @@ impl Judge<'_> {
         if same.iter().any(|pin| here(pin)) {
             return "pinned";
         }
-        let (code, word, reason) = match (same.first(), pins.first()) {
+        let latest = pins.iter().max_by(|a, b| a.pinned_at.cmp(&b.pinned_at));
+        let (code, word, reason) = match (same.first(), latest) {
             (Some(pin), _) => (
                 OTHER_ACCOUNT,
                 "other-account",
@@ -173,10 +182,13 @@ impl Judge<'_> {
                 PIN_CHANGED,
                 "changed",
                 format!(
-                    "is not the file that was pinned: expected sha256 {} (version {}, pinned at {} in {place}), \
+                    "is not {} that was pinned: expected sha256 {} (version {}, pinned at {} in {place}), \
                      actual sha256 {actual} (an upgrade, a new build or a rollback changes it too); if you know that \
                      this is one, run: qt-host plugins trust {name}",
-                    pin.sha256, pin.version, pin.pinned_at,
+                    if pins.len() > 1 { "any file" } else { "the file" },
+                    pin.sha256,
+                    pin.version,
+                    pin.pinned_at,
                 ),
             ),
             (None, None) => (
@@ -317,13 +329,19 @@ impl TrustPolicy {
         }
     }
 
-    /// Pins a plugin in place of what was pinned of its name for the same account.
+    /// Pins a plugin's content beside what else is pinned of its name, so that the version before is still trusted when
+    /// an upgrade fails or is taken back; with `only`, in place of all that is pinned of its name for the same account.
     ///
     /// # Errors
     /// When the lock file cannot be read or written.
-    pub(super) fn pin(&self, mut pin: Pin, key: Option<&str>) -> Result<(), PluginError> {
+    pub(super) fn pin(&self, mut pin: Pin, key: Option<&str>, only: bool) -> Result<(), PluginError> {
+        let _held = self.hold()?;
         let mut lock = self.read_or_new()?;
-        let same = |other: &Pin| other.name.eq_ignore_ascii_case(&pin.name) && other.account == pin.account;
+        let same = |other: &Pin| {
+            other.name.eq_ignore_ascii_case(&pin.name)
+                && other.account == pin.account
+                && (only || other.sha256.eq_ignore_ascii_case(&pin.sha256))
+        };
         // A verdict is about a content, and stays with it.
         let known = lock.pins.iter().find(|other| other.sha256 == pin.sha256);
         pin.conformance = pin
@@ -332,7 +350,7 @@ impl TrustPolicy {
         lock.pins.retain(|other| !same(other));
         lock.pins.push(pin);
         lock.pins
-            .sort_by(|a, b| (&a.name, &a.account).cmp(&(&b.name, &b.account)));
+            .sort_by(|a, b| (&a.name, &a.account, &a.pinned_at).cmp(&(&b.name, &b.account, &b.pinned_at)));
         if let Some(key) = key
             && !lock.trusted_keys.iter().any(|known| known == key)
         {
@@ -346,7 +364,7 @@ impl TrustPolicy {
     /// # Errors
     /// When the lock file cannot be read or written.
     pub(crate) fn note_verdict(&self, sha256: &str, verdict: &str) -> Result<usize, PluginError> {
-        let Some(mut lock) = self.read()? else {
+        let Some((mut lock, _held)) = self.read_to_change()? else {
             return Ok(0);
         };
         let mut noted = 0;
@@ -369,7 +387,7 @@ impl TrustPolicy {
     /// # Errors
     /// When the lock file cannot be read or written.
     pub(crate) fn unpin(&self, name: &str) -> Result<usize, PluginError> {
-        let Some(mut lock) = self.read()? else {
+        let Some((mut lock, _held)) = self.read_to_change()? else {
             return Ok(0);
         };
         let before = lock.pins.len();
@@ -379,6 +397,58 @@ impl TrustPolicy {
             self.write(&lock)?;
         }
         Ok(taken)
+    }
+
+    /// What is there, held against other writers until it is dropped.
+    fn read_to_change(&self) -> Result<Option<(LockFile, File)>, PluginError> {
+        // Where there is nothing to change, no file is made either.
+        if self.read()?.is_none() {
+            return Ok(None);
+        }
+        let held = self.hold()?;
+        Ok(self.read()?.map(|lock| (lock, held)))
+    }
+
+    /// One change at a time, from whichever process: two that read the same file would each write it without what the
+    /// other has added.
+    fn hold(&self) -> Result<File, PluginError> {
+        let Some(path) = &self.lock else {
+            return Err(self.unwritable("there is no place for it"));
+        };
+        let mut beside = path.clone().into_os_string();
+        beside.push(HELD);
+        let beside = PathBuf::from(beside);
+        let fault = |e: io::Error| self.unwritable(&format!("{}: {e}", beside.display()));
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(fault)?;
+        }
+        let file = crate::system::private_options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&beside)
+            .map_err(fault)?;
+        let until = Instant::now() + HELD_AT_MOST;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(LOOK),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(self.fault(format!(
+                        "is being changed by another qt-host, which has held {} for {} s; end that one and try again",
+                        beside.display(),
+                        HELD_AT_MOST.as_secs()
+                    )));
+                }
+                Err(TryLockError::Error(e)) => return Err(fault(e)),
+            }
+        }
+    }
+
+    fn unwritable(&self, why: &str) -> PluginError {
+        self.fault(format!(
+            "cannot be written ({why}); make its folder writable for this user, or correct `plugins.lock`"
+        ))
     }
 
     fn fault(&self, reason: impl Into<String>) -> PluginError {
@@ -450,13 +520,9 @@ impl TrustPolicy {
     }
 
     fn write(&self, lock: &LockFile) -> Result<(), PluginError> {
-        let cannot = |e: String| {
-            self.fault(format!(
-                "cannot be written ({e}); make its folder writable for this user, or correct `plugins.lock`"
-            ))
-        };
+        let cannot = |e: String| self.unwritable(&e);
         let Some(path) = &self.lock else {
-            return Err(cannot("there is no place for it".to_owned()));
+            return Err(self.unwritable("there is no place for it"));
         };
         let whole = LockFile {
             version: VERSION,
@@ -466,9 +532,6 @@ impl TrustPolicy {
         let text = format!(
             "# Written by `qt-host plugins trust`. Only plugins whose sha256 stands here are loaded.\n{body}"
         );
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|e| cannot(e.to_string()))?;
-        }
         crate::system::replace_file(path, text.as_bytes()).map_err(|e| cannot(e.to_string()))
     }
 }

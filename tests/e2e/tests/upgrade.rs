@@ -571,6 +571,78 @@ fn an_upgrade_for_the_next_start_leaves_the_host_alone() {
     end_and_judge(&backend, &desk, host, "next start");
 }
 
+/// With a lock file, the next version is pinned before it is taken up. Whatever becomes of it, the one before stays
+/// trusted: an upgrade that fails leaves a data folder from which the host starts, and a rollback goes through live.
+#[test]
+fn with_a_lock_file_an_upgrade_that_fails_and_a_rollback_find_the_version_before_trusted() {
+    for (name, upgrades) in [("panic-in-open", false), ("slow", true)] {
+        let case = format!("{name} with a lock file");
+        let backend = Backend::start();
+        let how = json!({ "misbehaviour": name, "changed_file_only": true, "ms": 10 });
+        let (desk, next) = installed(&backend, "worker", "hostile", "hostile_plugin", &how);
+        desk.done(&["plugins", "trust", "hostile"]);
+        let mut host = desk.trading();
+        desk.done(&["plugins", "trust", next.to_str().unwrap()]);
+        if upgrades {
+            let told = desk.done(&["plugins", "upgrade", next.to_str().unwrap()]);
+            assert!(told.contains("was exchanged for hostile 1.0.9"), "{told}");
+            let told = desk.done(&["plugins", "rollback", "hostile"]);
+            assert!(told.contains("was exchanged for hostile 1.0.0"), "{told}");
+        } else {
+            let refused = desk.fails(1, &["plugins", "upgrade", next.to_str().unwrap()]);
+            assert!(refused.contains("the data folder holds 1.0.0 again"), "{refused}");
+        }
+        backend.add(&signals(0, 2));
+        settle(&backend, &desk, &mut host, 2, &case);
+        host.kill();
+        let mut host = desk.trading();
+        backend.add(&signals(2, 4));
+        settle(&backend, &desk, &mut host, 4, &case);
+        end_and_judge(&backend, &desk, host, &case);
+    }
+}
+
+/// A host opens its plugin's copy again whenever it lost it: that copy is not deleted under it.
+#[test]
+fn what_a_host_runs_with_is_not_purged() {
+    let backend = Backend::start();
+    let (desk, _) = installed(&backend, "worker", "hostile", "hostile_plugin", &json!({}));
+    let mut host = desk.trading();
+    let refused = desk.fails(1, &["plugins", "remove", "hostile", "--purge"]);
+    for part in [
+        "a host runs on this data folder with `hostile` 1.0.0",
+        "stop the host first",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    assert_eq!(current(&desk, "hostile"), "1.0.0");
+    kill_9(children(host.pid())[0]);
+    backend.add(&signals(0, 2));
+    settle(&backend, &desk, &mut host, 2, "a purge");
+    end_and_judge(&backend, &desk, host, "a purge");
+    desk.done(&["plugins", "remove", "hostile", "--purge"]);
+    desk.fails(3, &["plugins", "history", "hostile"]);
+}
+
+/// The simulator comes with the program; a version of it that somebody installs is what the next start takes.
+#[test]
+fn an_installed_version_of_a_plugin_that_came_with_the_program_is_what_the_next_start_takes() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    let next = next_version(&desk, "simulated");
+    let told = desk.done(&["plugins", "install", next.to_str().unwrap()]);
+    assert!(!told.contains("neither is loaded"), "{told}");
+    let mut host = desk.trading();
+    assert!(
+        desk.log().contains("Broker plugin: simulated 1.0.9"),
+        "{}",
+        desk.log()
+    );
+    backend.add(&signals(0, 2));
+    settle(&backend, &desk, &mut host, 2, "an installed simulator");
+    end_and_judge(&backend, &desk, host, "an installed simulator");
+}
+
 /// For reading: a live upgrade with orders in flight, as the user, the log, the broker's ledger and the backend see it.
 #[test]
 fn a_transcript_of_a_live_upgrade() {

@@ -10,7 +10,7 @@ use crate::plugin::{self, Checkup, PluginError};
 const SHOWN_EXPORTS: usize = 12;
 
 pub(super) fn run(desk: &Desk, which: &str) -> Result<(), Failure> {
-    let path = plugin::only(&desk.plan, which)?;
+    let path = plugin::the_one(&desk.plan, which)?;
     let path = path.to_string_lossy();
     // A bare file name would be taken for a plugin's.
     let exact = if path.contains(['/', '\\']) {

@@ -37,6 +37,9 @@ pub(super) fn rollback(desk: &Desk, name: &str, to: Option<&str>, next_start: bo
 }
 
 pub(super) fn remove(desk: &Desk, name: &str, purge: bool) -> Result<(), Failure> {
+    if purge {
+        Hosts::find(desk, false)?.run_without(name)?;
+    }
     let done = shelf(desk).remove(name, purge)?;
     let outcome = live::unasked(desk, &done);
     say(desk, if purge { "purged" } else { "removed" }, &done, &outcome)
@@ -100,13 +103,17 @@ fn say(desk: &Desk, verb: &str, done: &Done, outcome: &Outcome) -> Result<(), Fa
     crate::cli::print(&text)
 }
 
-/// Whether a file has the name of what is current now, and another content.
+/// Whether a file has the name of what is current now, and another content. What came with the program gives way.
 fn clash(file: &PluginFile, done: &Done) -> bool {
     let same_name = file
         .manifest
         .as_ref()
         .is_some_and(|manifest| manifest.name.eq_ignore_ascii_case(&done.name));
-    done.to.is_some() && same_name && file.path != done.path && file.sha256.as_ref() != Some(&done.sha256)
+    done.to.is_some()
+        && same_name
+        && !file.shipped
+        && file.path != done.path
+        && file.sha256.as_ref() != Some(&done.sha256)
 }
 
 fn path_of(file: &PluginFile) -> String {

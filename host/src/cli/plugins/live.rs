@@ -56,6 +56,26 @@ impl Hosts {
         Ok(Self { running, next_start })
     }
 
+    /// Refuses what would delete the copy of a plugin that runs: a host opens it again whenever the plugin was lost.
+    ///
+    /// # Errors
+    ///
+    /// A host runs with the plugin.
+    pub(super) fn run_without(&self, name: &str) -> Result<(), Failure> {
+        let running = self.running.iter().map(|(_, running)| running);
+        let Some(running) = running
+            .into_iter()
+            .find(|running| running.name.eq_ignore_ascii_case(name))
+        else {
+            return Ok(());
+        };
+        Err(Failure::failed(format!(
+            "a host runs on this data folder with `{}` {}, whose copy would be deleted, and could not open it again after a \
+             loss; stop the host first, or leave out --purge. Nothing was changed",
+            running.name, running.version
+        )))
+    }
+
     /// Has every account that runs the plugin exchange it for what is now in the data folder.
     ///
     /// # Errors
@@ -89,8 +109,8 @@ fn now_ms() -> i64 {
 
 fn unclear(reason: &str) -> Failure {
     Failure::failed(format!(
-        "a host runs on this data folder and does not say which plugin it runs ({reason}); nothing was changed. With \
-         --next-start the change is made without it"
+        "a host runs on this data folder and does not say which plugin it runs ({reason}); nothing was changed. An upgrade or \
+         a rollback is made without it with --next-start"
     ))
 }
 

@@ -21,7 +21,7 @@ use super::{Failure, Options};
 use crate::{
     clock::Clock,
     config::{Config, Purpose},
-    plugin::{PluginError, SearchPlan},
+    plugin::{PinAs, PluginError, SearchPlan},
 };
 
 const EXAMPLES: &str = "\
@@ -86,7 +86,7 @@ enum PluginsCommand {
         /// The other version's file.
         file: PathBuf,
     },
-    /// Put a plugin into the data folder, where every start finds it.
+    /// Put a plugin into the data folder, where every start finds it: before one of its name that came with the program.
     #[command(after_help = "Example:\n  qt-host plugins install ./target/release/libmybroker.so")]
     Install {
         /// Its file; a signature FILE.minisig beside it is taken along.
@@ -127,7 +127,8 @@ enum PluginsCommand {
     Remove {
         /// The plugin's name.
         name: String,
-        /// Delete every version that is kept, too.
+        /// Delete every version that is kept, too; refused while a host runs with one, which opens its copy again whenever
+        /// it lost the plugin.
         #[arg(long)]
         purge: bool,
     },
@@ -137,7 +138,8 @@ enum PluginsCommand {
         /// The plugin's name.
         name: String,
     },
-    /// Pin a plugin's content: from now on only pinned plugins are loaded.
+    /// Pin a plugin's content: from now on only pinned plugins are loaded. Other versions of it stay pinned, so that an
+    /// upgrade can be taken back; `--only` or `untrust` takes them out.
     #[command(
         after_help = "Examples:\n  qt-host plugins trust mybroker\n  qt-host plugins trust mybroker --account ACC1\n  \
                       qt-host plugins trust mybroker --key RWQ..."
@@ -151,6 +153,9 @@ enum PluginsCommand {
         /// Trust this public key of minisign too; the plugin must be signed by it.
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
+        /// Take the pins of its other versions out, as far as they are for the same account.
+        #[arg(long)]
+        only: bool,
     },
     /// Take a plugin's pins out.
     #[command(after_help = "Example:\n  qt-host plugins untrust mybroker")]
@@ -227,8 +232,18 @@ pub(super) fn run(args: PluginsArgs, options: &Options) -> Result<(), Failure> {
         }
         PluginsCommand::Remove { name, purge } => install::remove(&desk, &name, purge),
         PluginsCommand::History { name } => install::history(&desk, &name),
-        PluginsCommand::Trust { plugin, account, key } => {
-            trust::trust(&desk, &plugin, account.as_deref(), key.as_deref())
+        PluginsCommand::Trust {
+            plugin,
+            account,
+            key,
+            only,
+        } => {
+            let pin_as = PinAs {
+                account: account.as_deref(),
+                key: key.as_deref(),
+                only,
+            };
+            trust::trust(&desk, &plugin, pin_as)
         }
         PluginsCommand::Untrust { name } => trust::untrust(&desk, &name),
     }

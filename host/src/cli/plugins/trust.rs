@@ -3,26 +3,19 @@
 use serde_json::json;
 
 use super::{Desk, Failure, plain};
-use crate::{conformance, plugin};
+use crate::conformance;
+use crate::plugin::{self, PinAs};
 
-pub(super) fn trust(
-    desk: &Desk,
-    which: &str,
-    account: Option<&str>,
-    key: Option<&str>,
-) -> Result<(), Failure> {
-    if let Some(key) = key {
+pub(super) fn trust(desk: &Desk, which: &str, pin_as: PinAs<'_>) -> Result<(), Failure> {
+    if let Some(key) = pin_as.key {
         plugin::check_key(key).map_err(|why| Failure::usage(format!("--key {key:?} {why}")))?;
     }
     let verdict = |sha256: &str| conformance::pin_text(&desk.data_dir, sha256);
-    let trusted = plugin::pin(
-        &desk.plan,
-        which,
-        account,
-        key.map(str::trim),
-        desk.now_ms,
-        verdict,
-    )?;
+    let pin_as = PinAs {
+        key: pin_as.key.map(str::trim),
+        ..pin_as
+    };
+    let trusted = plugin::pin(&desk.plan, which, pin_as, desk.now_ms, verdict)?;
     let lock = desk.plan.trust().lock.clone().unwrap_or_default();
     let pin = &trusted.pin;
     if desk.json {

@@ -247,7 +247,7 @@ fn a_changed_library_beside_a_pinned_plugin_is_refused() {
     let plugin = with_companions(&room);
     let lock = TrustPolicy::new(None, &room.path("data"), &[], false, None);
     let plan = room.plan(&[&plugin], &[]).trusting(lock);
-    pin(&plan, "p", None, None, 0, |_| None).expect("pinned");
+    pin(&plan, "p", PinAs::default(), 0, |_| None).expect("pinned");
     assert_eq!(list(&plan, false)[0].refusal, None);
     let other = library(None, &wanting(&["libc.so.6"], "/nowhere"));
     room.file("d/lib/libcrypt.so", &other);

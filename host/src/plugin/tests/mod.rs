@@ -400,6 +400,33 @@ fn two_files_of_one_name_are_an_error_unless_one_is_named_or_they_are_equal() {
     assert_eq!(chosen(&room.plan(&[&a, &same], &[]), "alpha"), Ok(a));
 }
 
+/// Whoever installs another version of a plugin that came with the program means that one; a folder that somebody named is
+/// as good as the data folder.
+#[test]
+fn what_was_installed_comes_before_what_came_with_the_program() {
+    let room = Room::new();
+    let mut newer = manifest_json("alpha");
+    newer["version"] = json!("2.0.0");
+    let shipped = room.file(
+        &format!("bin/{}", so("alpha")),
+        &plugin_bytes(&manifest_json("alpha")),
+    );
+    let plan = |dirs: &[PathBuf]| {
+        let bin = room.path("bin");
+        SearchPlan::with(&[], dirs, None, Some(&bin), &room.path("data"))
+    };
+    assert_eq!(chosen(&plan(&[]), "alpha"), Ok(shipped));
+    let installed = room.file(&format!("data/plugins/{}", so("alpha")), &plugin_bytes(&newer));
+    assert_eq!(chosen(&plan(&[]), "alpha"), Ok(installed.clone()));
+    assert_eq!(the_one(&plan(&[]), "alpha"), Ok(installed));
+    room.file(
+        &format!("d/{}", so("alpha")),
+        &plugin_bytes(&manifest_json("alpha")),
+    );
+    let two = chosen(&plan(&[room.path("d")]), "alpha").expect_err("two");
+    assert_eq!(two.code(), AMBIGUOUS);
+}
+
 #[test]
 fn a_single_named_file_is_meant_where_no_broker_was_chosen() {
     let room = Room::new();

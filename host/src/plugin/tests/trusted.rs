@@ -2,6 +2,13 @@
 
 use super::*;
 
+fn by_key(key: &str) -> PinAs<'_> {
+    PinAs {
+        key: Some(key),
+        ..PinAs::default()
+    }
+}
+
 const NOW_MS: i64 = 1_764_000_000_000;
 
 fn with_lock(room: &Room, account: Option<&str>) -> TrustPolicy {
@@ -26,7 +33,7 @@ fn without_a_lock_all_may_be_loaded_and_with_one_only_what_is_pinned() {
     let both = |room: &Room| room.plan(&[&a, &b], &[]).trusting(with_lock(room, None));
     assert_eq!(refused_with(&room, &both(&room), "beta"), None);
     assert!(
-        pin(&both(&room), "alpha", None, None, NOW_MS, |_| None)
+        pin(&both(&room), "alpha", PinAs::default(), NOW_MS, |_| None)
             .expect("pinned")
             .first
     );
@@ -38,7 +45,7 @@ fn without_a_lock_all_may_be_loaded_and_with_one_only_what_is_pinned() {
         assert!(error.to_string().contains(part), "{error}");
     }
     assert!(
-        !pin(&both(&room), "beta", None, None, NOW_MS, |_| None)
+        !pin(&both(&room), "beta", PinAs::default(), NOW_MS, |_| None)
             .expect("pinned")
             .first
     );
@@ -55,7 +62,7 @@ fn a_changed_file_is_refused_with_both_hashes_and_where_it_was_pinned() {
     let room = Room::new();
     let file = room.file("a.so", &plugin_bytes(&manifest_json("alpha")));
     let plan = plan(&room, &file, with_lock(&room, None));
-    let pinned = pin(&plan, "alpha", None, None, NOW_MS, |_| None)
+    let pinned = pin(&plan, "alpha", PinAs::default(), NOW_MS, |_| None)
         .expect("pinned")
         .pin;
     let mut text = manifest_json("alpha");
@@ -73,9 +80,88 @@ fn a_changed_file_is_refused_with_both_hashes_and_where_it_was_pinned() {
     ] {
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
-    pin(&plan, "alpha", None, None, NOW_MS, |_| None).expect("pinned again");
+    pin(&plan, "alpha", PinAs::default(), NOW_MS, |_| None).expect("pinned again");
     assert_eq!(refused_with(&room, &plan, "alpha"), None);
+    let pins = plan.trust().pins().expect("pins");
+    assert_eq!(pins.len(), 2, "the version before stays trusted: {pins:?}");
+}
+
+/// Whoever trusts another version and goes back must find the one before still trusted; only `--only` drops it.
+#[test]
+fn a_version_stays_pinned_beside_the_next_one_until_only_one_is_wanted() {
+    let room = Room::new();
+    let first = plugin_bytes(&manifest_json("alpha"));
+    let mut text = manifest_json("alpha");
+    text["version"] = json!("1.2.4");
+    let second = plugin_bytes(&text);
+    let file = room.file("a.so", &first);
+    let plan = plan(&room, &file, with_lock(&room, None));
+    pin(&plan, "alpha", PinAs::default(), NOW_MS, |_| None).expect("pinned");
+    room.file("a.so", &second);
+    let later = NOW_MS + 1000;
+    pin(&plan, "alpha", PinAs::default(), later, |_| None).expect("pinned");
+    // Once more is no further pin.
+    pin(&plan, "alpha", PinAs::default(), later, |_| None).expect("pinned");
+    for bytes in [&first, &second] {
+        room.file("a.so", bytes);
+        assert_eq!(refused_with(&room, &plan, "alpha"), None);
+    }
+    text["version"] = json!("1.2.5");
+    room.file("a.so", &plugin_bytes(&text));
+    let error = refused_with(&room, &plan, "alpha")
+        .expect("of no pin")
+        .to_string();
+    assert!(
+        error.contains("is not any file that was pinned") && error.contains("version 1.2.4"),
+        "{error}"
+    );
+    room.file("a.so", &second);
+    let only = PinAs {
+        only: true,
+        ..PinAs::default()
+    };
+    pin(&plan, "alpha", only, later, |_| None).expect("pinned alone");
     assert_eq!(plan.trust().pins().expect("pins").len(), 1);
+    room.file("a.so", &first);
+    assert_eq!(
+        refused_with(&room, &plan, "alpha").map(|e| e.code()),
+        Some(PIN_CHANGED)
+    );
+}
+
+/// Each reads the file and writes it anew: at the same time, one would write it without what the other has added.
+#[test]
+fn writers_of_the_lock_file_at_the_same_time_lose_no_pin_and_no_verdict() {
+    const WRITERS: usize = 8;
+    let room = Room::new();
+    let files: Vec<PathBuf> = (0..WRITERS)
+        .map(|n| {
+            room.file(
+                &format!("{n}.so"),
+                &plugin_bytes(&manifest_json(&format!("alpha{n}"))),
+            )
+        })
+        .collect();
+    let start = std::sync::Barrier::new(WRITERS);
+    std::thread::scope(|scope| {
+        for (n, file) in files.iter().enumerate() {
+            let (room, start) = (&room, &start);
+            scope.spawn(move || {
+                let plan = plan(room, file, with_lock(room, None));
+                start.wait();
+                let name = format!("alpha{n}");
+                let pinned = pin(&plan, &name, PinAs::default(), NOW_MS, |_| None).expect("pinned");
+                let noted = plan
+                    .trust()
+                    .note_verdict(&pinned.pin.sha256, "passed")
+                    .expect("noted");
+                assert_eq!(noted, 1, "{name}");
+            });
+        }
+    });
+    let pins = with_lock(&room, None).pins().expect("pins");
+    assert_eq!(pins.len(), WRITERS, "{pins:?}");
+    assert!(pins.iter().all(|pin| pin.conformance.is_some()), "{pins:?}");
 }
 
 #[test]
@@ -83,14 +169,24 @@ fn a_pin_for_one_account_is_none_for_another() {
     let room = Room::new();
     let file = room.file("a.so", &plugin_bytes(&manifest_json("alpha")));
     let of = |account| plan(&room, &file, with_lock(&room, account));
-    pin(&of(None), "alpha", Some("ACC1"), None, NOW_MS, |_| None).expect("pinned");
+    pin(
+        &of(None),
+        "alpha",
+        PinAs {
+            account: Some("ACC1"),
+            ..PinAs::default()
+        },
+        NOW_MS,
+        |_| None,
+    )
+    .expect("pinned");
     assert_eq!(refused_with(&room, &of(Some("ACC1")), "alpha"), None);
     for other in [Some("ACC2"), None] {
         let error = refused_with(&room, &of(other), "alpha").expect("another account");
         assert_eq!(error.code(), OTHER_ACCOUNT);
         assert!(error.to_string().contains("ACC1"), "{error}");
     }
-    pin(&of(None), "alpha", None, None, NOW_MS, |_| None).expect("for all");
+    pin(&of(None), "alpha", PinAs::default(), NOW_MS, |_| None).expect("for all");
     assert_eq!(refused_with(&room, &of(Some("ACC2")), "alpha"), None);
     assert_eq!(of(None).trust().pins().expect("pins").len(), 2);
 }
@@ -115,10 +211,10 @@ fn a_lock_file_that_is_named_and_absent_or_damaged_lets_nothing_pass() {
         assert_eq!(error.code(), LOCK_FILE, "{damaged}");
         assert!(error.to_string().contains("my.lock"), "{error}");
         // And it is not overwritten by the next pin.
-        assert!(pin(&named, "alpha", None, None, NOW_MS, |_| None).is_err());
+        assert!(pin(&named, "alpha", PinAs::default(), NOW_MS, |_| None).is_err());
     }
     std::fs::remove_file(&lock).expect("gone");
-    pin(&named, "alpha", None, None, NOW_MS, |_| None).expect("pinned");
+    pin(&named, "alpha", PinAs::default(), NOW_MS, |_| None).expect("pinned");
     assert_eq!(refused_with(&room, &named, "alpha"), None);
 }
 
@@ -133,7 +229,9 @@ fn a_verdict_comes_with_the_pin_and_is_replaced_by_a_later_one() {
         !room.path("data/plugins.lock").exists(),
         "a verdict makes no lock file"
     );
-    let pinned = pin(&plan, "alpha", None, None, NOW_MS, |_| Some("failed".to_owned()));
+    let pinned = pin(&plan, "alpha", PinAs::default(), NOW_MS, |_| {
+        Some("failed".to_owned())
+    });
     let sha256 = pinned.expect("pinned").pin.sha256;
     assert_eq!(noted(&plan).as_deref(), Some("failed"));
     assert_eq!(plan.trust().note_verdict(&sha256, "passed").expect("noted"), 1);
@@ -147,13 +245,13 @@ fn a_verdict_stays_with_its_content() {
     let room = Room::new();
     let file = room.file("a.so", &plugin_bytes(&manifest_json("alpha")));
     let plan = plan(&room, &file, with_lock(&room, None));
-    let first = pin(&plan, "alpha", None, None, NOW_MS, |_| None)
+    let first = pin(&plan, "alpha", PinAs::default(), NOW_MS, |_| None)
         .expect("pinned")
         .pin;
     let lock = room.path("data/plugins.lock");
     let text = std::fs::read_to_string(&lock).expect("lock");
     std::fs::write(&lock, format!("{text}conformance = \"passed\"\n")).expect("lock");
-    pin(&plan, "alpha", None, None, NOW_MS, |_| None).expect("the same again");
+    pin(&plan, "alpha", PinAs::default(), NOW_MS, |_| None).expect("the same again");
     assert_eq!(
         plan.trust().pins().expect("pins")[0].conformance.as_deref(),
         Some("passed")
@@ -161,11 +259,14 @@ fn a_verdict_stays_with_its_content() {
     let mut text = manifest_json("alpha");
     text["version"] = json!("9");
     room.file("a.so", &plugin_bytes(&text));
-    let second = pin(&plan, "alpha", None, None, NOW_MS, |_| None)
+    let second = pin(&plan, "alpha", PinAs::default(), NOW_MS, |_| None)
         .expect("another content")
         .pin;
     assert_ne!(first.sha256, second.sha256);
-    assert_eq!(plan.trust().pins().expect("pins")[0].conformance, None);
+    let pins = plan.trust().pins().expect("pins");
+    let of = |sha256: &str| pins.iter().find(|pin| pin.sha256 == sha256).expect("a pin");
+    assert_eq!(of(&second.sha256).conformance, None);
+    assert_eq!(of(&first.sha256).conformance.as_deref(), Some("passed"));
 }
 
 struct Signer(minisign::KeyPair);
@@ -227,10 +328,10 @@ fn a_key_that_is_given_with_a_pin_is_trusted_from_then_on() {
     let (author, other) = (Signer::new(), Signer::new());
     author.sign(&file);
     let plan = plan(&room, &file, signed_by(&room, &[], true));
-    let error = pin(&plan, "alpha", None, Some(&other.key()), NOW_MS, |_| None).expect_err("another's key");
+    let error = pin(&plan, "alpha", by_key(&other.key()), NOW_MS, |_| None).expect_err("another's key");
     assert_eq!(error.code(), UNKNOWN_KEY);
     assert_eq!(plan.trust().pins().expect("none"), []);
-    let pinned = pin(&plan, "alpha", None, Some(&author.key()), NOW_MS, |_| None).expect("pinned");
+    let pinned = pin(&plan, "alpha", by_key(&author.key()), NOW_MS, |_| None).expect("pinned");
     assert_eq!(pinned.pin.signed_by, Some(author.key()));
     assert_eq!(refused_with(&room, &plan, "alpha"), None);
 }
@@ -280,7 +381,7 @@ fn a_file_swapped_between_check_and_load_is_not_loaded() {
     for swap_in_place in [true, false] {
         std::fs::copy(&a, &chosen).expect("copied");
         let plan = plan(&room, &chosen, with_lock(&room, None));
-        let pinned = pin(&plan, "simulated", None, None, NOW_MS, |_| None)
+        let pinned = pin(&plan, "simulated", PinAs::default(), NOW_MS, |_| None)
             .expect("pinned")
             .pin;
         let prepared = loader::keep(&plan, Some("simulated"), &room.path("data")).expect("checked");
