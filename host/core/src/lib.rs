@@ -24,6 +24,6 @@ pub use report::{Execution, ExecutionStatus, Fees, Report, ReportBody, ReportKin
 pub use signal::{InvalidSignal, Signal};
 pub use time::{TradingDate, UtcMillis};
 pub use trader::{
-    Frame, Gates, HandleError, Limits, NotPacked, PackedKeys, PackedOrder, Rate, SellBarrier, Settings,
+    Frame, Gates, HandleError, Left, Limits, NotPacked, PackedKeys, PackedOrder, Rate, SellBarrier, Settings,
     Settled, Trader, TradingSessions, account_mark, unpack,
 };

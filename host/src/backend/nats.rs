@@ -3,13 +3,16 @@
 //! A signal is acknowledged once what it led to is durable, so that one which is lost on the way comes again; and a report
 //! carries its idempotency key as the message's id, by which the stream tells repeats. The shapes are those of REST.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::context::{ConsumerInfoErrorKind, PublishErrorKind};
+use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, AckKind, Message};
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use futures_util::StreamExt;
+use qt_core::{Left, SignalId};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -24,10 +27,15 @@ use crate::config;
 const WAIT: Duration = Duration::from_secs(1);
 /// A signal that is not acknowledged within this time comes again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
-/// Signals that may be on their way at once.
-const MOST_PENDING: i64 = 4096;
-/// One that cannot be taken now comes again after this time.
+/// No bound on what is not acknowledged: so much as is asked for is handed out, and signals that wait for a halt to end, or
+/// for another host, must not keep new ones from coming.
+const MOST_PENDING: i64 = -1;
+/// One that is not taken comes again after this time, then after twice that, and so on.
 const AGAIN: Duration = Duration::from_secs(1);
+/// So often at least one is tried again that could not be taken: a halt ends, a broker comes back.
+const NOT_NOW: Duration = Duration::from_secs(5);
+/// And one for an account that is not here: the consumer's other hosts are the ones to take it.
+const NOT_OURS: Duration = Duration::from_secs(600);
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -36,8 +44,8 @@ pub(crate) struct Nats {
     settings: config::Nats,
     credentials: Option<String>,
     link: Mutex<Option<Link>>,
-    /// The messages that were handed out last and are not acknowledged.
-    handed_out: Mutex<Vec<Message>>,
+    /// The messages that were handed out last and are not acknowledged, each with the name of its signal.
+    handed_out: Mutex<Vec<(Option<String>, Message)>>,
 }
 
 #[derive(Clone)]
@@ -126,7 +134,14 @@ impl Nats {
         let stream = link.context.get_stream(name).await.map_err(|e| {
             format!("the stream {name} of NATS cannot be used: {e}; whoever publishes signals makes it")
         })?;
+        let unusable = |e: String| {
+            format!(
+                "the consumer {} on {name} cannot be used: {e}",
+                self.settings.consumer
+            )
+        };
         let config = pull::Config {
+            deliver_policy: begins(&stream, &self.settings).await.map_err(unusable)?,
             durable_name: Some(self.settings.consumer.clone()),
             filter_subject: self.settings.signals_subject.clone(),
             ack_policy: AckPolicy::Explicit,
@@ -139,12 +154,7 @@ impl Nats {
         let consumer = stream
             .get_or_create_consumer(&self.settings.consumer, config)
             .await
-            .map_err(|e| {
-                format!(
-                    "the consumer {} on {name} cannot be used: {e}",
-                    self.settings.consumer
-                )
-            })?;
+            .map_err(|e| unusable(e.to_string()))?;
         if let Some(link) = &mut *self.link.lock().await {
             link.consumer = Some(consumer.clone());
         }
@@ -163,12 +173,16 @@ impl Nats {
         };
         match timeout(ANSWER, take(&consumer, limit)).await {
             Ok(Ok(messages)) => {
-                let data = messages
-                    .iter()
-                    .map(|message| serde_json::from_slice(&message.payload).unwrap_or(Value::Null));
-                let answer = json!({ "success": true, "data": data.collect::<Vec<_>>() });
-                *self.handed_out.lock().await = messages;
-                Answer::Done(answer)
+                let mut data = Vec::with_capacity(messages.len());
+                let mut handed_out = Vec::with_capacity(messages.len());
+                for message in messages {
+                    let entry: Value = serde_json::from_slice(&message.payload).unwrap_or(Value::Null);
+                    let name = entry.get("order_id").and_then(Value::as_str);
+                    handed_out.push((name.map(str::to_owned), message));
+                    data.push(entry);
+                }
+                *self.handed_out.lock().await = handed_out;
+                Answer::Done(json!({ "success": true, "data": data }))
             }
             Ok(Err(why)) => {
                 self.forget_consumer().await;
@@ -192,13 +206,19 @@ impl Nats {
         }
     }
 
-    /// Acknowledges what was handed out last, or has it come again.
-    pub(super) async fn handed_over(&self, are_durable: bool) {
-        for message in std::mem::take(&mut *self.handed_out.lock().await) {
-            let kind = if are_durable {
-                AckKind::Ack
-            } else {
-                AckKind::Nak(Some(AGAIN))
+    /// Acknowledges what was handed out last, one by one: what is left comes again, and so does a second one of a name,
+    /// which was not looked at beside the first.
+    pub(super) async fn handed_over(&self, left: &[(SignalId, Left)]) {
+        let left: HashMap<&str, Left> = left.iter().map(|(id, why)| (id.0.as_str(), *why)).collect();
+        let mut seen = HashSet::new();
+        for (name, message) in std::mem::take(&mut *self.handed_out.lock().await) {
+            let is_second = name.as_ref().is_some_and(|name| !seen.insert(name.clone()));
+            let why = name.and_then(|name| left.get(name.as_str()).copied());
+            let kind = match why {
+                _ if is_second => AckKind::Nak(Some(AGAIN)),
+                None => AckKind::Ack,
+                Some(Left::NotNow) => AckKind::Nak(Some(again(&message, NOT_NOW))),
+                Some(Left::NotOurs) => AckKind::Nak(Some(again(&message, NOT_OURS))),
             };
             if let Err(e) = message.ack_with(kind).await {
                 // It comes again, and counts once.
@@ -253,6 +273,30 @@ impl Nats {
                 )
             }
         }
+    }
+}
+
+/// How long until a message comes again, the longer the more often it came.
+fn again(message: &Message, most: Duration) -> Duration {
+    let before = message.info().map_or(0, |info| info.delivered.saturating_sub(1));
+    let doubled = 1_u32
+        .checked_shl(u32::try_from(before).unwrap_or(0))
+        .unwrap_or(u32::MAX);
+    AGAIN.saturating_mul(doubled).min(most)
+}
+
+/// Where a consumer begins that is made now. One of our own choice goes on where the one for all hosts stood that was there
+/// before it: what that one had acknowledged is not told again.
+async fn begins(stream: &Stream, settings: &config::Nats) -> Result<DeliverPolicy, String> {
+    if settings.names_consumer {
+        return Ok(DeliverPolicy::All);
+    }
+    match stream.consumer_info(config::Nats::ONE_FOR_ALL).await {
+        Ok(info) => Ok(DeliverPolicy::ByStartSequence {
+            start_sequence: info.ack_floor.stream_sequence + 1,
+        }),
+        Err(e) if e.kind() == ConsumerInfoErrorKind::NotFound => Ok(DeliverPolicy::All),
+        Err(e) => Err(e.to_string()),
     }
 }
 

@@ -26,6 +26,8 @@ const DEEP: usize = 256;
 /// So much more seldom signals are fetched while they are pushed, and at least so often.
 const SLOWER: u32 = 10;
 const SLOWEST: Duration = Duration::from_secs(30);
+/// What was pushed longer ago is not taken as what the backend wants now: it may have been withdrawn, so that is asked.
+const FRESH: Duration = Duration::from_secs(5);
 /// How often a refused token is tried again.
 pub(super) const TOKEN_RETRY: Duration = Duration::from_secs(30);
 /// How often a line that says nothing new is repeated.
@@ -61,9 +63,15 @@ pub(crate) struct PollLinks {
 
 /// Polls until shutdown, or until the engine is gone.
 pub(crate) async fn run(settings: PollSettings, links: PollLinks) {
+    let stream = Stream::start(settings.stream, &links.client);
+    run_beside(stream, settings, links).await;
+}
+
+/// The same, beside a stream.
+pub(super) async fn run_beside(stream: Option<Stream>, settings: PollSettings, links: PollLinks) {
     let mut shutdown = links.shutdown;
     let mut poller = Poller {
-        stream: Stream::start(settings.stream, &links.client),
+        stream,
         alerts: links.alerts,
         settings,
         client: links.client,
@@ -132,7 +140,7 @@ impl Poller {
     async fn poll_for_ever(&mut self) {
         let mut tokens = self.client.token_changes();
         loop {
-            if !self.routes.any_ready().await {
+            if !self.until_ready().await {
                 return;
             }
             tokens.mark_unchanged();
@@ -153,6 +161,23 @@ impl Poller {
                     // Either end of the wait leads to the same next try.
                     let _ = timeout(wait, tokens.changed()).await;
                 }
+            }
+        }
+    }
+
+    /// Waits until some account takes signals; false when none ever will. What is pushed meanwhile is fetched then, since
+    /// until then it may be withdrawn.
+    async fn until_ready(&mut self) -> bool {
+        loop {
+            let Some(stream) = &mut self.stream else {
+                return self.routes.any_ready().await;
+            };
+            tokio::select! {
+                biased;
+                is_any = self.routes.any_ready() => return is_any,
+                pushed = stream.next() => if pushed.is_none() {
+                    self.stream = None;
+                },
             }
         }
     }
@@ -180,7 +205,14 @@ impl Poller {
                 pushed = stream.next() => pushed,
             };
             match pushed {
-                Some(Pushed::Signals { answer, cursor }) => match self.take_pushed(&answer, cursor).await {
+                // The others that wait are older than what is fetched now, too.
+                Some(Pushed::Signals { at, .. }) if at.elapsed() > FRESH => {
+                    stream.drain();
+                    return true;
+                }
+                Some(Pushed::Signals { answer, cursor, .. }) => match self.take_pushed(&answer, cursor).await
+                {
+                    Took::All if self.stream.as_ref().is_some_and(Stream::has_missed) => return true,
                     Took::All => {}
                     Took::Nothing => return true,
                     Took::EngineGone => return false,
@@ -277,10 +309,10 @@ impl Poller {
         let full = found.entries >= limit;
         let settled = self.routes.settled();
         // The next poll waits until what this one brought is durable: polls never overlap.
-        let Some(HandedOver { new, is_durable }) = self.routes.hand_over(found).await else {
+        let Some(HandedOver { new, left, .. }) = self.routes.hand_over(found).await else {
             return Next::End;
         };
-        self.client.signals_handed_over(is_durable).await;
+        self.client.signals_handed_over(&left).await;
         if new == 0 {
             return Next::Interval;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
-use qt_core::{InvalidSignal, Signal, UtcMillis};
+use qt_core::{InvalidSignal, Left, Signal, SignalId, UtcMillis};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use super::TRADING;
 use super::gauge::Gauge;
 use super::wire::SignalsAnswer;
-use crate::engine::input::{Input, Sender};
+use crate::engine::input::{Input, Received, Sender};
 
 /// How long one of several accounts may take to make its signals durable before the others' next ones are asked for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -60,15 +60,26 @@ impl Parcel {
     fn is_empty(&self) -> bool {
         self.taken.is_empty() && self.invalid.is_empty()
     }
+
+    fn ids(&self) -> Vec<(SignalId, Left)> {
+        let taken = self.taken.iter().map(|signal| &signal.id);
+        let invalid = self.invalid.iter().filter_map(|signal| signal.id.as_ref());
+        taken
+            .chain(invalid)
+            .map(|id| (id.clone(), Left::NotNow))
+            .collect()
+    }
 }
 
 /// What became of signals that were handed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HandedOver {
     /// How many were new.
     pub(super) new: usize,
-    /// All of them are durable, so that whoever brought them may forget them.
+    /// Every account has answered for its own, and none has to be given them again.
     pub(super) is_durable: bool,
+    /// Those that whoever brought them must keep; he may forget the others.
+    pub(super) left: Vec<(SignalId, Left)>,
 }
 
 /// The routes of all accounts.
@@ -134,7 +145,7 @@ impl Routes {
     /// Tells accounts that are ready, and were not told before, what the backend holds as submitted. False when no
     /// account is left.
     pub(super) async fn hand_over_held(&mut self, found: SignalsAnswer) -> bool {
-        let parcels = self.split(found);
+        let (parcels, _) = self.split(found);
         let several = self.ways.len() > 1;
         for (way, parcel) in self.ways.iter_mut().zip(parcels) {
             if way.held_sent || !way.is_ready() {
@@ -152,49 +163,64 @@ impl Routes {
 
     /// Hands pending signals over and waits until they are durable; nothing when no account is left.
     pub(super) async fn hand_over(&mut self, found: SignalsAnswer) -> Option<HandedOver> {
-        let parcels = self.split(found);
+        let (parcels, mut left) = self.split(found);
         let several = self.ways.len() > 1;
-        let waiting = self.ways.iter().zip(&parcels);
-        let left_out = waiting
-            .filter(|(way, parcel)| !way.is_ready() && !parcel.is_empty())
-            .count();
-        let ready = self
-            .ways
-            .iter_mut()
-            .zip(parcels)
-            .filter(|(way, _)| way.is_ready());
-        let given = ready.map(|(way, parcel)| async move {
+        let given = self.ways.iter_mut().zip(parcels).map(|(way, parcel)| async move {
             if parcel.is_empty() {
-                way.route.gauge.add_round();
-                return Some(0);
+                if way.is_ready() {
+                    way.route.gauge.add_round();
+                }
+                return Ok(Received::default());
+            }
+            let ids = parcel.ids();
+            if !way.is_ready() {
+                return Err(ids);
             }
             match within(several, give(&way.route.engine, parcel)).await {
                 Some(Some(durable)) => {
                     way.route.gauge.add_round();
-                    return durable;
+                    return durable.ok_or(ids);
                 }
                 Some(None) => way.leave(),
                 None => way.pause(),
             }
-            None
+            Err(ids)
         });
-        let given = join_all(given).await;
-        let is_durable = left_out == 0 && given.iter().all(Option::is_some);
-        let new = given.into_iter().flatten().sum();
-        self.is_any_left().then_some(HandedOver { new, is_durable })
+        let (mut new, mut is_durable) = (0, true);
+        for one in join_all(given).await {
+            match one {
+                Ok(received) => {
+                    new += received.new;
+                    left.extend(received.left);
+                }
+                Err(ids) => {
+                    is_durable = false;
+                    left.extend(ids);
+                }
+            }
+        }
+        self.is_any_left().then_some(HandedOver {
+            new,
+            is_durable,
+            left,
+        })
     }
 
     fn is_any_left(&self) -> bool {
         self.ways.iter().any(|way| !way.gone)
     }
 
-    /// The parts of an answer, one for each account. What is nobody's is left with the backend.
-    fn split(&mut self, found: SignalsAnswer) -> Vec<Parcel> {
+    /// The parts of an answer, one for each account, and what is nobody's, which is left with the backend.
+    fn split(&mut self, found: SignalsAnswer) -> (Vec<Parcel>, Vec<(SignalId, Left)>) {
         let mut parcels: Vec<Parcel> = self.ways.iter().map(|_| Parcel::default()).collect();
+        let mut left = Vec::new();
         for signal in found.taken {
             match self.way_of(signal.securities_account_id.as_deref()) {
                 Some(index) => parcels[index].taken.push(signal),
-                None => self.stranger(&signal.id.0, signal.securities_account_id.as_deref()),
+                None => {
+                    self.stranger(&signal.id.0, signal.securities_account_id.as_deref());
+                    left.push((signal.id, Left::NotOurs));
+                }
             }
         }
         for signal in found.invalid {
@@ -203,13 +229,14 @@ impl Routes {
             match self.way_of_invalid(account) {
                 Some(index) => parcels[index].invalid.push(signal),
                 None => {
-                    if let Some(id) = &signal.id {
+                    if let Some(id) = signal.id {
                         self.stranger(&id.0, account);
+                        left.push((id, Left::NotOurs));
                     }
                 }
             }
         }
-        parcels
+        (parcels, left)
     }
 
     /// Where there is one account, it gets all: its own rules say what is not its affair.
@@ -336,8 +363,8 @@ async fn within<T>(several: bool, work: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// How many were new, once what they led to is durable, or that they could not be made so; nothing when the engine is gone.
-async fn give(engine: &Sender, parcel: Parcel) -> Option<Option<usize>> {
+/// What became of them, once what they led to is durable, or that it could not be made so; nothing when the engine is gone.
+async fn give(engine: &Sender, parcel: Parcel) -> Option<Option<Received>> {
     let (done, committed) = oneshot::channel();
     let input = Input::Signals {
         taken: parcel.taken,

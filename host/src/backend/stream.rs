@@ -4,6 +4,7 @@
 //! so that what a stream loses, repeats or puts in another order costs time and never an order. Whatever comes goes to
 //! the poller, which hands it over as what it fetched itself.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ const ABSENT_RETRY: Duration = Duration::from_secs(60);
 const FORBIDDEN_RETRY: Duration = Duration::from_secs(3);
 /// How long a connection must have stood for its loss to count as the first.
 const STOOD_WELL: Duration = Duration::from_secs(60);
-/// Messages that may wait for the poller; the connection waits in turn.
+/// Messages that may wait for the poller. More are dropped, and signals are fetched in their place: a connection that
+/// waited would give old ones later, and nobody would know how old.
 const WAITING: usize = 64;
 /// No message is longer.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
@@ -47,6 +49,8 @@ pub(super) enum Pushed {
         answer: Value,
         /// Where to go on after this, as the backend calls it.
         cursor: Option<String>,
+        /// When it came: by and by it is no longer what the backend would say.
+        at: Instant,
     },
     /// The stream stands: what came before it is to be fetched now.
     Connected,
@@ -60,6 +64,8 @@ pub(super) struct Stream {
     /// The last message that is durable.
     cursor: Arc<Mutex<Option<String>>>,
     is_connected: bool,
+    /// Something was dropped and is to be fetched.
+    missed: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -78,7 +84,9 @@ impl Stream {
         }
         let (sender, pushed) = mpsc::channel(WAITING);
         let cursor = Arc::new(Mutex::new(None));
+        let missed = Arc::new(AtomicBool::new(false));
         let listener = Listener {
+            missed: Arc::clone(&missed),
             client: Arc::clone(client),
             mode,
             sender,
@@ -89,8 +97,34 @@ impl Stream {
             pushed,
             cursor,
             is_connected: false,
+            missed,
             task: tokio::spawn(listener.listen()),
         })
+    }
+
+    /// One that brings what is put into it.
+    #[cfg(test)]
+    pub(super) fn of(pushed: mpsc::Receiver<Pushed>) -> Self {
+        Self {
+            pushed,
+            cursor: Arc::default(),
+            is_connected: true,
+            missed: Arc::default(),
+            task: tokio::spawn(async {}),
+        }
+    }
+
+    /// Throws away what waits, since signals are fetched now.
+    pub(super) fn drain(&mut self) {
+        self.missed.store(false, Ordering::Relaxed);
+        while let Ok(pushed) = self.pushed.try_recv() {
+            self.note(&pushed);
+        }
+    }
+
+    /// Whether something was dropped since this was asked last.
+    pub(super) fn has_missed(&self) -> bool {
+        self.missed.swap(false, Ordering::Relaxed)
     }
 
     /// True while signals are pushed.
@@ -102,11 +136,18 @@ impl Stream {
     pub(super) async fn next(&mut self) -> Option<Pushed> {
         let next = self.pushed.recv().await;
         match &next {
-            Some(Pushed::Connected) => self.is_connected = true,
-            Some(Pushed::Lost) | None => self.is_connected = false,
-            Some(Pushed::Signals { .. }) => {}
+            Some(pushed) => self.note(pushed),
+            None => self.is_connected = false,
         }
         next
+    }
+
+    fn note(&mut self, pushed: &Pushed) {
+        match pushed {
+            Pushed::Connected => self.is_connected = true,
+            Pushed::Lost => self.is_connected = false,
+            Pushed::Signals { .. } => {}
+        }
     }
 
     /// Everything up to here is durable: after a loss the backend need not say it again.
@@ -120,6 +161,7 @@ struct Listener {
     mode: SignalsStream,
     sender: mpsc::Sender<Pushed>,
     cursor: Arc<Mutex<Option<String>>>,
+    missed: Arc<AtomicBool>,
     /// What went wrong last, so that a line is written when it changes.
     trouble: Option<String>,
 }
@@ -222,16 +264,23 @@ impl Listener {
                 None => return Ok("the backend closed it".to_owned()),
                 Some(Err(e)) => return Ok(e.to_string()),
                 Some(Ok(Message::Close(_))) => return Ok("the backend closed it".to_owned()),
-                Some(Ok(Message::Text(text))) => self.take(text.as_str()).await?,
+                Some(Ok(Message::Text(text))) => self.take(text.as_str())?,
                 // Pings are answered by the library; nothing else was agreed on.
                 Some(Ok(_)) => {}
             }
         }
     }
 
-    async fn take(&mut self, text: &str) -> Result<(), Gone> {
+    fn take(&mut self, text: &str) -> Result<(), Gone> {
         match message(text) {
-            Ok(Some(signals)) => self.tell(signals).await,
+            Ok(Some(signals)) => match self.sender.try_send(signals) {
+                Ok(()) => Ok(()),
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    self.missed.store(true, Ordering::Relaxed);
+                    Ok(())
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => Err(Gone),
+            },
             Ok(None) => Ok(()),
             Err(why) => {
                 self.complain(format!("a message cannot be understood: {why}"));
@@ -266,6 +315,7 @@ fn message(text: &str) -> Result<Option<Pushed>, String> {
     Ok(Some(Pushed::Signals {
         answer: json!({ "success": true, "data": data }),
         cursor,
+        at: Instant::now(),
     }))
 }
 
@@ -275,7 +325,7 @@ mod tests {
 
     fn found(text: &str) -> Option<(Value, Option<String>)> {
         match message(text).unwrap()? {
-            Pushed::Signals { answer, cursor } => Some((answer["data"].clone(), cursor)),
+            Pushed::Signals { answer, cursor, .. } => Some((answer["data"].clone(), cursor)),
             other => panic!("{other:?}"),
         }
     }

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::Secret;
 use super::walk::Block;
 use crate::telemetry::LogFormat;
@@ -168,11 +170,33 @@ pub struct Nats {
     pub signals_subject: String,
     /// The durable consumer, one for each host.
     pub consumer: String,
+    /// False where the consumer's name was made of the accounts' ids.
+    pub names_consumer: bool,
     /// What the subjects of reports begin with.
     pub reports_subject: String,
 }
 
 impl Nats {
+    /// The consumer where no account has an id; it was once that of every host that named none.
+    pub const ONE_FOR_ALL: &'static str = "qt-host";
+
+    /// The consumer of a host that names none: two hosts that trade other accounts must not share one, since each would
+    /// be handed the other's signals.
+    pub(super) fn consumer_of<'a>(accounts: impl Iterator<Item = &'a str>) -> String {
+        let mut accounts: Vec<&str> = accounts.collect();
+        if accounts.is_empty() {
+            return Self::ONE_FOR_ALL.to_owned();
+        }
+        accounts.sort_unstable();
+        let mut hash = Sha256::new();
+        for account in accounts {
+            hash.update(account);
+            hash.update([0]);
+        }
+        let hash = data_encoding::HEXLOWER.encode(&hash.finalize()[..6]);
+        format!("{}-{hash}", Self::ONE_FOR_ALL)
+    }
+
     /// Whether others on the way can read and change what goes to some server: no TLS, and not on this machine.
     pub fn is_exposed(&self) -> bool {
         self.url.split(',').any(|one| {
@@ -207,6 +231,7 @@ fn is_subject(text: &str, wild: bool) -> bool {
 }
 
 fn nats(mut block: Block<'_>, base: &Path) -> Nats {
+    let names_consumer = block.is_given("consumer");
     let mut named =
         |key, default: &str, expected: &str, check: &dyn Fn(&str) -> bool| match block.text(key, expected) {
             Some(text) if check(&text) => text,
@@ -240,7 +265,8 @@ fn nats(mut block: Block<'_>, base: &Path) -> Nats {
         signals_subject: named("signals_subject", "qt.signals.>", "a subject", &|text| {
             is_subject(text, true)
         }),
-        consumer: named("consumer", "qt-host", "a consumer's name", &is_name),
+        consumer: named("consumer", Nats::ONE_FOR_ALL, "a consumer's name", &is_name),
+        names_consumer,
         reports_subject: named(
             "reports_subject",
             "qt.reports",
@@ -433,6 +459,7 @@ mod tests {
             ("nats://127.0.0.1:4222,nats://192.0.2.1:4222", true),
         ] {
             let nats = Nats {
+                names_consumer: true,
                 url: url.to_owned(),
                 credentials: None,
                 signals_stream: String::new(),
@@ -462,5 +489,15 @@ mod tests {
                 .unwrap_err()
                 .contains("none cannot be read")
         );
+    }
+
+    #[test]
+    fn hosts_of_other_accounts_have_other_consumers() {
+        let of = |accounts: &[&str]| Nats::consumer_of(accounts.iter().copied());
+        assert_eq!(of(&[]), "qt-host");
+        assert_eq!(of(&["SA-1", "SA-2"]), of(&["SA-2", "SA-1"]));
+        assert_ne!(of(&["SA-1"]), of(&["SA-2"]));
+        assert_ne!(of(&["SA-1", "SA-2"]), of(&["SA-1SA-2"]));
+        assert!(is_name(&of(&["账户 1"])), "{}", of(&["账户 1"]));
     }
 }

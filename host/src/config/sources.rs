@@ -297,6 +297,14 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
     if !entries.is_empty() {
         config.accounts = accounts::read(entries, &common, &config, walk);
     }
+    if let Some(nats) = config.nats.as_mut().filter(|nats| !nats.names_consumer) {
+        let of_entries = config
+            .accounts
+            .iter()
+            .map(|account| account.securities_account_id.as_str());
+        let ids = of_entries.chain(config.securities_account_id.as_deref());
+        nats.consumer = super::Nats::consumer_of(ids);
+    }
     config.api_base_url = url_text.as_deref().and_then(|text| check_url(text, walk));
     if config.nats.is_none() {
         check_needs(purpose, url_text.is_none(), config.api_token.as_ref(), walk);

@@ -1,6 +1,6 @@
 //! What the rooms around the engine tell it.
 
-use qt_core::{BrokerOrderId, ClientOrderId, Event, InvalidSignal, Signal, Snapshot};
+use qt_core::{BrokerOrderId, ClientOrderId, Event, InvalidSignal, Left, Signal, SignalId, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::{Command, Reply};
@@ -11,6 +11,15 @@ pub(crate) const CAPACITY: usize = 4096;
 /// The sending half: cheap to clone, one for each room that reports to the engine.
 pub(crate) type Sender = mpsc::Sender<Input>;
 
+/// What became of signals that were given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// How many were new.
+    pub(crate) new: usize,
+    /// Those that were not taken and that whoever brought them must keep. Every other one is durable.
+    pub(crate) left: Vec<(SignalId, Left)>,
+}
+
 /// One message to the engine.
 #[derive(Debug)]
 pub(crate) enum Input {
@@ -20,8 +29,8 @@ pub(crate) enum Input {
         taken: Vec<Signal>,
         /// Not understood.
         invalid: Vec<InvalidSignal>,
-        /// How many were new; `None` where nothing could be made durable, and they are to be given again.
-        done: oneshot::Sender<Option<usize>>,
+        /// What became of them; `None` where nothing could be made durable, and they are to be given again.
+        done: oneshot::Sender<Option<Received>>,
     },
     /// Signals that the backend holds as submitted, fetched once before the first poll.
     HeldAsSubmitted(Vec<Signal>),

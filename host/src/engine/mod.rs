@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 pub(crate) use command::{Command, Reply, find};
-use input::{Input, ToBroker};
+use input::{Input, Received, ToBroker};
 
 use crate::broker::BrokerSender;
 use crate::clock::{Clock, Jump};
@@ -104,7 +104,7 @@ pub(crate) struct Engine {
 struct Held {
     batch: Batch,
     effects: Vec<Effect>,
-    signal_replies: Vec<(oneshot::Sender<Option<usize>>, usize)>,
+    signal_replies: Vec<(oneshot::Sender<Option<Received>>, Received)>,
     command_replies: Vec<(oneshot::Sender<Reply>, Reply)>,
     failing: bool,
     retry_at: Option<Instant>,
@@ -294,13 +294,13 @@ impl Engine {
                     done.send(None).ok();
                     return;
                 }
-                self.trader.retain_news(&mut taken, &mut invalid);
-                let news = taken.len() + invalid.len();
-                if news > 0 {
+                let left = self.trader.retain_news(&mut taken, &mut invalid);
+                let new = taken.len() + invalid.len();
+                if new > 0 {
                     self.meters.signals(taken.len(), invalid.len());
                     self.decide(now, Event::Signals { taken, invalid });
                 }
-                self.held.signal_replies.push((done, news));
+                self.held.signal_replies.push((done, Received { new, left }));
             }
             Input::HeldAsSubmitted(signals) => {
                 if !signals.is_empty() {

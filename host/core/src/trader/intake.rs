@@ -45,7 +45,18 @@ pub(super) fn waits_for_facts(code: &str) -> bool {
 enum Known {
     New,
     NextAttempt,
+    /// A next attempt that may come once the one before has ended.
+    NotYet,
     Already,
+}
+
+/// Why a signal was not taken that whoever brought it must keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// It is for another account.
+    NotOurs,
+    /// It may be taken later.
+    NotNow,
 }
 
 impl Trader {
@@ -69,13 +80,29 @@ impl Trader {
     }
 
     /// Keeps only the signals that would lead to something, so that what the backend shows again
-    /// and again never enters the journal twice.
-    pub fn retain_news(&self, taken: &mut Vec<Signal>, invalid: &mut Vec<InvalidSignal>) {
+    /// and again never enters the journal twice. Those that must not be forgotten by whoever brought them are given back:
+    /// a backend that is asked shows them again by itself, and one that hands them out once does not.
+    pub fn retain_news(
+        &self,
+        taken: &mut Vec<Signal>,
+        invalid: &mut Vec<InvalidSignal>,
+    ) -> Vec<(SignalId, Left)> {
         invalid.retain(|signal| self.is_news(signal));
-        if self.halted.is_some() {
-            taken.clear();
-        }
-        taken.retain(|signal| self.is_ours(signal) && !matches!(self.known(signal), Known::Already));
+        let mut left = Vec::new();
+        taken.retain(|signal| {
+            let why = if self.is_ours(signal) {
+                match self.known(signal) {
+                    Known::New | Known::NextAttempt if self.halted.is_none() => return true,
+                    Known::New | Known::NextAttempt | Known::NotYet => Left::NotNow,
+                    Known::Already => return false,
+                }
+            } else {
+                Left::NotOurs
+            };
+            left.push((signal.id.clone(), why));
+            false
+        });
+        left
     }
 
     fn is_ours(&self, signal: &Signal) -> bool {
@@ -104,8 +131,11 @@ impl Trader {
             return Known::Already;
         }
         if let Some(order) = self.order_of_signal(&signal.id) {
-            let next = signal.retry_count > order.signal.retry_count && order.allows_next_attempt();
-            return if next { Known::NextAttempt } else { Known::Already };
+            return match signal.retry_count > order.signal.retry_count {
+                true if order.allows_next_attempt() => Known::NextAttempt,
+                true if !order.state.is_ended() => Known::NotYet,
+                _ => Known::Already,
+            };
         }
         match self.settled(&signal.id) {
             Some(Settled { retry_count, reopens }) if reopens && signal.retry_count > retry_count => {
@@ -121,7 +151,7 @@ impl Trader {
     }
 
     fn take(&mut self, signal: &Signal, now: UtcMillis, effects: &mut Vec<Effect>) {
-        if !self.is_ours(signal) || matches!(self.known(signal), Known::Already) {
+        if !self.is_ours(signal) || matches!(self.known(signal), Known::Already | Known::NotYet) {
             return;
         }
         let id = ClientOrderId::derive(&self.settings.account_key, &signal.id, signal.retry_count);

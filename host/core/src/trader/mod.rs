@@ -20,6 +20,7 @@ pub use digest::{Frame, NotPacked, PackedKeys, PackedOrder};
 pub(crate) use exposure::Exposure;
 pub use exposure::PlanSales;
 pub use gates::{Gates, Limits, Rate, SellBarrier, TradingSessions, account_mark};
+pub use intake::Left;
 pub use settings::Settings;
 pub(crate) use slot::Glimpse;
 use slot::Slot;

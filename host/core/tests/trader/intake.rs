@@ -1,6 +1,6 @@
 //! Signals in: what is taken, when and at which limit it is sent.
 
-use qt_core::{Event, OrderState, ReportBody};
+use qt_core::{Event, Left, OrderState, ReportBody};
 
 use crate::support::{Desk, SECOND, buy, sell};
 
@@ -177,4 +177,35 @@ fn an_order_that_an_earlier_journal_sent_is_taken_over_and_not_sent_again() {
     desk.broker_has("S1", "B1");
     assert!(desk.reconcile().is_empty());
     assert_eq!(desk.state("S1"), OrderState::Working);
+}
+
+/// A backend that hands a signal out once forgets what it is not told to keep.
+#[test]
+fn what_a_halt_another_account_or_an_open_attempt_keeps_out_is_given_back() {
+    let mut desk = Desk::open();
+    desk.settings.securities_account_id = Some("ours".into());
+    desk.restart();
+    desk.reconcile();
+    desk.signals(vec![buy("OPEN", 100)]);
+    let mut next = buy("OPEN", 100);
+    next.retry_count = 1;
+    let mut foreign = buy("FOREIGN", 100);
+    foreign.securities_account_id = Some("another".into());
+    let all = [buy("OPEN", 100), next, foreign, buy("NEW", 100)];
+    let left = |desk: &Desk| {
+        let (mut taken, mut invalid) = (all.to_vec(), Vec::new());
+        let left = desk.trader.retain_news(&mut taken, &mut invalid);
+        let left: Vec<_> = left.into_iter().map(|(id, why)| (id.0, why)).collect();
+        (taken.len(), left)
+    };
+    let kept = [
+        ("OPEN".to_owned(), Left::NotNow),
+        ("FOREIGN".to_owned(), Left::NotOurs),
+    ];
+    assert_eq!(left(&desk), (1, kept.to_vec()));
+    desk.take(Event::Halted {
+        reason: "lunch".into(),
+    });
+    let new = [("NEW".to_owned(), Left::NotNow)];
+    assert_eq!(left(&desk), (0, [&kept[..], &new].concat()));
 }

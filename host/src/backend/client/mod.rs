@@ -11,6 +11,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use qt_core::{Left, SignalId};
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -268,10 +269,10 @@ impl Client {
         })
     }
 
-    /// The signals that were fetched last are durable, or have to come again: whoever keeps them for us is told.
-    pub(super) async fn signals_handed_over(&self, are_durable: bool) {
+    /// The signals that were fetched last were handed over, but for those that are left: whoever keeps them for us is told.
+    pub(super) async fn signals_handed_over(&self, left: &[(SignalId, Left)]) {
         if let Some(nats) = &self.nats {
-            nats.handed_over(are_durable).await;
+            nats.handed_over(left).await;
         }
     }
 

@@ -8,9 +8,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::super::gauge::Gauge;
-use super::super::poller::{PollLinks, PollSettings, Route, run};
+use super::super::poller::{PollLinks, PollSettings, Route, run_beside};
+use super::super::stream::{Pushed, Stream};
 use super::*;
-use crate::engine::input::Input;
+use crate::engine::input::{Input, Received};
 
 const EMPTY: &str = r#"{"success":true,"data":[],"count":0}"#;
 
@@ -37,8 +38,19 @@ struct Rig {
     task: JoinHandle<()>,
 }
 
+fn received(new: usize) -> Received {
+    Received {
+        new,
+        ..Received::default()
+    }
+}
+
 /// A poller whose interval is long: what comes soon came for another reason.
 async fn rig(interval: Duration) -> Rig {
+    rig_beside(None, interval).await
+}
+
+async fn rig_beside(stream: Option<Stream>, interval: Duration) -> Rig {
     let server = Server::start().await;
     server.always(|_| Some(Reply::new(200, EMPTY)));
     let client = server.client();
@@ -63,7 +75,7 @@ async fn rig(interval: Duration) -> Rig {
         now: || UtcMillis(1_703_256_000_000),
         stream: crate::config::SignalsStream::Off,
     };
-    let task = tokio::spawn(run(settings, links));
+    let task = tokio::spawn(run_beside(stream, settings, links));
     Rig {
         server,
         client,
@@ -86,7 +98,7 @@ impl Rig {
     async fn signals(&mut self, new: usize) -> (usize, usize) {
         match input(&mut self.engine).await {
             Input::Signals { taken, invalid, done } => {
-                done.send(Some(new)).unwrap();
+                done.send(Some(received(new))).unwrap();
                 (taken.len(), invalid.len())
             }
             other => panic!("{other:?}"),
@@ -309,12 +321,68 @@ async fn intake_can_be_held_back_again() {
     // At most the poll that is under way still comes.
     let first = tokio::time::timeout(Duration::from_millis(200), rig.engine.recv()).await;
     if let Ok(Some(Input::Signals { done, .. })) = first {
-        done.send(Some(1)).unwrap();
+        done.send(Some(received(1))).unwrap();
     }
     let before = rig.server.asked().len();
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(rig.server.asked().len(), before);
     rig.ready.send(true).unwrap();
     rig.server.asked_times(before + 1).await;
+    rig.stop().await;
+}
+
+fn pushed(id: &str, ago: Duration) -> Pushed {
+    let signal = json!({"order_id": id, "symbol": "000858.SZ", "action": "BUY", "size": 100, "status": "pending",
+                        "is_executable": true, "mode": "live"});
+    Pushed::Signals {
+        answer: json!({"success": true, "data": [signal]}),
+        cursor: None,
+        at: tokio::time::Instant::now().checked_sub(ago).unwrap(),
+    }
+}
+
+/// Pushed at 08:00, withdrawn at 08:30, and the terminal logs in at 09:20: only what the backend still says is traded.
+#[tokio::test]
+async fn what_was_pushed_before_the_account_was_ready_is_asked_for_and_not_taken() {
+    let (push, stream) = mpsc::channel(16);
+    let mut rig = rig_beside(Some(Stream::of(stream)), LONG).await;
+    push.send(pushed("WITHDRAWN", Duration::ZERO)).await.unwrap();
+    while push.capacity() < push.max_capacity() {
+        tokio::task::yield_now().await;
+    }
+    rig.ready.send(true).unwrap();
+    rig.held().await;
+    rig.server.asked_times(2).await;
+    push.send(pushed("NOW", Duration::ZERO)).await.unwrap();
+    match input(&mut rig.engine).await {
+        Input::Signals { taken, done, .. } => {
+            done.send(Some(received(1))).unwrap();
+            assert_eq!(taken[0].id.0, "NOW");
+        }
+        other => panic!("{other:?}"),
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_pushed_long_ago_is_asked_for_and_not_taken() {
+    let (push, stream) = mpsc::channel(16);
+    let mut rig = rig_beside(Some(Stream::of(stream)), LONG).await;
+    rig.ready.send(true).unwrap();
+    rig.held().await;
+    rig.server.asked_times(2).await;
+    for id in ["OLD", "OLDER"] {
+        push.send(pushed(id, Duration::from_secs(6))).await.unwrap();
+    }
+    // The backend does not name them any more.
+    rig.server.asked_times(3).await;
+    push.send(pushed("NOW", Duration::from_secs(4))).await.unwrap();
+    match input(&mut rig.engine).await {
+        Input::Signals { taken, done, .. } => {
+            done.send(Some(received(1))).unwrap();
+            assert_eq!(taken[0].id.0, "NOW");
+        }
+        other => panic!("{other:?}"),
+    }
     rig.stop().await;
 }

@@ -1,14 +1,16 @@
 //! Signals of several accounts, each in its own trouble.
 
-use qt_core::UtcMillis;
+use qt_core::{Left, SignalId, UtcMillis};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::super::gauge::Gauge;
 use super::super::poller::{PollLinks, PollSettings, Route, run};
+use super::super::routes::Routes;
+use super::super::wire::{self, View};
 use super::*;
-use crate::engine::input::Input;
+use crate::engine::input::{Input, Received};
 
 fn signal(id: &str, account: Value) -> Value {
     json!({"order_id": id, "symbol": "000858.SZ", "action": "BUY", "size": 100, "status": "pending",
@@ -37,7 +39,12 @@ impl Account {
     async fn signals(&mut self) -> Vec<String> {
         match input(&mut self.engine).await {
             Input::Signals { taken, invalid, done } => {
-                done.send(Some(taken.len() + invalid.len())).unwrap();
+                let new = taken.len() + invalid.len();
+                done.send(Some(Received {
+                    new,
+                    ..Received::default()
+                }))
+                .unwrap();
                 let taken = taken.into_iter().map(|signal| signal.id.0);
                 let invalid = invalid
                     .into_iter()
@@ -178,4 +185,45 @@ async fn a_bad_signal_of_another_account_is_not_ours_to_fail() {
     assert_eq!(account.signals().await, ["!BAD-A"]);
     stop.send(true).unwrap();
     task.await.unwrap();
+}
+
+/// Whoever hands signals out once must keep those that nobody took, and no other.
+#[tokio::test]
+async fn what_an_account_did_not_take_is_left_and_nothing_else_is() {
+    let ((to_a, mut a), (to_b, b)) = (route("A"), route("B"));
+    b.ready.send(false).unwrap();
+    let mut routes = Routes::new(vec![to_a, to_b]);
+    let mut bad = signal("BAD", json!("B"));
+    bad["size"] = json!("many");
+    let answer = json!({"success": true, "data": [signal("1", json!("A")), signal("2", json!("A")), signal("3", json!("B")), bad,
+                        signal("4", json!("C"))]});
+    let found = wire::signals(&answer, View::Pending).unwrap();
+    let engine = tokio::spawn(async move {
+        match input(&mut a.engine).await {
+            Input::Signals { done, .. } => {
+                let left = vec![(SignalId("2".to_owned()), Left::NotNow)];
+                done.send(Some(Received { new: 1, left })).unwrap();
+            }
+            other => panic!("{other:?}"),
+        }
+        a
+    });
+    let handed = routes.hand_over(found).await.unwrap();
+    let _a = engine.await.unwrap();
+    assert_eq!((handed.new, handed.is_durable), (1, false));
+    let mut left: Vec<_> = handed
+        .left
+        .iter()
+        .map(|(id, why)| (id.0.as_str(), *why))
+        .collect();
+    left.sort_unstable_by_key(|(id, _)| *id);
+    assert_eq!(
+        left,
+        [
+            ("2", Left::NotNow),
+            ("3", Left::NotNow),
+            ("4", Left::NotOurs),
+            ("BAD", Left::NotNow)
+        ]
+    );
 }

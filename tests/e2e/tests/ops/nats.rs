@@ -115,6 +115,20 @@ impl House {
         Self { runtime, context }
     }
 
+    /// Messages that the consumers of the signals' stream have not acknowledged, and those that they have not handed out.
+    fn open(&self) -> usize {
+        self.runtime.block_on(async {
+            let stream = self.context.get_stream("QT_SIGNALS").await.unwrap();
+            let mut names = stream.consumers();
+            let mut open = 0;
+            while let Some(info) = names.next().await {
+                let info = info.unwrap();
+                open += info.num_ack_pending + usize::try_from(info.num_pending).unwrap();
+            }
+            open
+        })
+    }
+
     fn publish(&self, signal: &Value) {
         let body = signal.to_string();
         self.runtime.block_on(async {
@@ -324,4 +338,119 @@ fn what_is_missing_at_nats_is_said_and_waited_for() {
         desk.fails(2, &["--once"])
             .contains("is not used unless `backend` is")
     );
+}
+
+#[test]
+fn signals_that_come_during_a_halt_are_taken_after_it() {
+    let Some(server) = Server::start() else { return };
+    let house = House::of(&server);
+    let unused = Backend::start();
+    let desk = desk(&unused, &server);
+    let host = desk.trading();
+    desk.done(&["halt", "--reason", "lunch"]);
+    for number in 1..=30 {
+        house.publish(&signal(number));
+    }
+    // The consumer hands them out again and again, and keeps them.
+    wait_until(&format!("they have come: {}", desk.log()), || {
+        desk.log().contains("Fetched")
+    });
+    assert_eq!(desk.accepted(), 0);
+    desk.done(&["resume"]);
+    wait_until(&format!("all are executed: {}", desk.log()), || {
+        desk.accepted() == 30 && house.open() == 0
+    });
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(desk.accepted(), 30);
+}
+
+#[test]
+fn a_signal_that_was_mended_is_taken_though_it_comes_beside_the_bad_one() {
+    let Some(server) = Server::start() else { return };
+    let house = House::of(&server);
+    let unused = Backend::start();
+    let desk = desk(&unused, &server);
+    let mut bad = signal(1);
+    bad["size"] = json!("many");
+    let mut mended = signal(1);
+    mended["retry_count"] = json!(1);
+    mended["status"] = json!("retry_pending");
+    // Both are there before the host is, so that one answer has both; the second one again, which is nothing new.
+    for message in [&bad, &mended, &mended] {
+        house.publish(message);
+    }
+    let host = desk.trading();
+    wait_until(&format!("the mended one is executed: {}", desk.log()), || {
+        desk.accepted() == 1 && house.open() == 0
+    });
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(desk.accepted(), 1);
+}
+
+#[test]
+fn hosts_that_share_a_consumer_leave_each_other_their_signals() {
+    let Some(server) = Server::start() else { return };
+    let house = House::of(&server);
+    let unused = Backend::start();
+    let of = |account: &str| {
+        let desk = desk(&unused, &server);
+        let nats = json!({ "url": server.url(), "consumer": "shared" });
+        desk.configure(
+            &unused,
+            &json!({ "backend": "nats", "nats": nats, "api_base_url": null, "api_token": null,
+                     "securities_account_id": account,
+                     "execution": { "position_sync_interval_seconds": 0 } }),
+        );
+        desk
+    };
+    let desks = [of("SA-1"), of("SA-2")];
+    let hosts = [desks[0].trading(), desks[1].trading()];
+    for number in 1..=20 {
+        let mut one = signal(number);
+        one["securities_account_id"] = json!(if number % 2 == 0 { "SA-1" } else { "SA-2" });
+        house.publish(&one);
+    }
+    wait_until(&format!("each takes its own: {}", desks[0].log()), || {
+        desks.iter().all(|desk| desk.accepted() == 10) && house.open() == 0
+    });
+    for host in hosts {
+        assert_eq!(host.stop(), Some(0));
+    }
+    assert!(desks.iter().all(|desk| desk.accepted() == 10));
+}
+
+/// An account that trades nothing keeps its signals, and keeps the others' from being acknowledged no longer.
+#[test]
+fn one_account_that_is_down_keeps_only_its_own_signals() {
+    let Some(server) = Server::start() else { return };
+    let house = House::of(&server);
+    let unused = Backend::start();
+    let desk = desk(&unused, &server);
+    let account = |id: &str| {
+        json!({ "securities_account_id": id, "broker": "simulated",
+                "simulated": { "cash": 1_000_000, "ledger": desk.path(&format!("{id}.jsonl")) } })
+    };
+    let configure = |ids: &[&str]| {
+        let accounts: Vec<_> = ids.iter().map(|id| account(id)).collect();
+        desk.configure(
+            &unused,
+            &json!({ "backend": "nats", "nats": { "url": server.url() }, "api_base_url": null, "api_token": null,
+                     "accounts": accounts, "simulated": null,
+                     "execution": { "position_sync_interval_seconds": 0 } }),
+        );
+    };
+    configure(&["SA-1", "SA-2"]);
+    assert_eq!(desk.trading().stop(), Some(0));
+    let journal = desk.path("data/accounts/SA-2/journal.db");
+    std::fs::write(journal, "no journal").unwrap();
+    let host = desk.trading();
+    for number in 1..=12 {
+        let mut one = signal(number);
+        one["securities_account_id"] = json!(if number % 3 == 0 { "SA-2" } else { "SA-1" });
+        house.publish(&one);
+    }
+    wait_until(&format!("the others are acknowledged: {}", desk.log()), || {
+        house.open() == 4 && house.executions() == 8
+    });
+    drop(host);
 }
