@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 use super::TRADING;
 use super::client::{Client, NoStream};
 use super::poller::TOKEN_RETRY;
+use super::wire;
 use crate::backoff::Backoff;
 use crate::config::SignalsStream;
 use crate::monitor::meters;
@@ -28,8 +29,8 @@ use crate::monitor::meters;
 const PING_EVERY: Duration = Duration::from_secs(15);
 /// A side that says nothing for so long, not even to our pings, is gone.
 const SILENCE: Duration = Duration::from_secs(45);
-/// How often a backend is asked again that must have a stream and has none.
-const ABSENT_RETRY: Duration = Duration::from_secs(60);
+/// How often a backend is asked again that has no stream: that may have been a proxy's page.
+const ABSENT_RETRY: Duration = Duration::from_secs(15);
 /// How long until a backend that forbids the stream is asked once more: by then it has said what it thinks of the token.
 const FORBIDDEN_RETRY: Duration = Duration::from_secs(3);
 /// How long a connection must have stood for its loss to count as the first.
@@ -92,6 +93,7 @@ impl Stream {
             sender,
             cursor: Arc::clone(&cursor),
             trouble: None,
+            is_absent: false,
         };
         Some(Self {
             pushed,
@@ -164,6 +166,8 @@ struct Listener {
     missed: Arc<AtomicBool>,
     /// What went wrong last, so that a line is written when it changes.
     trouble: Option<String>,
+    /// It was said that there is no stream.
+    is_absent: bool,
 }
 
 /// The poller is gone.
@@ -194,8 +198,8 @@ impl Listener {
                     sleep(backoff.next(None)).await;
                 }
                 Err(NoStream::Absent(status)) if self.mode == SignalsStream::Auto => {
-                    info!(target: TRADING, "The backend has no stream of signals ({status}): they are fetched alone");
-                    return;
+                    self.is_without(&status.to_string());
+                    sleep(ABSENT_RETRY).await;
                 }
                 Err(NoStream::Absent(status)) => {
                     self.complain(format!(
@@ -210,8 +214,8 @@ impl Listener {
                 Err(NoStream::TokenRefused(403))
                     if self.mode == SignalsStream::Auto && !self.client.is_token_refused() =>
                 {
-                    info!(target: TRADING, "The backend has no stream of signals (403, and takes the token elsewhere): they are fetched alone");
-                    return;
+                    self.is_without("403, and takes the token elsewhere");
+                    sleep(ABSENT_RETRY).await;
                 }
                 Err(NoStream::TokenRefused(_)) => {
                     // The poller finds out for itself, and says what to do.
@@ -222,6 +226,13 @@ impl Listener {
                     sleep(backoff.next(None)).await;
                 }
             }
+        }
+    }
+
+    /// Says once that there is no stream.
+    fn is_without(&mut self, said: &str) {
+        if !std::mem::replace(&mut self.is_absent, true) {
+            info!(target: TRADING, "The backend has no stream of signals ({said}): they are fetched alone");
         }
     }
 
@@ -241,6 +252,7 @@ impl Listener {
             .max_frame_size(Some(MAX_MESSAGE));
         let mut socket = WebSocketStream::from_raw_socket(connection, Role::Client, Some(config)).await;
         self.trouble = None;
+        self.is_absent = false;
         meters::stream_connected(true);
         info!(target: TRADING, "Signals are pushed by the backend from now on, and fetched besides at a slower pace");
         self.tell(Pushed::Connected).await?;
@@ -272,8 +284,12 @@ impl Listener {
     }
 
     fn take(&mut self, text: &str) -> Result<(), Gone> {
-        match message(text) {
-            Ok(Some(signals)) => match self.sender.try_send(signals) {
+        match wire::pushed(text) {
+            Ok(Some((answer, cursor))) => match self.sender.try_send(Pushed::Signals {
+                answer,
+                cursor,
+                at: Instant::now(),
+            }) {
                 Ok(()) => Ok(()),
                 Err(mpsc::error::TrySendError::Full(_)) => {
                     self.missed.store(true, Ordering::Relaxed);
@@ -291,66 +307,5 @@ impl Listener {
 
     async fn tell(&self, pushed: Pushed) -> Result<(), Gone> {
         self.sender.send(pushed).await.map_err(|_| Gone)
-    }
-}
-
-/// Takes a message: one signal, a list of them, or the shape of an answer that is fetched; and beside each, where to go on.
-/// What holds no signals, such as a greeting, is nothing.
-fn message(text: &str) -> Result<Option<Pushed>, String> {
-    let mut value: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    let cursor = value.get("cursor").and_then(|cursor| match cursor {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    });
-    let data = match &mut value {
-        Value::Array(_) => value,
-        Value::Object(map) if map.get("data").is_some_and(Value::is_array) => {
-            map.remove("data").unwrap_or_default()
-        }
-        Value::Object(map) if map.contains_key("order_id") => Value::Array(vec![value]),
-        Value::Object(_) => return Ok(None),
-        _ => return Err("expected an object or a list".to_owned()),
-    };
-    Ok(Some(Pushed::Signals {
-        answer: json!({ "success": true, "data": data }),
-        cursor,
-        at: Instant::now(),
-    }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(text: &str) -> Option<(Value, Option<String>)> {
-        match message(text).unwrap()? {
-            Pushed::Signals { answer, cursor, .. } => Some((answer["data"].clone(), cursor)),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn one_signal_a_list_and_an_answer_are_understood_and_each_says_where_to_go_on() {
-        let one = json!({ "order_id": "S1", "size": 100 });
-        let list = |cursor: Option<&str>| Some((json!([one]), cursor.map(str::to_owned)));
-        assert_eq!(found(&one.to_string()), list(None));
-        assert_eq!(found(&json!([one]).to_string()), list(None));
-        let answer = json!({ "data": [one], "cursor": 17 });
-        assert_eq!(found(&answer.to_string()), list(Some("17")));
-        let with_cursor = json!({ "order_id": "S1", "cursor": "a/b" });
-        assert_eq!(
-            found(&with_cursor.to_string()),
-            Some((json!([with_cursor]), Some("a/b".to_owned())))
-        );
-        assert_eq!(found(r#"{"type": "hello"}"#), None);
-        assert_eq!(found(r#"{"data": {}}"#), None);
-    }
-
-    #[test]
-    fn what_is_no_message_is_said_and_takes_nothing_along() {
-        for text in ["", "{", "7", "\"x\"", "null", "<html>"] {
-            assert!(message(text).is_err(), "{text}");
-        }
     }
 }

@@ -34,6 +34,9 @@ pub(super) async fn stream(
     }
     // A cursor of another life of the sandbox means nothing here: all is said again.
     let from = resume.after.and_then(|after| after.parse().ok()).unwrap_or(0);
+    if from > 0 {
+        shared.count("stream_resumed");
+    }
     match upgrade {
         Ok(upgrade) => upgrade.on_upgrade(move |socket| push(socket, shared, from)),
         Err(rejection) => rejection.into_response(),

@@ -4,12 +4,14 @@
 mod field;
 mod number;
 mod post;
+mod pushed;
 mod signals;
 
 pub(crate) use post::{
     AccountRow, CallKind, Heartbeat, PositionRow, Post, account, cleanup, heartbeat, positions, report,
     report_with_body, snapshot,
 };
+pub(crate) use pushed::pushed;
 pub(crate) use signals::{MAX_SIGNALS, SignalsAnswer, View, signal, signals, signals_path};
 
 use serde_json::Value;

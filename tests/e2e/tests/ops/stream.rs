@@ -131,6 +131,57 @@ fn a_stream_that_is_cut_stands_again_and_what_came_meanwhile_is_fetched() {
     assert!(verdict.faults.is_empty(), "{:#?}", verdict.faults);
 }
 
+/// Where the host does not say how far it is, a backend tells all of the day again after each loss.
+#[test]
+fn a_stream_that_stands_again_goes_on_behind_the_last_signal_that_is_durable() {
+    let backend = Backend::start();
+    let desk = desk(&backend, 3600.0, "auto");
+    let host = desk.trading();
+    let asked = |name: &str| backend.summary()["requests"][name].as_u64().unwrap_or(0);
+    let stands = || {
+        desk.log()
+            .matches("Signals are pushed by the backend from now on")
+            .count()
+    };
+    wait_until("the stream stands", || stands() == 1);
+    // Nothing was pushed yet: there is nothing to go on behind.
+    backend.cut_streams();
+    wait_until("it stands again", || stands() == 2);
+    assert_eq!((asked("stream"), asked("stream_resumed")), (2, 0));
+    backend.add(&signal(1));
+    wait_until("the signal is executed", || executed(&backend) == 1);
+    assert!(desk.log().contains("Received 1 pushed signals"), "{}", desk.log());
+    backend.cut_streams();
+    wait_until("it stands once more", || stands() == 3);
+    assert_eq!(
+        (asked("stream"), asked("stream_resumed")),
+        (3, 1),
+        "no cursor was sent: {}",
+        desk.log()
+    );
+    assert_eq!(host.stop(), Some(0));
+}
+
+/// A gateway that answers with a page of its own for a moment took the stream away until the next start.
+#[test]
+fn a_page_in_the_place_of_the_stream_does_not_end_it_for_good() {
+    let backend = Backend::start();
+    backend.fault(&json!({ "mode": "html", "path": "signals/stream", "requests": 1 }));
+    let desk = desk(&backend, 3600.0, "auto");
+    let host = desk.trading();
+    wait_until(&format!("it is said: {}", desk.log()), || {
+        desk.log()
+            .contains("The backend has no stream of signals (200): they are fetched alone")
+    });
+    wait_until("the stream stands after all", || {
+        desk.log()
+            .contains("Signals are pushed by the backend from now on")
+    });
+    backend.add(&signal(1));
+    wait_until("the signal is executed", || executed(&backend) == 1);
+    assert_eq!(host.stop(), Some(0));
+}
+
 #[test]
 fn stream_and_poll_together_under_faults_execute_each_signal_once() {
     let backend = Backend::start();
