@@ -88,6 +88,11 @@ fn complete(fields: &mut Map<String, Value>, count: usize, now_ms: i64) {
 struct StateOptions {
     /// Only this order.
     order_id: Option<String>,
+    /// Signals from this one on, counted from 0 as they were added: who saw many asks for a part at a time.
+    #[serde(default)]
+    from: usize,
+    /// So many of them.
+    count: Option<usize>,
 }
 
 async fn state(State(shared): State<Arc<Shared>>, Query(options): Query<StateOptions>) -> Response {
@@ -103,7 +108,7 @@ async fn state(State(shared): State<Arc<Shared>>, Query(options): Query<StateOpt
                 );
             }
         },
-        None => whole(&store),
+        None => seen(&store, options.from, options.count),
     };
     value["faults"] = faults;
     drop(store);
@@ -165,8 +170,13 @@ async fn change_password(State(shared): State<Arc<Shared>>, body: Bytes) -> Resp
 
 /// Everything seen.
 pub(super) fn whole(store: &Store) -> Value {
+    seen(store, 0, None)
+}
+
+fn seen(store: &Store, from: usize, count: Option<usize>) -> Value {
     let mut seen = Map::new();
-    for entry in &store.entries {
+    let entries = store.entries.iter().skip(from);
+    for entry in entries.clone().take(count.unwrap_or(usize::MAX)) {
         if let Some(record) = store.orders.get(&entry.id) {
             seen.entry(entry.id.clone())
                 .or_insert_with(|| record_json(store, record));
@@ -184,7 +194,7 @@ pub(super) fn whole(store: &Store) -> Value {
         .collect();
     json!({
         "signals": seen,
-        "order": store.entries.iter().map(|entry| &entry.id).collect::<Vec<_>>(),
+        "order": entries.take(count.unwrap_or(usize::MAX)).map(|entry| &entry.id).collect::<Vec<_>>(),
         "violations": store.violations,
         "requests": store.requests,
         "turned_away": store.turned_away,

@@ -26,6 +26,9 @@ const STARTED: &str = "quantTrader started";
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
+/// How many signals of a backend are asked for at a time: after a long soak all of them at once take too long.
+const PAGE: usize = 1000;
+
 /// A binary or plugin beside the tests, or beside a program of ours.
 ///
 /// # Panics
@@ -198,7 +201,29 @@ impl Backend {
     /// Everything that it saw.
     #[must_use]
     pub fn state(&self) -> Value {
-        self.call("GET", "/sandbox/state", "")
+        let mut all = Value::Null;
+        for from in (0..).step_by(PAGE) {
+            let path = format!("/sandbox/state?from={from}&count={PAGE}");
+            let mut page = self.call("GET", &path, "");
+            let is_last = page["order"].as_array().unwrap().len() < PAGE;
+            if from > 0 {
+                let (signals, order) = (page["signals"].take(), page["order"].take());
+                all["signals"]
+                    .as_object_mut()
+                    .unwrap()
+                    .extend(signals.as_object().unwrap().clone());
+                all["order"]
+                    .as_array_mut()
+                    .unwrap()
+                    .extend(order.as_array().unwrap().clone());
+            } else {
+                all = page;
+            }
+            if is_last {
+                break;
+            }
+        }
+        all
     }
 }
 
@@ -388,6 +413,43 @@ impl Desk {
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command().args(arguments).output().unwrap()
+    }
+
+    /// Runs `login` with the password on standard input, as a script does.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn log_in(&self, password: &str, arguments: &[&str]) -> Output {
+        let mut child = self
+            .command()
+            .args(["login", "--username", "sandbox", "--password-stdin"])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // One that refuses its command line reads nothing.
+        writeln!(stdin, "{password}").ok();
+        drop(stdin);
+        child.wait_with_output().unwrap()
+    }
+
+    /// Writes a file that is its owner's alone; where it lies.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn private(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        path
     }
 
     /// Runs another command, which must end well; what it printed.

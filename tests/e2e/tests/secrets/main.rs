@@ -7,8 +7,7 @@ mod hunt;
 mod login;
 mod renewal;
 
-use std::io::Write;
-use std::process::{Output, Stdio};
+use std::process::Output;
 
 use qt_test_support::{Backend, Desk};
 use serde_json::{Value, json};
@@ -30,41 +29,18 @@ fn configure(desk: &Desk, backend: &Backend, more: &Value) {
         .unwrap()
         .extend(more.as_object().unwrap().clone());
     desk.configure(backend, &all);
-    private_mode(desk, "config.json");
+    let written = std::fs::read_to_string(desk.config()).unwrap();
+    private(desk, "config.json", &written);
 }
 
 /// A file that is its owner's alone.
 fn private(desk: &Desk, name: &str, content: &str) {
-    std::fs::write(desk.path(name), content).unwrap();
-    private_mode(desk, name);
-}
-
-fn private_mode(desk: &Desk, name: &str) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(desk.path(name), mode).unwrap();
-    }
-    let _ = (desk, name);
+    desk.private(name, content);
 }
 
 /// Runs `login` with the password on standard input.
 fn log_in(desk: &Desk, password: &str, arguments: &[&str]) -> Output {
-    let mut child = desk
-        .command()
-        .args(["login", "--username", "sandbox", "--password-stdin"])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // One that refuses its command line reads nothing.
-    writeln!(stdin, "{password}").ok();
-    drop(stdin);
-    child.wait_with_output().unwrap()
+    desk.log_in(password, arguments)
 }
 
 fn text(bytes: &[u8]) -> String {
