@@ -1,6 +1,8 @@
 //! What a token says about itself.
 
 use data_encoding::BASE64URL_NOPAD;
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
 use serde::Deserialize;
 use serde_json::Number;
 use zeroize::Zeroizing;
@@ -48,10 +50,14 @@ pub(crate) fn claims(token: &str) -> Option<Claims> {
     })
 }
 
-/// A moment may have a fraction, which does not matter.
+/// A moment may have a fraction, which does not matter, and some libraries write it with an exponent.
 fn seconds(number: &Number) -> Option<i64> {
     let text = number.to_string();
-    let whole = text.split('.').next()?.parse::<i64>().ok()?;
+    let moment = text
+        .parse::<Decimal>()
+        .or_else(|_| Decimal::from_scientific(&text))
+        .ok()?;
+    let whole = moment.trunc().to_i64()?;
     (1..=LAST_S).contains(&whole).then_some(whole)
 }
 
@@ -71,6 +77,13 @@ mod tests {
         for (payload, ends) in [
             (r#"{"exp": 1790000000}"#, Some(1_790_000_000)),
             (r#"{"exp": 1790000000.75, "sub": "u"}"#, Some(1_790_000_000)),
+            (r#"{"exp": 1.79e9}"#, Some(1_790_000_000)),
+            (r#"{"exp": 1.790000000E+9}"#, Some(1_790_000_000)),
+            (
+                r#"{"exp": 1790000000.0000000000000000000000000000000001}"#,
+                Some(1_790_000_000),
+            ),
+            (r#"{"exp": 1e-3}"#, None),
             (r#"{"sub": "u"}"#, None),
             (r#"{"exp": null}"#, None),
             // In milliseconds, before 1970, and beyond all numbers.
