@@ -24,7 +24,7 @@ pub(crate) enum LoginAnswer {
     },
     /// The backend refuses name or password, or this very call.
     Refused {
-        /// A 4xx status.
+        /// 400, 401, 403 or 422.
         status: u16,
         /// What the backend says about it.
         text: String,
@@ -55,6 +55,13 @@ impl Client {
             .body(wiped(body));
         let not_known = |answer| match answer {
             Answer::NotKnown { why, retry_after, .. } => LoginAnswer::NotKnown { why, retry_after },
+            Answer::Refused { status, text } => LoginAnswer::NotKnown {
+                why: format!(
+                    "{} answered the login with {status}: {text}; is the backend there, and is `api_base_url` right? {FORMAT}",
+                    self.base
+                ),
+                retry_after: None,
+            },
             _ => LoginAnswer::NotKnown {
                 why: format!("{} gave no answer to the login", self.base),
                 retry_after: None,
@@ -66,11 +73,14 @@ impl Client {
         };
         self.note_date(response.headers());
         let status = response.status();
-        let is_refusal = status.is_client_error()
-            && !matches!(
-                status,
-                StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
-            );
+        // Another 4xx is a gateway's, or a backend's that is being replaced: it says nothing about name and password.
+        let is_refusal = matches!(
+            status,
+            StatusCode::BAD_REQUEST
+                | StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::UNPROCESSABLE_ENTITY
+        );
         if is_refusal {
             return match read_body(&mut response).await {
                 Ok(body) if is_html(&body) => not_known(Answer::NotKnown {
