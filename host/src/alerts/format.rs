@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::Alert;
 use crate::config::WebhookFormat;
 
-/// The most of a message that is sent: robots refuse what is longer.
+/// The most of an alert's text that is sent, in bytes: the strictest robot refuses a message of more than 2048, and a
+/// Chinese character has three.
 const LONGEST: usize = 1500;
 
 /// A message as it is posted.
@@ -49,8 +50,7 @@ fn sentence(alert: &Alert, held_back: u64) -> String {
         text.push_str(&format!(" · {account}"));
     }
     text.push('\n');
-    let short: String = alert.text.chars().take(LONGEST).collect();
-    text.push_str(&short);
+    text.push_str(&alert.text[..alert.text.floor_char_boundary(LONGEST)]);
     text.push_str(&format!(
         "\n{}",
         crate::cli::shanghai(qt_core::UtcMillis(alert.at_ms))
@@ -196,6 +196,15 @@ mod tests {
             ..alert()
         };
         assert!(sentence(&over, 0).starts_with("[quantTrader] resolved: review"));
+    }
+
+    #[test]
+    fn no_message_is_longer_than_the_strictest_robot_takes() {
+        for text in ["行情".repeat(1000), "x".repeat(5000), "é行😀".repeat(700)] {
+            let long = Alert { text, ..alert() };
+            let said = sentence(&long, u64::MAX);
+            assert!((1490..=2048).contains(&said.len()), "{}", said.len());
+        }
     }
 
     #[test]
