@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use qt_core::UtcMillis;
 use tokio::sync::Notify;
@@ -21,6 +22,8 @@ struct Readings {
     rounds: AtomicU64,
     /// Why the last poll brought nothing; empty when it was answered.
     trouble: Mutex<String>,
+    /// When the next poll must have begun, where one is to come.
+    poll_due: Mutex<Option<Instant>>,
     moved: Notify,
 }
 
@@ -80,6 +83,18 @@ impl Gauge {
 
     pub(crate) fn set_trouble(&self, text: String) {
         *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    /// Says by when the next poll will have begun; nothing while no account takes signals.
+    pub(crate) fn set_poll_due(&self, by: Option<Instant>) {
+        *self.0.poll_due.lock().unwrap_or_else(PoisonError::into_inner) = by;
+    }
+
+    /// For how long the next poll has been overdue; `None` where it is not.
+    pub(crate) fn poll_overdue(&self, now: Instant) -> Option<Duration> {
+        let due = *self.0.poll_due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.and_then(|by| now.checked_duration_since(by))
+            .filter(|late| !late.is_zero())
     }
 
     /// Waits for the next change of depth or count. One waiter at a time.

@@ -119,6 +119,10 @@ impl Monitor {
         for account in &accounts.watched {
             examine(account, now, &mut health);
         }
+        // A restart would end the others that trade: it helps where nothing turns any more.
+        if health.ill.len() < accounts.watched.len() {
+            health.ill.clear();
+        }
         for (label, reason) in &accounts.down {
             health
                 .not_ready
@@ -130,19 +134,23 @@ impl Monitor {
 
 fn examine(account: &Watched, now: Instant, health: &mut Health) {
     let label = account.meters.label();
+    let has_ended = account.status.has_changed().is_err();
     if account
         .meters
         .since_turn(now)
         .is_some_and(|ago| ago > HANGS_AFTER)
+        && !has_ended
     {
-        health.ill.push(format!(
+        let hangs = format!(
             "{label}: the engine has made no turn for {} s",
             HANGS_AFTER.as_secs()
-        ));
+        );
+        health.ill.push(hangs.clone());
+        health.not_ready.push(hangs);
     }
     let status = account.status.borrow();
     let mut not_ready = |reason: String| health.not_ready.push(format!("{label}: {reason}"));
-    if account.status.has_changed().is_err() {
+    if has_ended {
         not_ready("the engine has ended".to_owned());
         health.ill.push(format!("{label}: the engine has ended"));
         return;
@@ -165,7 +173,22 @@ fn examine(account: &Watched, now: Instant, health: &mut Health) {
         not_ready(trouble);
     } else if account.gauge.last_poll().is_none() {
         not_ready("the backend has not answered yet".to_owned());
+    } else if let Some(late) = overdue(account, now) {
+        not_ready(late);
     }
+}
+
+/// For how long signals should have been asked for and were not, where that is so.
+pub(crate) fn overdue(account: &Watched, now: Instant) -> Option<String> {
+    let is_ready = {
+        let status = account.status.borrow();
+        status.ready && !status.journal_failing
+    };
+    let late = account.gauge.poll_overdue(now).filter(|_| is_ready)?;
+    Some(format!(
+        "the backend has not been asked for signals, {} s after it was to be; see the log",
+        late.as_secs()
+    ))
 }
 
 /// Why there is no connection, where the broker said so.
@@ -263,6 +286,7 @@ mod tests {
         scene.meters.turned(now);
         assert!(scene.monitor.health(now + HANGS_AFTER).ill.is_empty());
         let late = scene.monitor.health(now + HANGS_AFTER + Duration::from_secs(1));
+        assert_eq!(late.ill, late.not_ready);
         assert_eq!(late.ill, ["SA-1/****0001: the engine has made no turn for 15 s"]);
         drop(scene.status);
         let ended = scene.monitor.health(now);
@@ -281,6 +305,41 @@ mod tests {
         assert_eq!(
             health.not_ready,
             ["SA-2: it is not traded: its journal is damaged"]
+        );
+    }
+
+    /// One account's fault must not end the others that trade, by way of the system's watchdog.
+    #[test]
+    fn an_engine_that_ended_beside_one_that_turns_makes_the_host_not_ready_but_not_ill() {
+        let (scene, other) = (scene(), scene());
+        let ended = other.monitor.watched().remove(0);
+        drop(other);
+        scene.monitor.watch(ended);
+        let now = Instant::now();
+        let health = scene.monitor.health(now);
+        assert!(health.ill.is_empty(), "{health:?}");
+        assert_eq!(health.not_ready, ["SA-1/****0001: the engine has ended"]);
+        drop(scene.status);
+        assert_eq!(scene.monitor.health(now).ill.len(), 2);
+    }
+
+    #[test]
+    fn a_poll_that_does_not_come_is_told_of_where_signals_could_be_taken() {
+        let scene = scene();
+        let now = Instant::now();
+        scene.gauge.set_poll_due(Some(now));
+        assert_eq!(scene.monitor.health(now), Health::default());
+        let later = now + Duration::from_secs(30);
+        assert_eq!(
+            scene.monitor.health(later).not_ready,
+            [
+                "SA-1/****0001: the backend has not been asked for signals, 30 s after it was to be; see the log"
+            ]
+        );
+        scene.status.send_modify(|status| status.ready = false);
+        assert_eq!(
+            scene.monitor.health(later).not_ready,
+            ["SA-1/****0001: the broker's books are not compared yet"]
         );
     }
 }
