@@ -30,6 +30,7 @@ use crate::secrets;
 use crate::system::notify::{self, Stand};
 use crate::system::{self, ShutdownCause, ShutdownReceiver, ShutdownSender};
 use crate::telemetry::{self, TRADER_LOOP};
+use crate::tend::tended;
 
 /// Between two questions to NATS.
 const NATS_PAUSE: Duration = Duration::from_millis(5);
@@ -145,14 +146,17 @@ pub(crate) fn run(
         .build()?;
     let (stop, stopped) = watch::channel(false);
     if let Some((source, can_log_in)) = token {
-        runtime.spawn(keeper::run(KeeperLinks {
-            client: Arc::clone(&client),
-            source,
-            can_log_in,
-            alerts: alerts.clone(),
-            shutdown: stopped.clone(),
-            now_ms: || Clock::system().now_ms(),
-        }));
+        let (client, shutdown) = (Arc::clone(&client), stopped.clone());
+        let keep = move || {
+            keeper::run(KeeperLinks {
+                client: Arc::clone(&client),
+                source: source.clone(),
+                can_log_in,
+                shutdown: shutdown.clone(),
+                now_ms: || Clock::system().now_ms(),
+            })
+        };
+        runtime.spawn(tended("keeper of the token", stopped.clone(), keep, |_| {}));
     }
     let several = each.iter().any(Config::is_one_of_several);
     let house = House {
@@ -309,10 +313,7 @@ impl House<'_> {
     ) -> Result<(), AppError> {
         let mut routes: Vec<Route> = opened.iter().map(|(_, account)| account.route()).collect();
         routes.extend(self.down.iter().map(Down::route));
-        let poller = tokio::spawn(poller::run(
-            self.poll_settings(once.is_some()),
-            self.poll_links(routes),
-        ));
+        let poller = tokio::spawn(self.poll(once.is_some(), routes));
         let mut beside: Vec<JoinHandle<()>> = Vec::new();
         beside.push(tokio::spawn(tell_keeper(self.shared.monitor.clone())));
         if let Some(listener) = self.metrics.take() {
@@ -325,6 +326,7 @@ impl House<'_> {
             beside.push(tokio::spawn(alerts::watch(
                 self.config.alerts.clone(),
                 self.shared.monitor.clone(),
+                Arc::clone(&self.shared.client),
                 self.shared.alerts.clone(),
             )));
         }
@@ -411,13 +413,22 @@ impl House<'_> {
         }
     }
 
-    fn poll_links(&self, routes: Vec<Route>) -> PollLinks {
-        PollLinks {
-            client: Arc::clone(&self.shared.client),
-            routes,
-            alerts: self.shared.alerts.clone(),
-            shutdown: self.shared.stopped.clone(),
-        }
+    /// Polls until the host ends, or until no account is left.
+    fn poll(&self, once: bool, routes: Vec<Route>) -> impl Future<Output = ()> + Send + 'static {
+        let settings = self.poll_settings(once);
+        let (client, shutdown) = (Arc::clone(&self.shared.client), self.shared.stopped.clone());
+        let gauges: Vec<_> = routes.iter().map(|route| route.gauge.clone()).collect();
+        let poll = move || {
+            let links = PollLinks {
+                client: Arc::clone(&client),
+                routes: routes.clone(),
+                shutdown: shutdown.clone(),
+            };
+            poller::run(settings.clone(), links)
+        };
+        tended("poller", self.shared.stopped.clone(), poll, move |why| {
+            gauges.iter().for_each(|gauge| gauge.set_trouble(why.clone()));
+        })
     }
 }
 

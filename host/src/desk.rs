@@ -1,7 +1,7 @@
 //! One account at work: its plugin, journal and engine, its reports, its book, and the folder that commands come by.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use qt_core::{Event, Settings};
@@ -35,6 +35,7 @@ use crate::plugin::{self, KeptPlugin};
 use crate::round::RoundLinks;
 use crate::system::{self, ShutdownSender};
 use crate::telemetry;
+use crate::tend::tended;
 
 /// How long reports still go out at the end.
 const REPORT_GRACE: Duration = Duration::from_millis(1500);
@@ -245,7 +246,7 @@ impl Opened {
             normally_ms: millis(config.execution.reconcile_interval),
             in_doubt_ms: millis(config.execution.unknown_poll),
         };
-        let rows = Rows(self.journal.reader()?);
+        let rows = Rows(Arc::new(Mutex::new(self.journal.reader()?)));
         let (mut engine, status) = Engine::new(
             self.journal,
             self.loaded,
@@ -368,21 +369,26 @@ impl Place {
         rows: Rows,
     ) -> impl Future<Output = ()> + Send + 'static {
         let concurrency = self.config.execution.report_concurrency;
-        reporter::run(
-            ReportSettings {
-                concurrency: usize::try_from(concurrency).unwrap_or(16),
-                grace: REPORT_GRACE,
-            },
-            ReportLinks {
-                client: Arc::clone(&shared.client),
+        let settings = ReportSettings {
+            concurrency: usize::try_from(concurrency).unwrap_or(16),
+            grace: REPORT_GRACE,
+        };
+        let (client, shutdown) = (Arc::clone(&shared.client), shared.stopped.clone());
+        let (engine, gauge, outbox) = (engine.clone(), gauge.clone(), outbox.clone());
+        // One that begins anew reads every row that is not acknowledged, and posts it with the same key.
+        let report = move || {
+            let links = ReportLinks {
+                client: Arc::clone(&client),
                 engine: engine.clone(),
                 gauge: gauge.clone(),
-                source: Box::new(rows),
+                source: Box::new(rows.clone()),
                 new_rows: Arc::clone(&outbox.added),
                 reload: Arc::clone(&outbox.reload),
-                shutdown: shared.stopped.clone(),
-            },
-        )
+                shutdown: shutdown.clone(),
+            };
+            reporter::run(settings, links)
+        };
+        tended("reporter", shared.stopped.clone(), report, |_| {})
     }
 
     /// Takes commands from the account's folder.
@@ -519,11 +525,14 @@ async fn tell_ready(mut status: watch::Receiver<Status>, ready: watch::Sender<bo
 }
 
 /// The journal's rows, as the reporter wants them.
-struct Rows(WaitingRows);
+#[derive(Clone)]
+struct Rows(Arc<Mutex<WaitingRows>>);
 
 impl OutboxSource for Rows {
     fn load(&mut self, after_id: i64, limit: usize) -> Result<Vec<OutboxRow>, String> {
-        let items = (self.0)(after_id, limit).map_err(|e| e.to_string())?;
+        // A reader that panicked has nothing that could be half done.
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let items = read(after_id, limit).map_err(|e| e.to_string())?;
         Ok(items
             .into_iter()
             .map(|item| OutboxRow {

@@ -32,6 +32,7 @@ mod sandbox;
 mod secrets;
 mod system;
 mod telemetry;
+mod tend;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -28,6 +28,8 @@ struct Standing {
     /// The level that was told, where somebody was told and it still stands.
     told: Option<u64>,
     told_at: Option<Instant>,
+    /// When it is told again because nobody heard of it.
+    retry_at: Option<Instant>,
 }
 
 /// Everything that is looked at again and again.
@@ -43,6 +45,14 @@ impl Conditions {
         Self {
             repeat_after,
             all: BTreeMap::new(),
+        }
+    }
+
+    /// Nobody heard of it: it is told again after a minute, if it still stands then.
+    pub(super) fn was_not_told(&mut self, kind: Kind, account: Option<&str>, now: Instant) {
+        let key = (kind, account.map(str::to_owned));
+        if let Some(one) = self.all.get_mut(&key).filter(|one| one.told.is_some()) {
+            one.retry_at = Some(now + WORSE_AFTER.min(self.repeat_after));
         }
     }
 
@@ -65,6 +75,7 @@ impl Conditions {
             since: None,
             told: None,
             told_at: None,
+            retry_at: None,
         });
         let news = |is_raised, text| {
             Some(News {
@@ -75,6 +86,10 @@ impl Conditions {
             })
         };
         if level == 0 {
+            // Whoever heard nothing of it need not hear that it is over.
+            if one.retry_at.take().is_some() {
+                (one.told, one.told_at) = (None, None);
+            }
             let was_told = one.told.take().is_some();
             let lasted = one.since.take().map(|since| now.saturating_duration_since(since));
             return match was_told {
@@ -96,9 +111,10 @@ impl Conditions {
                 quiet.is_none_or(|quiet| quiet >= wait)
             }
         };
-        if !is_due {
+        if !is_due && one.retry_at.is_none_or(|at| now < at) {
             return None;
         }
+        one.retry_at = None;
         one.told = Some(level);
         one.told_at = Some(now);
         news(true, text(lasted))
@@ -144,6 +160,27 @@ mod tests {
     fn what_lasts_is_told_again_after_the_time() {
         let story = [(0, 1), (1799, 1), (1800, 1), (3599, 1), (3600, 1)];
         assert_eq!(told(0, &story), [(0, true), (1800, true), (3600, true)]);
+    }
+
+    #[test]
+    fn what_nobody_heard_is_told_again_after_a_minute_and_its_end_is_not() {
+        let start = Instant::now();
+        let mut conditions = Conditions::new(REPEAT);
+        let mut look = |second: u64, level, is_lost: bool| {
+            let now = start + Duration::from_secs(second);
+            let news = conditions.look(Kind::Journal, None, level, Duration::ZERO, now, |_| String::new());
+            if is_lost {
+                conditions.was_not_told(Kind::Journal, None, now);
+            }
+            news.map(|news| news.is_raised)
+        };
+        assert_eq!(look(0, 1, true), Some(true));
+        assert_eq!(look(59, 1, false), None);
+        assert_eq!(look(60, 1, true), Some(true));
+        assert_eq!(look(100, 0, false), None, "nobody knew of it");
+        assert_eq!(look(101, 1, false), Some(true));
+        assert_eq!(look(170, 1, false), None);
+        assert_eq!(look(171, 0, false), Some(false));
     }
 
     #[test]

@@ -54,6 +54,23 @@ impl Channels {
         self
     }
 
+    /// Each channel by itself, so that one that is dead holds up no other.
+    pub(super) fn apart(self) -> Vec<Self> {
+        let waits = self.waits;
+        let robot = self.webhook.map(|robot| Self {
+            webhook: Some(robot),
+            command: Vec::new(),
+            waits,
+        });
+        let command = Some(self.command).filter(|command| !command.is_empty());
+        let command = command.map(|command| Self {
+            webhook: None,
+            command,
+            waits,
+        });
+        robot.into_iter().chain(command).collect()
+    }
+
     /// The name of each channel and what came of it, in turn.
     pub(crate) async fn each(&self, alert: &Alert, held_back: u64) -> Vec<(String, Result<(), String>)> {
         let mut results = Vec::new();

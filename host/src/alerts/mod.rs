@@ -8,12 +8,14 @@ mod deliver;
 mod format;
 mod watch;
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::clock::Clock;
 use crate::config;
 use crate::monitor::meters;
 use crate::telemetry::QUANT_TRADER;
@@ -23,6 +25,8 @@ pub(crate) use watch::run as watch;
 
 /// Alerts that may wait for a slow robot. More are dropped, and the log says so.
 const WAITING: usize = 256;
+/// The word for what must not wait.
+const CRITICAL: &str = "critical";
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// What an alert is about.
@@ -76,7 +80,7 @@ impl Kind {
     /// `critical` where money may be lost meanwhile, else `warning`.
     const fn severity(self) -> &'static str {
         match self {
-            Self::Unknown | Self::Review | Self::BrokerDown | Self::Journal | Self::NotTraded => "critical",
+            Self::Unknown | Self::Review | Self::BrokerDown | Self::Journal | Self::NotTraded => CRITICAL,
             _ => "warning",
         }
     }
@@ -97,29 +101,39 @@ pub(crate) struct Alert {
     pub(crate) at_ms: i64,
 }
 
+/// Something about an account, or about the host.
+type Key = (Kind, Option<String>);
+
 /// Where alerts are put. Cheap to clone; without channels it swallows them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Alerts(Option<mpsc::Sender<Alert>>);
+pub(crate) struct Alerts {
+    sender: Option<mpsc::Sender<Alert>>,
+    /// What nobody heard of, until whoever raised it asks.
+    unheard: Arc<Mutex<BTreeSet<Key>>>,
+}
 
 impl Alerts {
     /// Says something; never waits.
-    pub(crate) fn raise(&self, kind: Kind, account: Option<&str>, text: impl Into<String>) {
-        self.put(Alert {
-            kind,
-            is_raised: true,
-            account: account.map(str::to_owned),
-            text: text.into(),
-            at_ms: Clock::system().now_ms(),
-        });
-    }
-
     fn put(&self, alert: Alert) {
-        let Some(sender) = &self.0 else { return };
+        let Some(sender) = &self.sender else { return };
         if let Err(full) = sender.try_send(alert) {
             let alert = full.into_inner();
             meters::alert(alert.kind.name(), "dropped");
             warn!(target: QUANT_TRADER, "an alert ({}) was dropped: too many wait to be delivered", alert.kind.name());
+            self.was_not_heard(&alert);
         }
+    }
+
+    fn was_not_heard(&self, alert: &Alert) {
+        if alert.is_raised {
+            let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+            unheard.insert((alert.kind, alert.account.clone()));
+        }
+    }
+
+    /// What nobody heard of since this was asked last.
+    fn take_unheard(&self) -> BTreeSet<Key> {
+        std::mem::take(&mut self.unheard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -136,8 +150,16 @@ pub(crate) fn start(
     }
     let channels = Channels::new(settings)?;
     let (sender, receiver) = mpsc::channel(WAITING);
-    let deliver = deliver_all(receiver, channels, settings.max_per_hour);
-    Ok((Alerts(Some(sender)), Some(deliver)))
+    let alerts = Alerts {
+        sender: Some(sender),
+        unheard: Arc::default(),
+    };
+    let unheard = Alerts {
+        sender: None,
+        unheard: Arc::clone(&alerts.unheard),
+    };
+    let deliver = deliver_all(receiver, channels, settings.max_per_hour, unheard);
+    Ok((alerts, Some(deliver)))
 }
 
 /// The alerts of the last hour, of which there may be so many.
@@ -167,27 +189,90 @@ impl Hourly {
     }
 }
 
-async fn deliver_all(mut alerts: mpsc::Receiver<Alert>, channels: Channels, most: u32) {
-    let mut hourly = Hourly::default();
+/// An alert on its way, by every channel at once.
+struct Job {
+    alert: Alert,
+    held_back: u64,
+    /// Channels that have not answered yet, and whether one of those that have delivered it.
+    fate: Mutex<(usize, bool)>,
+}
+
+impl Job {
+    /// One channel has done with it; the last one says what became of the alert.
+    fn done(&self, is_delivered: bool, unheard: &Alerts) {
+        let (kind, text) = (self.alert.kind.name(), &self.alert.text);
+        let mut fate = self.fate.lock().unwrap_or_else(PoisonError::into_inner);
+        fate.0 -= 1;
+        fate.1 |= is_delivered;
+        match *fate {
+            (0, true) => {
+                meters::alert(kind, "delivered");
+                info!(target: QUANT_TRADER, "Alert delivered: {kind}: {text}");
+            }
+            (0, false) => {
+                meters::alert(kind, "failed");
+                unheard.was_not_heard(&self.alert);
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn deliver_all(alerts: mpsc::Receiver<Alert>, channels: Channels, most: u32, unheard: Alerts) {
+    let (senders, workers): (Vec<_>, Vec<_>) = channels
+        .apart()
+        .into_iter()
+        .map(|channel| {
+            let (sender, jobs) = mpsc::channel(WAITING);
+            (sender, work(jobs, channel, &unheard))
+        })
+        .unzip();
+    tokio::join!(admit_all(alerts, senders, most, &unheard), join_all(workers));
+}
+
+/// Hands out what may be said: what is critical has a count of its own, so that warnings never use it up.
+async fn admit_all(
+    mut alerts: mpsc::Receiver<Alert>,
+    channels: Vec<mpsc::Sender<Arc<Job>>>,
+    most: u32,
+    unheard: &Alerts,
+) {
+    let (mut critical, mut others) = (Hourly::default(), Hourly::default());
     while let Some(alert) = alerts.recv().await {
-        let kind = alert.kind.name();
+        let is_critical = alert.kind.severity() == CRITICAL;
+        let hourly = if is_critical { &mut critical } else { &mut others };
         let Some(held_back) = hourly.admit(alert.at_ms, most) else {
-            meters::alert(kind, "held_back");
+            meters::alert(alert.kind.name(), "held_back");
             if hourly.held_back == 1 {
                 warn!(target: QUANT_TRADER, "more than {most} alerts in an hour: the rest is counted and told with a later one");
             }
+            if is_critical {
+                unheard.was_not_heard(&alert);
+            }
             continue;
         };
-        match channels.deliver(&alert, held_back).await {
-            Ok(()) => {
-                meters::alert(kind, "delivered");
-                info!(target: QUANT_TRADER, "Alert delivered: {kind}: {}", alert.text);
-            }
-            Err(reason) => {
-                meters::alert(kind, "failed");
-                error!(target: QUANT_TRADER, "an alert ({kind}: {}) could not be delivered: {reason}; try `qt-host alerts test`", alert.text);
+        let job = Arc::new(Job {
+            alert,
+            held_back,
+            fate: Mutex::new((channels.len(), false)),
+        });
+        for channel in &channels {
+            if let Err(full) = channel.try_send(Arc::clone(&job)) {
+                full.into_inner().done(false, unheard);
             }
         }
+    }
+}
+
+/// Delivers by one channel, in the order in which things were said.
+async fn work(mut jobs: mpsc::Receiver<Arc<Job>>, channel: Channels, unheard: &Alerts) {
+    while let Some(job) = jobs.recv().await {
+        let result = channel.deliver(&job.alert, job.held_back).await;
+        if let Err(reason) = &result {
+            let (kind, text) = (job.alert.kind.name(), &job.alert.text);
+            error!(target: QUANT_TRADER, "an alert ({kind}: {text}) could not be delivered: {reason}; try `qt-host alerts test`");
+        }
+        job.done(result.is_ok(), unheard);
     }
 }
 
@@ -208,8 +293,58 @@ mod tests {
         assert_eq!(hourly.admit(3_601_000, 2), Some(1));
     }
 
+    fn alert(kind: Kind, at_ms: i64) -> Alert {
+        Alert {
+            kind,
+            is_raised: true,
+            account: None,
+            text: format!("{at_ms}"),
+            at_ms,
+        }
+    }
+
     #[test]
     fn without_a_channel_nobody_is_told_and_nothing_waits() {
-        Alerts::default().raise(Kind::Token, None, "ends soon");
+        Alerts::default().put(alert(Kind::Token, 0));
+    }
+
+    /// A flood of warnings keeps no order in doubt from being told, and what is held back all the same is told later.
+    #[tokio::test]
+    async fn warnings_never_use_up_what_is_there_for_what_is_critical() {
+        let (sender, alerts) = mpsc::channel(WAITING);
+        let (channel, mut jobs) = mpsc::channel(WAITING);
+        for at_ms in 0..9 {
+            sender.send(alert(Kind::Halt, at_ms)).await.unwrap();
+        }
+        for kind in [Kind::Review, Kind::Journal, Kind::Unknown] {
+            sender.send(alert(kind, 10)).await.unwrap();
+        }
+        drop(sender);
+        let unheard = Alerts::default();
+        admit_all(alerts, vec![channel], 2, &unheard).await;
+        let mut said = Vec::new();
+        while let Some(job) = jobs.recv().await {
+            said.push(job.alert.kind);
+        }
+        assert_eq!(said, [Kind::Halt, Kind::Halt, Kind::Review, Kind::Journal]);
+        assert_eq!(unheard.take_unheard(), BTreeSet::from([(Kind::Unknown, None)]));
+    }
+
+    #[test]
+    fn an_alert_is_unheard_where_every_channel_failed() {
+        for (channels, is_heard) in [
+            ([false, true], true),
+            ([true, false], true),
+            ([false, false], false),
+        ] {
+            let unheard = Alerts::default();
+            let job = Job {
+                alert: alert(Kind::Journal, 0),
+                held_back: 0,
+                fate: Mutex::new((2, false)),
+            };
+            channels.into_iter().for_each(|one| job.done(one, &unheard));
+            assert_eq!(unheard.take_unheard().is_empty(), is_heard, "{channels:?}");
+        }
     }
 }

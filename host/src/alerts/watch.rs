@@ -1,5 +1,6 @@
 //! Looks at the accounts once in a second and tells what stands.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qt_core::{OrderState, UtcMillis};
@@ -7,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::conditions::{Conditions, News};
 use super::{Alert, Alerts, Kind};
+use crate::backend::client::{Client, TokenTrouble};
 use crate::clock::Clock;
 use crate::config;
 use crate::gating;
@@ -16,10 +18,11 @@ use crate::system;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Asking for the free space is a call to the disk.
 const DISK_EVERY: u32 = 30;
+const HOUR_MS: i64 = 3_600_000;
 const MIB: u64 = 1 << 20;
 
 /// Looks until it is broken off.
-pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, alerts: Alerts) {
+pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, client: Arc<Client>, alerts: Alerts) {
     let mut conditions = Conditions::new(settings.repeat_after);
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -27,9 +30,14 @@ pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, alerts: Aler
         looks.tick().await;
         let clock = Clock::system();
         let (now, at_ms) = (clock.monotonic(), clock.now_ms());
+        for (kind, account) in alerts.take_unheard() {
+            conditions.was_not_told(kind, account.as_deref(), now);
+        }
         let mut news = Vec::new();
+        let trouble = client.token_trouble(at_ms);
+        news.extend(token(trouble, client.remedy(), &mut conditions, now));
         for account in monitor.watched() {
-            let sample = Sample::of(&account, at_ms);
+            let sample = Sample::of(&account, now, at_ms);
             news.extend(sample.look(&settings, &mut conditions, now));
         }
         for (label, reason) in monitor.down() {
@@ -54,6 +62,26 @@ pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, alerts: Aler
             });
         }
     }
+}
+
+/// The token, which is the host's: told again while it lasts, and when it is over.
+fn token(trouble: TokenTrouble, remedy: &str, conditions: &mut Conditions, now: Instant) -> Option<News> {
+    let (level, what) = match trouble {
+        TokenTrouble::None => (0, String::new()),
+        TokenTrouble::EndsIn(left_ms) if left_ms > HOUR_MS => {
+            (1, format!("the token ends in {} h", left_ms / HOUR_MS))
+        }
+        TokenTrouble::EndsIn(left_ms) => (2, format!("the token ends in {} min", left_ms / 60_000)),
+        TokenTrouble::Ended => (3, "the token has ended: no signals are taken".to_owned()),
+        TokenTrouble::Refused => (
+            4,
+            "the backend refuses the token: no signals are taken, and reports wait".to_owned(),
+        ),
+    };
+    conditions.look(Kind::Token, None, level, Duration::ZERO, now, |_| match level {
+        0 => "the token is good again".to_owned(),
+        _ => format!("{what}; {remedy}"),
+    })
 }
 
 fn disk(
@@ -93,7 +121,7 @@ struct Sample {
 }
 
 impl Sample {
-    fn of(account: &Watched, at_ms: i64) -> Self {
+    fn of(account: &Watched, now: Instant, at_ms: i64) -> Self {
         let counts = account.meters.counts();
         let status = account.status.borrow().clone();
         let lasts = |since_ms: i64| {
@@ -117,7 +145,7 @@ impl Sample {
             review: counts.of(OrderState::Review),
             dead_letters: account.meters.dead_letters(),
             barrier_for: lasts(counts.barrier_since_ms),
-            backend_trouble: account.gauge.trouble(),
+            backend_trouble: account.gauge.trouble().or_else(|| monitor::overdue(account, now)),
         }
     }
 
@@ -344,6 +372,34 @@ mod tests {
         for (sample, expected) in table {
             assert_eq!(told(&sample), expected, "{sample:?}");
         }
+    }
+
+    #[test]
+    fn the_token_is_told_again_while_it_lasts_and_when_it_is_good_again() {
+        let now = Instant::now();
+        let mut conditions = Conditions::new(Duration::from_secs(1800));
+        let mut look = |minute: u64, trouble| {
+            let now = now + Duration::from_secs(60 * minute);
+            token(trouble, "run `qt-host login`", &mut conditions, now)
+                .map(|news| (news.is_raised, news.text))
+        };
+        let raised = |text: &str| Some((true, format!("{text}; run `qt-host login`")));
+        assert_eq!(look(0, TokenTrouble::None), None);
+        assert_eq!(
+            look(1, TokenTrouble::EndsIn(5 * HOUR_MS)),
+            raised("the token ends in 5 h")
+        );
+        assert_eq!(look(2, TokenTrouble::EndsIn(5 * HOUR_MS - 60_000)), None);
+        assert_eq!(
+            look(3, TokenTrouble::EndsIn(HOUR_MS)),
+            raised("the token ends in 60 min")
+        );
+        let refused = "the backend refuses the token: no signals are taken, and reports wait";
+        assert_eq!(look(9, TokenTrouble::Refused), raised(refused));
+        assert_eq!(look(30, TokenTrouble::Refused), None);
+        assert_eq!(look(40, TokenTrouble::Refused), raised(refused));
+        let over = Some((false, "the token is good again".to_owned()));
+        assert_eq!(look(41, TokenTrouble::None), over);
     }
 
     #[test]

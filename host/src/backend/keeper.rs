@@ -14,7 +14,6 @@ use tracing::{debug, error, info, warn};
 use super::TRADING;
 use super::client::{Client, LoginAnswer, Token};
 use super::plan::{Plan, Step, Why};
-use crate::alerts::{Alerts, Kind};
 use crate::secrets::{Found, Kept, Source};
 
 /// How often the places are looked at.
@@ -32,8 +31,6 @@ pub(crate) struct KeeperLinks {
     pub(crate) source: Source,
     /// A password is kept there.
     pub(crate) can_log_in: bool,
-    /// Who is told that a person has to do something.
-    pub(crate) alerts: Alerts,
     /// True once the host ends.
     pub(crate) shutdown: watch::Receiver<bool>,
     /// Our clock: milliseconds since 1970 (UTC).
@@ -48,7 +45,6 @@ pub(crate) async fn run(links: KeeperLinks) {
         plan: Plan::new(claims.as_ref(), links.can_log_in, (links.now_ms)()),
         client: links.client,
         source: Some(links.source),
-        alerts: links.alerts,
         now_ms: links.now_ms,
         looks: 0,
         looked_for: 0,
@@ -65,7 +61,6 @@ struct Keeper {
     client: Arc<Client>,
     /// Away while a thread that may block has it.
     source: Option<Source>,
-    alerts: Alerts,
     now_ms: fn() -> i64,
     looks: u32,
     /// The token whose refusal made it look at once.
@@ -103,26 +98,31 @@ impl Keeper {
     }
 
     fn say_whether_possible(&self) {
-        let is_possible = self.plan.is_renewal_possible();
+        let (is_possible, is_failing) = (self.plan.is_renewal_possible(), self.plan.is_failing());
         self.client.renewal().send_if_modified(|renewal| {
+            renewal.is_failing = is_failing;
             std::mem::replace(&mut renewal.is_possible, is_possible) != is_possible
         });
     }
 
-    /// Does something with the source where it may block. A look that panicked takes the source along: the token in force
-    /// stays, and the log has the panic.
+    /// Does something with the source where it may block. Where that panicked, the source is as it was before, and the log
+    /// has the panic.
     async fn with_source<T: Send + 'static>(
         &mut self,
         act: impl FnOnce(&mut Source) -> T + Send + 'static,
     ) -> Option<T> {
         let mut source = self.source.take()?;
+        let spare = source.clone();
         let done = tokio::task::spawn_blocking(move || {
             let done = act(&mut source);
             (source, done)
         });
-        let (source, done) = done.await.ok()?;
+        let (source, done) = match done.await {
+            Ok((source, done)) => (source, Some(done)),
+            Err(_) => (spare, None),
+        };
         self.source = Some(source);
-        Some(done)
+        done
     }
 
     /// Takes up what was put there since the last look.
@@ -171,14 +171,12 @@ impl Keeper {
                 "The token has ended: it was good{until}. Signals are taken again once there is another: {remedy}"
             );
             error!(target: TRADING, "{text}");
-            self.alerts.raise(Kind::Token, None, text);
         } else {
             let text = format!(
                 "The token is good{until}, which is in {}. What to do before: {remedy}",
                 length(left_ms)
             );
             warn!(target: TRADING, "{text}");
-            self.alerts.raise(Kind::Token, None, text);
         }
     }
 
@@ -215,9 +213,9 @@ impl Keeper {
                     token,
                     user_id: user_id.or_else(|| kept.user_id.clone()),
                     at_ms: now_ms,
-                    ..kept
+                    ..kept.clone()
                 };
-                if let Some(Err(trouble)) = self.with_source(move |source| source.keep(&fresh)).await {
+                if let Some(Err(trouble)) = self.with_source(move |source| source.keep(&fresh, &kept)).await {
                     warn!(target: TRADING, "The new token is in force and could not be kept for the next start: {trouble}");
                 }
             }
@@ -229,7 +227,6 @@ impl Keeper {
                      up by itself"
                 );
                 error!(target: TRADING, critical = true, "{text}");
-                self.alerts.raise(Kind::Token, None, text);
             }
             LoginAnswer::NotKnown { why, retry_after } => self.no_login(&why, retry_after),
         }

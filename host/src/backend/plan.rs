@@ -116,6 +116,11 @@ impl Plan {
             && self.not_before_ms.saturating_sub(now_ms) <= WORTH_WAITING_MS
     }
 
+    /// Whether the last logins gave nothing.
+    pub(super) const fn is_failing(&self) -> bool {
+        self.again.failures() > 0
+    }
+
     /// When the token ends: milliseconds since 1970 by the backend's clock.
     pub(super) const fn ends_at_ms(&self) -> Option<i64> {
         self.ends_at_ms
@@ -134,9 +139,13 @@ impl Plan {
             } else {
                 left_ms.filter(|left| *left <= self.lead_ms).map(|_| Why::Ending)
             };
-            return why
-                .filter(|_| now_ms >= self.not_before_ms)
-                .map_or(Step::Wait, Step::LogIn);
+            if let Some(why) = why.filter(|_| now_ms >= self.not_before_ms) {
+                return Step::LogIn(why);
+            }
+            // While logins fail nobody knows whether one will give another token in time: a person is told as if none did.
+            if !self.is_failing() {
+                return Step::Wait;
+            }
         }
         let near = left_ms.map_or(Near::Far, |left| match left {
             ..=0 => Near::Ended,
@@ -230,6 +239,31 @@ mod tests {
         let mut plan = Plan::new(Some(&claims(NOW, NOW + 600_000)), false, NOW);
         assert_eq!(plan.step(NOW, Some(0), false), Step::Warn(600_000));
         assert_eq!(plan.step(NOW + 1000, Some(0), false), Step::Wait);
+    }
+
+    #[test]
+    fn a_person_is_told_before_the_end_where_a_password_is_kept_and_logins_fail() {
+        let end = NOW + DAY_MS;
+        let mut plan = Plan::new(Some(&claims(NOW, end)), true, NOW);
+        let (mut said, mut tries) = (Vec::new(), 0);
+        for second in 0..DAY_MS / 1000 + 600 {
+            let now = NOW + second * 1000;
+            match plan.step(now, Some(0), false) {
+                Step::LogIn(_) => {
+                    tries += 1;
+                    plan.not_known(now, None);
+                }
+                Step::Warn(left_ms) => said.push((left_ms / 60_000, tries)),
+                Step::Wait => {}
+            }
+        }
+        // An hour before, as soon as the first one failed, and at the end.
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert_eq!(said[0], (59, 1));
+        assert_eq!(said[1].0, 0);
+        assert!(tries < 40, "{tries}");
+        plan.logged_in(Why::Ending, Some(&claims(end, end + DAY_MS)), end, 0);
+        assert_eq!(plan.step(end + 5000, Some(0), false), Step::Wait);
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub(crate) use super::routes::Route;
 use super::routes::{HandedOver, Routes};
 use super::stream::{Pushed, Stream};
 use super::wire::{self, SignalsAnswer, View};
-use crate::alerts::{Alerts, Kind};
 use crate::backoff::Backoff;
+use crate::clock::Clock;
 use crate::config::SignalsStream;
 use crate::engine::input::Input;
 use crate::monitor::meters;
@@ -28,6 +28,8 @@ const SLOWER: u32 = 10;
 const SLOWEST: Duration = Duration::from_secs(30);
 /// What was pushed longer ago is not taken as what the backend wants now: it may have been withdrawn, so that is asked.
 const FRESH: Duration = Duration::from_secs(5);
+/// A poll that has not begun so long after its time never will by itself, or the engine does not answer: that is said.
+const OVERDUE: Duration = Duration::from_secs(60);
 /// How often a refused token is tried again.
 pub(super) const TOKEN_RETRY: Duration = Duration::from_secs(30);
 /// How often a line that says nothing new is repeated.
@@ -55,8 +57,6 @@ pub(crate) struct PollLinks {
     pub(crate) client: Arc<Client>,
     /// The accounts that signals go to.
     pub(crate) routes: Vec<Route>,
-    /// Who is told at once that the token is no good.
-    pub(crate) alerts: Alerts,
     /// True once the host ends.
     pub(crate) shutdown: watch::Receiver<bool>,
 }
@@ -72,7 +72,6 @@ pub(super) async fn run_beside(stream: Option<Stream>, settings: PollSettings, l
     let mut shutdown = links.shutdown;
     let mut poller = Poller {
         stream,
-        alerts: links.alerts,
         settings,
         client: links.client,
         routes: Routes::new(links.routes),
@@ -101,7 +100,6 @@ enum Trouble {
 
 struct Poller {
     stream: Option<Stream>,
-    alerts: Alerts,
     settings: PollSettings,
     client: Arc<Client>,
     routes: Routes,
@@ -140,11 +138,21 @@ impl Poller {
     async fn poll_for_ever(&mut self) {
         let mut tokens = self.client.token_changes();
         loop {
+            self.routes.set_poll_due(None);
             if !self.until_ready().await {
                 return;
             }
             tokens.mark_unchanged();
-            match self.poll_once().await {
+            self.due_in(Duration::ZERO);
+            crate::failpoint::die_at("poll");
+            let next = self.poll_once().await;
+            self.due_in(match &next {
+                Next::End => return,
+                Next::Interval => self.pace(),
+                Next::Soon => self.settings.interval,
+                Next::After(wait) | Next::AfterOrNewToken(wait) => *wait,
+            });
+            match next {
                 Next::End => return,
                 Next::Interval => {
                     if !self.wait(self.pace()).await {
@@ -163,6 +171,11 @@ impl Poller {
                 }
             }
         }
+    }
+
+    fn due_in(&self, wait: Duration) {
+        let now = Clock::system().monotonic();
+        self.routes.set_poll_due(now.checked_add(wait + OVERDUE));
     }
 
     /// Waits until some account takes signals; false when none ever will. What is pushed meanwhile is fetched then, since
@@ -345,18 +358,12 @@ impl Poller {
     async fn failed(&mut self, answer: Answer) -> Next {
         match answer {
             Answer::TokenRefused { status } => {
-                let what =
-                    format!("the backend refuses the token ({status}): `api_token` is wrong or has expired");
+                let what = format!(
+                    "the backend refuses the token ({status}): `api_token` is wrong or has expired; {}",
+                    self.client.remedy()
+                );
                 if self.changed(Trouble::Token, what) {
                     debug!(target: TRADING, "Signals are refused with {status}");
-                    self.alerts.raise(
-                        Kind::Token,
-                        None,
-                        format!(
-                            "the backend refuses the token ({status}): no signals are taken; put a new access_token into \
-                             the configuration"
-                        ),
-                    );
                 }
                 let news = token_refused(&self.client, Caller::Poller, status);
                 if self.tell(news).await {

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 const MOST_STRANGERS: usize = 100;
 
 /// How signals come to an account.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Route {
     /// The backend's id of the account; where there is one account only, it may be nothing.
     pub(crate) account: Option<String>,
@@ -302,6 +302,10 @@ impl Routes {
     pub(super) async fn moved(&self) {
         let moves = self.ways.iter().map(|way| Box::pin(way.route.gauge.moved()));
         select_all(moves).await;
+    }
+
+    pub(super) fn set_poll_due(&self, by: Option<std::time::Instant>) {
+        self.ways.iter().for_each(|way| way.route.gauge.set_poll_due(by));
     }
 
     pub(super) fn set_last_poll(&self, at: UtcMillis) {

@@ -22,7 +22,7 @@ pub(crate) struct Found {
 }
 
 /// The place, and what was last seen there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Source {
     place: ApiToken,
     /// The configuration that holds the token itself.
@@ -31,6 +31,10 @@ pub(crate) struct Source {
     kind: Option<StoreKind>,
     stamp: Option<Stamp>,
     seen: [u8; 32],
+    /// When the login in force was made, where it could not be kept: what lies in the keyring then is older.
+    not_kept_ms: Option<i64>,
+    /// When the login was kept that was read last.
+    kept_at_ms: i64,
 }
 
 /// Finds the token that a configuration means.
@@ -46,6 +50,8 @@ pub(crate) fn open(config: &Config, backend: &str, place: &ApiToken) -> Result<(
         kind: None,
         stamp: None,
         seen: [0; 32],
+        not_kept_ms: None,
+        kept_at_ms: 0,
     };
     source.stamp = source.stamp_now();
     let found = match place {
@@ -91,6 +97,8 @@ impl Source {
             keyring,
             kind: None,
             seen: [0; 32],
+            not_kept_ms: None,
+            kept_at_ms: 0,
         };
         let found = source.read_keyring().unwrap();
         (source, found)
@@ -108,6 +116,8 @@ impl Source {
             keyring: Keyring::in_folder(path.parent().unwrap(), "http://file/api"),
             kind: None,
             seen: fingerprint(&token, None),
+            not_kept_ms: None,
+            kept_at_ms: 0,
         };
         let can_log_in = false;
         (source, Found { token, can_log_in })
@@ -124,7 +134,15 @@ impl Source {
         let seen = self.seen;
         let found = match &self.place {
             ApiToken::Variable(_) => return None,
-            ApiToken::Keyring => self.read_keyring().ok()?,
+            ApiToken::Keyring => {
+                let found = self.read_keyring().ok()?;
+                if self.not_kept_ms.is_some_and(|made_ms| self.kept_at_ms < made_ms) {
+                    self.stamp = stamp;
+                    return None;
+                }
+                self.not_kept_ms = None;
+                found
+            }
             place @ ApiToken::File(_) => Found {
                 token: at_place(place).ok()?,
                 can_log_in: false,
@@ -168,14 +186,23 @@ impl Source {
         }
     }
 
-    /// Keeps what a new login gave where the old one was.
+    /// Keeps what a new login gave where the old one was; but where a person put another there meanwhile, that one stays,
+    /// and the next look takes it up.
     ///
     /// # Errors
     ///
     /// Why it cannot be kept; the token is good all the same.
-    pub(crate) fn keep(&mut self, kept: &Kept) -> Result<(), String> {
-        self.seen = fingerprint(&kept.token, Some(kept));
+    pub(crate) fn keep(&mut self, kept: &Kept, before: &Kept) -> Result<(), String> {
+        let now = self.kept().ok().flatten();
+        let is_same =
+            |now: &Kept| fingerprint(&now.token, Some(now)) == fingerprint(&before.token, Some(before));
+        if now.as_ref().is_some_and(|now| !is_same(now)) {
+            return Ok(());
+        }
+        self.not_kept_ms = Some(kept.at_ms);
         self.keyring.write(kept, self.kind).map_err(|e| e.to_string())?;
+        self.not_kept_ms = None;
+        self.seen = fingerprint(&kept.token, Some(kept));
         self.stamp = self.stamp_now();
         Ok(())
     }
@@ -212,6 +239,7 @@ impl Source {
             );
         };
         self.kind = Some(kind);
+        self.kept_at_ms = kept.at_ms;
         self.seen = fingerprint(&kept.token, Some(&kept));
         Ok(Found {
             can_log_in: kept.credentials().is_some(),

@@ -46,6 +46,8 @@ const MAX_IDLE: usize = 64;
 pub(super) struct Renewal {
     /// Somebody can get one without a person.
     pub(super) is_possible: bool,
+    /// The last tries to get one gave nothing.
+    pub(super) is_failing: bool,
     /// The newest token that was refused, by its number.
     pub(super) refused: u64,
     /// For tokens up to this number there will be no other soon.
@@ -77,6 +79,22 @@ pub(super) enum NoStream {
     TokenRefused(u16),
     /// It may stand another time.
     NotNow(String),
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+/// What a person has to do something about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum TokenTrouble {
+    /// Nothing.
+    #[default]
+    None,
+    /// It ends within a day, in so many milliseconds.
+    EndsIn(i64),
+    /// It has ended.
+    Ended,
+    /// The backend refuses it.
+    Refused,
 }
 
 /// Who learned about the token.
@@ -193,7 +211,7 @@ impl Client {
     }
 
     /// What a person should do about a token that is refused.
-    pub(super) fn remedy(&self) -> &str {
+    pub(crate) fn remedy(&self) -> &str {
         &self.remedy
     }
 
@@ -288,6 +306,32 @@ impl Client {
     /// True while the backend refuses the token somewhere.
     pub(super) fn is_token_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether a person has to do something about the token, at `now_ms` by our clock. Where a new login is made without one
+    /// there is nothing to do, unless those fail.
+    pub(crate) fn token_trouble(&self, now_ms: i64) -> TokenTrouble {
+        let Renewal {
+            is_possible,
+            is_failing,
+            ..
+        } = *self.renewal.borrow();
+        if is_possible && !is_failing {
+            return TokenTrouble::None;
+        }
+        if self.is_token_refused() {
+            return TokenTrouble::Refused;
+        }
+        let ends_s = self.token_claims().0.and_then(|claims| claims.ends_at_s);
+        let Some((ends_s, ahead_ms)) = ends_s.zip(self.clock_ahead_ms()) else {
+            return TokenTrouble::None;
+        };
+        let left_ms = (ends_s * 1000).saturating_sub(now_ms).saturating_sub(ahead_ms);
+        match left_ms {
+            ..=0 => TokenTrouble::Ended,
+            left_ms if left_ms <= DAY_MS => TokenTrouble::EndsIn(left_ms),
+            _ => TokenTrouble::None,
+        }
     }
 
     /// Asks for signals to be pushed, those behind `after` where that is known. Connection, token and redirects are those

@@ -104,6 +104,7 @@ pub(crate) async fn run(settings: ReportSettings, links: ReportLinks) {
     let mut reporter = Reporter::new(settings, client, gauge, source);
     loop {
         let now = Instant::now();
+        crate::failpoint::die_at("report");
         reporter.advance(now);
         if reporter.finished(now) {
             break;

@@ -11,7 +11,6 @@ use super::super::client::Answer;
 use super::super::keeper::{self, KeeperLinks};
 use super::super::wire::View;
 use super::*;
-use crate::alerts::Alerts;
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::secrets::{Kept, Keyring, Source, StoreKind};
@@ -102,7 +101,6 @@ async fn bench() -> Bench {
         client: Arc::clone(&client),
         source,
         can_log_in: true,
-        alerts: Alerts::default(),
         shutdown,
         now_ms: || Clock::system().now_ms(),
     }));
@@ -209,7 +207,6 @@ async fn a_token_put_into_its_file_is_taken_up() {
         client: Arc::clone(&client),
         source,
         can_log_in: false,
-        alerts: Alerts::default(),
         shutdown,
         now_ms: || Clock::system().now_ms(),
     }));
@@ -226,4 +223,75 @@ async fn a_token_put_into_its_file_is_taken_up() {
         .unwrap();
     assert!(matches!(client.signals(1, View::Pending).await, Answer::Done(_)));
     assert_eq!(tokens.logins(), 0);
+}
+
+/// A gateway's answer while a backend is replaced says nothing about the password.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_a_gateway_answers_with_404_is_tried_again() {
+    let bench = bench().await;
+    *bench.tokens.instead.lock().unwrap() = Some(404);
+    let answer = bench.client.signals(1, View::Pending).await;
+    assert_eq!(answer, Answer::TokenRefused { status: 401 });
+    assert_eq!(bench.tokens.logins(), 1);
+    *bench.tokens.instead.lock().unwrap() = None;
+    let mut changes = bench.client.token_changes();
+    tokio::time::timeout(PATIENCE, changes.changed())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(matches!(
+        bench.client.signals(1, View::Pending).await,
+        Answer::Done(_)
+    ));
+}
+
+/// One that reads and refuses the write: the folder is a file by then.
+#[test]
+fn a_login_that_cannot_be_kept_is_not_followed_by_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = "https://unkept.test.invalid/api";
+    let ring = Keyring::in_folder(folder.path(), address).typed(Secret::new("passphrase".to_owned()));
+    let old = kept("old");
+    ring.write(&old, Some(StoreKind::File)).unwrap();
+    let (mut source, _) = Source::of_keyring(ring.clone());
+    let fresh = Kept {
+        at_ms: 1000,
+        ..kept("fresh")
+    };
+    // The file's name in a folder's way: it can be read until then, and not be replaced.
+    let bytes = std::fs::read(ring.file()).unwrap();
+    std::fs::remove_file(ring.file()).unwrap();
+    std::fs::create_dir(ring.file()).unwrap();
+    source.keep(&fresh, &old).unwrap_err();
+    std::fs::remove_dir(ring.file()).unwrap();
+    std::fs::write(ring.file(), bytes).unwrap();
+    for _ in 0..3 {
+        assert!(source.look().is_none(), "the old login was taken for a new one");
+    }
+    // One that a person puts there afterwards is new.
+    let newer = Kept {
+        at_ms: 2000,
+        ..kept("newer")
+    };
+    ring.write(&newer, Some(StoreKind::File)).unwrap();
+    assert_eq!(source.look().unwrap().token.expose(), "newer");
+    assert!(source.look().is_none());
+}
+
+#[test]
+fn a_login_that_a_person_made_meanwhile_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = "https://meanwhile.test.invalid/api";
+    let ring = Keyring::in_folder(folder.path(), address).typed(Secret::new("passphrase".to_owned()));
+    let old = kept("old");
+    ring.write(&old, Some(StoreKind::File)).unwrap();
+    let (mut source, _) = Source::of_keyring(ring.clone());
+    let persons = Kept {
+        password: Some(Secret::new("another".to_owned())),
+        ..kept("persons")
+    };
+    ring.write(&persons, Some(StoreKind::File)).unwrap();
+    source.keep(&kept("hosts"), &old).unwrap();
+    assert_eq!(ring.read().unwrap().unwrap().0.token.expose(), "persons");
+    assert_eq!(source.look().unwrap().token.expose(), "persons");
 }

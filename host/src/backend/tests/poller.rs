@@ -66,7 +66,6 @@ async fn rig_beside(stream: Option<Stream>, interval: Duration) -> Rig {
             gauge: gauge.clone(),
             ready: ready_seen,
         }],
-        alerts: crate::alerts::Alerts::default(),
         shutdown: shutdown_seen,
     };
     let settings = PollSettings {

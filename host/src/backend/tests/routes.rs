@@ -79,7 +79,6 @@ fn poll(server: &Server, routes: Vec<Route>) -> (JoinHandle<()>, watch::Sender<b
     let links = PollLinks {
         client: server.client(),
         routes,
-        alerts: crate::alerts::Alerts::default(),
         shutdown: stopped,
     };
     let settings = PollSettings {

@@ -10,3 +10,4 @@ mod scrape;
 mod service;
 mod soak;
 mod stream;
+mod tended;
