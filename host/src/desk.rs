@@ -240,7 +240,7 @@ impl Opened {
         let config = &place.config;
         let lanes = Lanes::new(self.gauge.meters().clone());
         let to_broker = lanes.sender();
-        let room = place.room(&self.engine_in, &to_broker);
+        let room = place.room(&self.engine_in, &to_broker, self.gauge.meters());
         let broker = place.open_broker(&room, &to_broker, shared.first)?;
         let ask_every = AskEvery {
             normally_ms: millis(config.execution.reconcile_interval),
@@ -324,14 +324,14 @@ impl Opened {
 
 impl Place {
     /// What the plugin is opened with.
-    fn room(&self, engine: &Sender, to_broker: &BrokerSender) -> Room {
+    fn room(&self, engine: &Sender, to_broker: &BrokerSender, meters: &Meters) -> Room {
         let name = self.plugin.name();
         Room {
             config: self.config.clone(),
             home: self.home.clone(),
             data_dir: self.data_dir.clone(),
             account_id: broker_account(&self.config, name),
-            listener: Listener::new(engine.clone(), to_broker.clone(), self.clock),
+            listener: Listener::new(engine.clone(), to_broker.clone(), self.clock, meters.clone()),
         }
     }
 

@@ -206,7 +206,10 @@ mod tests {
         let plain = config(r#"{"execution": {"call_deadline_seconds": 4}}"#, None);
         let limits_of = |config| limits(config, "mine");
         assert_eq!(limits_of(&plain).kill_after, Duration::from_secs(12));
-        assert_eq!(limits_of(&plain).memory, None);
+        // A leak costs a reconnection and not the machine; who wants no limit says so.
+        assert_eq!(limits_of(&plain).memory, Some(2048 << 20));
+        let unlimited = config(r#"{"plugin_options": {"mine": {"memory_limit_mb": 0}}}"#, None);
+        assert_eq!(limits_of(&unlimited).memory, None);
         let text = r#"{"plugin_options": {"Mine": {"memory_limit_mb": 3, "kill_after_seconds": 1.5, "open_within_seconds": 2,
                        "respawn_after_seconds": 1, "respawn_at_most_seconds": 0.5}}}"#;
         let given = config(text, None);

@@ -13,7 +13,7 @@ pub mod notify;
 pub mod paste;
 pub mod service;
 
-pub use children::{Family, in_own_group, kill_family, limit_memory};
+pub use children::{Family, ended, in_own_group, kill_family, limit_memory};
 pub use libraries::{LibraryPlaces, is_noexec, library_places, writable_by_all};
 
 /// Why the operating system did not do what was asked; says what to do.

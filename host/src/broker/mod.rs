@@ -12,6 +12,7 @@ pub(crate) mod supervisor;
 pub(crate) mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -160,7 +161,7 @@ impl Lanes {
             no_book,
             meters: self.meters.clone(),
         };
-        let meters = self.meters;
+        let meters = self.meters.clone();
         let place = self.sender.place.clone();
         let to_engine = engine.clone();
         telemetry::thread("broker-orders", {
@@ -174,6 +175,7 @@ impl Lanes {
             sender: self.sender,
             closing,
             watchdog,
+            meters: self.meters,
         })
     }
 }
@@ -183,6 +185,7 @@ pub(crate) struct Running {
     sender: BrokerSender,
     closing: std::thread::JoinHandle<()>,
     watchdog: tokio::task::JoinHandle<()>,
+    meters: Meters,
 }
 
 impl Running {
@@ -203,7 +206,7 @@ impl Running {
             );
         }
         self.watchdog.abort();
-        services::tell_metrics();
+        services::tell_metrics(self.meters.of_plugin());
     }
 }
 
@@ -269,15 +272,52 @@ pub(crate) struct Listener {
     engine: Sender,
     sender: BrokerSender,
     clock: Clock,
+    meters: Meters,
+}
+
+/// The numbers of one session's events, which come from 1 on without a gap.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers(AtomicU64);
+
+impl Numbers {
+    /// Takes note of a number; the one before it, where others between the two have not come. Two threads of a plugin may
+    /// overtake each other, which looks the same and asks for lists that were not needed.
+    fn gap_before(&self, number: u64) -> Option<u64> {
+        let last = self.0.fetch_max(number, Ordering::AcqRel);
+        (number > last.saturating_add(1)).then_some(last)
+    }
 }
 
 impl Listener {
     /// A listener that tells `engine`, and asks `sender` for what cannot be read.
-    pub(crate) const fn new(engine: Sender, sender: BrokerSender, clock: Clock) -> Self {
+    pub(crate) const fn new(engine: Sender, sender: BrokerSender, clock: Clock, meters: Meters) -> Self {
         Self {
             engine,
             sender,
             clock,
+            meters,
+        }
+    }
+
+    /// The host's time.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// Takes what a plugin in a worker has counted.
+    pub(crate) fn metrics(&self, series: &[plugin::Series], dropped: u64) {
+        let metrics = self.meters.of_plugin();
+        series.iter().for_each(|series| metrics.add(series));
+        metrics.add_dropped(dropped);
+    }
+
+    /// Takes an event with its number. Where one is missing, which may have been a fill, the lists are asked for.
+    pub(crate) fn numbered(&self, numbers: &Numbers, number: u64, event: plugin::Event) {
+        let gap = numbers.gap_before(number);
+        self.event(event);
+        if let Some(last) = gap {
+            warn!("event {number} of the plugin came after event {last}; its lists are asked for");
+            self.sender.send(ToBroker::Ask);
         }
     }
 
@@ -308,14 +348,50 @@ impl Listener {
 
     /// For a plugin in this process.
     fn callbacks(&self, live: LiveConfig) -> plugin::Callbacks {
-        let (listener, clock) = (self.clone(), self.clock);
+        let (listener, clock, numbers) = (self.clone(), self.clock, Numbers::default());
+        let meters = self.meters.clone();
         // The plugin's own threads know of no span.
         let about = tracing::Span::current();
-        plugin::Callbacks::new(move |_number, event| listener.event(event))
+        plugin::Callbacks::new(move |number, event| listener.numbered(&numbers, number, event))
             .with_clock(move || clock.now_ms())
             .with_log(move |line| about.in_scope(|| services::log(line)))
             .with_log_filter(services::log_enabled)
-            .with_metrics(services::metric)
+            .with_metrics(move |value| meters.of_plugin().record(value))
             .with_config(move || live.read())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account_event() -> plugin::Event {
+        plugin::Event::Connection(ConnectionState::Connected)
+    }
+
+    /// A number that is missing may have been a fill's: the broker's lists say what it was.
+    #[test]
+    fn a_gap_in_a_sessions_events_asks_for_the_lists() {
+        let (engine, _inputs) = tokio::sync::mpsc::channel(8);
+        let lanes = Lanes::new(Meters::default());
+        let listener = Listener::new(engine, lanes.sender(), Clock::system(), Meters::default());
+        let asked = || {
+            lanes
+                .jobs
+                .try_iter()
+                .filter(|job| matches!(job, Job::Ask))
+                .count()
+        };
+        let numbers = Numbers::default();
+        for (number, asks) in [(1, 0), (2, 0), (4, 1), (3, 0), (5, 0), (9, 1), (10, 0)] {
+            listener.numbered(&numbers, number, account_event());
+            assert_eq!(asked(), asks, "at {number}");
+        }
+        // Another session counts for itself.
+        let numbers = Numbers::default();
+        listener.numbered(&numbers, 1, account_event());
+        assert_eq!(asked(), 0);
+        listener.numbered(&Numbers::default(), 2, account_event());
+        assert_eq!(asked(), 1, "the first one is missing");
     }
 }

@@ -1,18 +1,14 @@
 //! What the host offers its plugins beside the sink: log, configuration, metrics.
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
 
 use qt_plugin_api::LogLevel;
-use qt_plugin_api::host::{LogLine, MetricRegistry, MetricValue};
+use qt_plugin_api::host::{LogLine, MetricRegistry};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::{Level, debug};
 
 use crate::config::{Config, Flags, Purpose, Sources};
-
-/// The plugins' metrics of this process.
-static METRICS: LazyLock<MetricRegistry> = LazyLock::new(MetricRegistry::default);
 
 /// Writes a plugin's line with its level, the part that speaks, and its fields.
 pub(super) fn log(line: LogLine<'_>) {
@@ -37,19 +33,26 @@ pub(super) fn log_enabled(level: LogLevel) -> bool {
     }
 }
 
-/// Keeps a value.
-pub(super) fn metric(value: MetricValue<'_>) {
-    METRICS.record(value);
+/// The least weighty lines that are written; a worker is told, so that it sends no others.
+pub(super) fn most_verbose() -> Option<LogLevel> {
+    let levels = [
+        LogLevel::Trace,
+        LogLevel::Debug,
+        LogLevel::Info,
+        LogLevel::Warning,
+        LogLevel::Error,
+    ];
+    levels.into_iter().find(|level| log_enabled(*level))
 }
 
-/// Writes what the plugins have counted, for whoever looks into a log of level DEBUG.
-pub(super) fn tell_metrics() {
-    for series in METRICS.snapshot() {
+/// Writes what a plugin has counted, for whoever looks into a log of level DEBUG.
+pub(super) fn tell_metrics(metrics: &MetricRegistry) {
+    for series in metrics.snapshot() {
         let (sum, last, count) = (series.summary.sum, series.summary.last, series.summary.count);
         let (kind, labels) = (series.kind, series.labels);
         debug!(target: "plugin", %sum, %last, count, labels, "{kind:?} {}", series.name);
     }
-    match METRICS.dropped() {
+    match metrics.dropped() {
         0 => {}
         dropped => debug!(target: "plugin", dropped, "values of metrics found no place"),
     }

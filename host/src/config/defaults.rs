@@ -85,7 +85,7 @@ fn hosting(mut block: Block<'_>) -> Hosting {
     let lanes = [Lane::Worker, Lane::InProcess].map(|lane| (lane.name(), Some(lane)));
     let hosting = Hosting {
         lane: block.word("lane", None, &lanes),
-        memory_limit_mb: block.count("memory_limit_mb", 0, 0..=1_048_576),
+        memory_limit_mb: block.count("memory_limit_mb", 2048, 0..=1_048_576),
         kill_after: block.seconds("kill_after_seconds", "0", "0"..=DAY),
         open_within: block.seconds("open_within_seconds", "60", SHORTEST..=DAY),
         respawn_after: block.seconds("respawn_after_seconds", "0.2", SHORTEST..=DAY),

@@ -189,7 +189,7 @@ impl Default for Hosting {
     fn default() -> Self {
         Self {
             lane: None,
-            memory_limit_mb: 0,
+            memory_limit_mb: 2048,
             kill_after: Duration::ZERO,
             open_within: Duration::from_secs(60),
             respawn_after: Duration::from_millis(200),

@@ -145,10 +145,10 @@ impl Session {
             stdin.write_all(&line).and_then(|()| stdin.flush()).ok();
         }
         let called = exchange.lines(Instant::now() + CALLS_WITHIN, || {
-            matches!(child.try_wait(), Ok(None))
+            matches!(system::ended(&family, &mut child), Ok(None))
         });
         let Ok(Some([orders, control, events])) = called else {
-            let status = child.try_wait().ok().flatten();
+            let status = system::ended(&family, &mut child).ok().flatten();
             system::kill_family(&family, &mut child);
             child.wait().ok();
             return Err(broken(format!("its process does not call back ({status:?})")));
@@ -314,7 +314,9 @@ impl Session {
 
     /// How the process ended, if it did.
     pub(super) fn status(&self) -> Option<String> {
-        let status = lock(&self.child).try_wait().ok().flatten()?;
+        let status = system::ended(&self.family, &mut lock(&self.child))
+            .ok()
+            .flatten()?;
         Some(status.to_string())
     }
 

@@ -8,6 +8,7 @@ use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 use qt_core::OrderState;
+use qt_plugin_api::host::MetricRegistry;
 use rust_decimal::Decimal;
 
 use crate::clock::Clock;
@@ -38,6 +39,7 @@ pub(super) struct Families {
     pub(super) states: IntGaugeVec,
     pub(super) plugin: IntGaugeVec,
     pub(super) openings: IntGaugeVec,
+    pub(super) plugin_own: GaugeVec,
     pub(super) yuan: GaugeVec,
     pub(super) positions: IntGaugeVec,
     pub(super) position_shares: IntGaugeVec,
@@ -175,6 +177,12 @@ impl Families {
                 "How often the broker was lost or opened since the start.",
                 &["account"],
             ),
+            plugin_own: gauge(
+                "qt_plugin_metric",
+                "What the broker's plugin counts by itself. The reading is `sum` for a counter and `last` for a gauge; a \
+                 histogram has `count`, `sum`, `min` and `max`.",
+                &["account", "metric", "labels", "reading"],
+            ),
             yuan: gauge(
                 "qt_account_yuan",
                 "Balances and P&L in yuan, as the broker said last.",
@@ -299,6 +307,8 @@ struct Account {
     counts: Mutex<OrderCounts>,
     figures: Mutex<Figures>,
     day_pnl: Mutex<Option<Decimal>>,
+    /// What the broker's plugin counts by itself.
+    plugin: MetricRegistry,
 }
 
 impl std::fmt::Debug for Account {
@@ -354,7 +364,13 @@ impl Meters {
             counts: Mutex::default(),
             figures: Mutex::default(),
             day_pnl: Mutex::default(),
+            plugin: MetricRegistry::default(),
         }))
+    }
+
+    /// What the broker's plugin counts by itself.
+    pub(crate) fn of_plugin(&self) -> &MetricRegistry {
+        &self.0.plugin
     }
 
     /// The account, as it is shown.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use prometheus::TextEncoder;
 use qt_core::OrderState;
-use qt_plugin_api::ConnectionState;
+use qt_plugin_api::{ConnectionState, MetricKind};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
@@ -32,6 +32,7 @@ impl Monitor {
         all.yuan.reset();
         all.position_shares.reset();
         all.position_value.reset();
+        all.plugin_own.reset();
         for account in self.watched() {
             show(all, &account, now_ms);
         }
@@ -99,6 +100,7 @@ fn show(all: &Families, account: &Watched, now_ms: i64) {
             .set(seconds_since(1, at.0.saturating_add(1)));
     }
     show_states(all, account);
+    show_own(all, account);
     let figures = account.meters.figures();
     for (what, value) in &figures.yuan {
         all.yuan.with_label_values(&[label, what]).set(shown(*value));
@@ -114,6 +116,30 @@ fn show(all: &Families, account: &Watched, now_ms: i64) {
             all.position_value
                 .with_label_values(&[label, symbol.as_str()])
                 .set(shown(*value));
+        }
+    }
+}
+
+/// What the plugin counts by itself.
+fn show_own(all: &Families, account: &Watched) {
+    let label = account.meters.label();
+    for series in account.meters.of_plugin().snapshot() {
+        let summary = series.summary;
+        let count = Decimal::from(summary.count);
+        let readings = match series.kind {
+            MetricKind::Counter => vec![("sum", summary.sum)],
+            MetricKind::Gauge => vec![("last", summary.last)],
+            MetricKind::Histogram => vec![
+                ("count", count),
+                ("sum", summary.sum),
+                ("min", summary.min),
+                ("max", summary.max),
+            ],
+        };
+        for (reading, value) in readings {
+            all.plugin_own
+                .with_label_values(&[label, &series.name, &series.labels, reading])
+                .set(shown(value));
         }
     }
 }

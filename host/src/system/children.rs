@@ -1,9 +1,19 @@
 //! Processes that this one starts: they end with it, and use no more memory than they may.
 
 use std::io;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 
 pub use own::{Family, in_own_group, limit_memory};
+
+/// How a child that was started by [`in_own_group`] ended, if it has. What it started ends with it: it may work on, as
+/// a bridge to a broker does, and whoever takes the child's place would work beside it.
+///
+/// # Errors
+///
+/// When the system cannot say.
+pub fn ended(family: &Family, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    family.ended(child)
+}
 
 /// Kills a child that was started by [`in_own_group`], and what it started in turn.
 pub fn kill_family(family: &Family, child: &mut Child) {
@@ -13,13 +23,21 @@ pub fn kill_family(family: &Family, child: &mut Child) {
 
 #[cfg(unix)]
 mod own {
-    use super::{Child, Command, io};
-    use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, setrlimit};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::{Child, Command, ExitStatus, io};
+    use rustix::process::{
+        Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process_group, setrlimit,
+        waitid,
+    };
 
     /// A child and what it starts. They are one group of processes here, which whoever is left alone leaves by
     /// itself: a worker's standard input ends with its host.
     #[derive(Debug)]
-    pub struct Family;
+    pub struct Family {
+        /// The child was waited for, so that its number may be another's by now.
+        is_over: AtomicBool,
+    }
 
     impl Family {
         /// The family of a child that was started just now, before it was told what to do.
@@ -29,13 +47,26 @@ mod own {
         /// None on this system.
         #[expect(clippy::unnecessary_wraps, reason = "another system may refuse it")]
         pub fn of(_child: &Child) -> io::Result<Self> {
-            Ok(Self)
+            Ok(Self {
+                is_over: AtomicBool::new(false),
+            })
         }
 
-        #[expect(clippy::unused_self, reason = "another system keeps the family by a handle")]
+        pub(super) fn ended(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+            if !self.is_over.load(Ordering::Acquire) {
+                // Looked at and left: for as long as nobody waits for it, its number is its own and its group's.
+                let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+                if waitid(WaitId::Pid(Pid::from_child(child)), look)?.is_none() {
+                    return Ok(None);
+                }
+                self.kill(child);
+                self.is_over.store(true, Ordering::Release);
+            }
+            child.try_wait()
+        }
+
         pub(super) fn kill(&self, child: &mut Child) {
-            if let Ok(None) = child.try_wait() {
-                // Not waited for yet, so that its number is its own.
+            if !self.is_over.load(Ordering::Acquire) {
                 let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
             }
         }
@@ -68,7 +99,7 @@ mod own {
 
 #[cfg(windows)]
 mod own {
-    use super::{Child, Command, io};
+    use super::{Child, Command, ExitStatus, io};
     use win_custody::{Job, JobLimits};
 
     /// A child and what it starts: a job, which ends with the last handle to it, and thus with this process, however
@@ -86,6 +117,14 @@ mod own {
             let job = Job::create(&JobLimits::new().kill_on_close(true))?;
             job.assign(child)?;
             Ok(Self(job))
+        }
+
+        pub(super) fn ended(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+            let ended = child.try_wait()?;
+            if ended.is_some() {
+                self.kill(child);
+            }
+            Ok(ended)
         }
 
         pub(super) fn kill(&self, _child: &mut Child) {
@@ -143,6 +182,12 @@ mod tests {
                 println!("\nstarted");
                 grandchild.wait().unwrap();
             }
+            Ok("leaves") => {
+                // As a worker that is killed: what it started stays behind.
+                let grandchild = child_that_stays();
+                println!("\nstarted");
+                drop(grandchild);
+            }
             Ok("stays") => loop {
                 std::thread::park();
             },
@@ -175,6 +220,36 @@ mod tests {
         // Comes to its end only once nobody holds the other side.
         said.read_to_string(&mut line).unwrap();
         assert!(!parent.wait().unwrap().success());
+    }
+
+    /// The child ends by itself, and is seen to have ended before anybody kills anything.
+    #[test]
+    fn what_a_child_started_ends_with_it_when_the_child_ends_first() {
+        use std::io::Read;
+        let mut parent = child("leaves").spawn().unwrap();
+        let family = Family::of(&parent).unwrap();
+        let mut said = parent.stdout.take().unwrap();
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            // Comes to its end only once nobody holds the other side.
+            said.read_to_string(&mut text).unwrap();
+            done.send(text).unwrap();
+        });
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let status = loop {
+            if let Some(status) = ended(&family, &mut parent).unwrap() {
+                break status;
+            }
+            assert!(std::time::Instant::now() < until, "it does not end");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        };
+        assert!(status.success(), "{status}");
+        let text = is_done.recv_timeout(std::time::Duration::from_secs(20));
+        assert!(text.expect("what it started lives on").contains("started"));
+        // And again, now that its number may be another's.
+        assert_eq!(ended(&family, &mut parent).unwrap(), Some(status));
+        kill_family(&family, &mut parent);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How a metric behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum MetricKind {
     /// Only grows; a value is added.
     Counter,

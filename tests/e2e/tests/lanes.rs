@@ -2,6 +2,11 @@
 //! broker's own ledger is the judge.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "lanes/kinds.rs"]
+mod kinds;
+#[path = "lanes/services.rs"]
+mod services;
+
 use std::process::{Command, Stdio};
 use std::time::Duration;
 

@@ -353,6 +353,27 @@ fn nothing_is_opened_beside_a_version_that_hangs_in_this_process() {
     }
 }
 
+/// The old version panics as it is freed: that is told, and its place is free all the same.
+#[test]
+fn a_version_that_panics_as_it_is_freed_makes_room() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    let how = json!({ "misbehaviour": "panic-in-drop", "at_most": 1 });
+    desk.configure(&backend, &options(&desk, "in-process", "hostile", &how));
+    let next = next_version(&desk, "hostile_plugin");
+    backend.add(&signals(0, 2));
+    let mut host = desk.host("");
+    settle(&backend, &desk, &mut host, 2, "before");
+    let swapped = swap(&desk, &next);
+    assert!(swapped.status.success(), "{}\n{}", said(&swapped), desk.log());
+    // It was reached, before the next version opened.
+    let strikes = std::fs::read(desk.path("data/plugin-data/hostile/hostile-strikes")).unwrap();
+    assert_eq!(strikes.len(), 1);
+    backend.add(&signals(2, 4));
+    settle(&backend, &desk, &mut host, 4, "after");
+    end_and_judge(&backend, &desk, host, "a panic in drop");
+}
+
 /// The broker is away, as at night: nothing can be said of a new version but that it opens, which is enough.
 #[test]
 fn an_upgrade_while_the_broker_is_away_stays() {

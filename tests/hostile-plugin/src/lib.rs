@@ -40,6 +40,7 @@
 //! | `hang-in-close` | `close` never comes back |
 //! | `spin-in-place` | as `hang-in-place`, with a busy processor |
 //! | `slow` | a place takes `ms` longer, with the order at the broker before that |
+//! | `talks` | `open` tells what the host offers, and a thousand lines more; places are counted |
 //! | `leak` | each place and each list keeps 8 MiB for ever |
 //! | `garbage-on-stdout` | every call writes bytes without a meaning to standard output, and a flood of lines |
 //! | `reject-accepted` | an order that the broker accepted is answered as rejected |
@@ -101,9 +102,9 @@ use std::time::Duration;
 use broker::Simulated;
 use misbehaviour::{Kind, Misbehaviour};
 use qt_plugin_api::{
-    AccountRow, Broker, CallError, CancelRequest, CancelResult, ConnectionState, Decimal, OpenContext,
-    OpenError, OrderRequest, OrderRow, OrderStatus, PlaceResult, PositionRow, Quote, Quotes, TradeRow,
-    TradesPage, TradesSince,
+    AccountRow, Broker, CallError, CancelRequest, CancelResult, ConnectionState, Decimal, HostMetrics,
+    OpenContext, OpenError, OrderRequest, OrderRow, OrderStatus, PlaceResult, PositionRow, Quote, Quotes,
+    TradeRow, TradesPage, TradesSince,
 };
 
 /// The broker, and what it does wrong.
@@ -117,6 +118,8 @@ pub struct Hostile {
     /// Client order ids whose cancel was asked for.
     cancelled: Mutex<BTreeSet<String>>,
     closed: std::sync::atomic::AtomicBool,
+    /// Where it counts, if it does.
+    metrics: Option<HostMetrics>,
 }
 
 impl Hostile {
@@ -305,6 +308,10 @@ impl Broker for Hostile {
                 std::process::abort();
             });
         }
+        let metrics = misbehaviour.is(Kind::Talks).then(|| {
+            misbehaviour::talk(&cx);
+            cx.metrics.clone()
+        });
         Ok(Self {
             broker: Simulated::open(cx)?,
             misbehaviour,
@@ -312,11 +319,15 @@ impl Broker for Hostile {
             placed: Mutex::default(),
             cancelled: Mutex::default(),
             closed: std::sync::atomic::AtomicBool::new(false),
+            metrics,
         })
     }
 
     fn place_order(&self, order: &OrderRequest) -> PlaceResult {
         self.before();
+        if let Some(metrics) = &self.metrics {
+            metrics.count("hostile_places", 1);
+        }
         // Only of an order that the broker would have taken: it does one thing wrong at a time.
         let is_good = !self.is_closed() && order.not_after_ms.is_none();
         if (is_good && self.strikes(Kind::AcceptNothing))

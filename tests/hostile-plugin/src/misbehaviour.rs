@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use qt_plugin_api::OpenError;
+use qt_plugin_api::{LogLevel, OpenContext, OpenError};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde_json::Value;
@@ -47,6 +47,7 @@ kinds! {
     HangInClose = "hang-in-close",
     SpinInPlace = "spin-in-place",
     Slow = "slow",
+    Talks = "talks",
     Leak = "leak",
     GarbageOnStdout = "garbage-on-stdout",
     RejectAccepted = "reject-accepted",
@@ -245,6 +246,27 @@ pub(crate) fn spin() {
 /// Keeps 8 MiB for ever, and touches them.
 pub(crate) fn leak() {
     std::mem::forget(std::hint::black_box(vec![1_u8; 8 << 20]));
+}
+
+/// Says what the host offers, and far more than anybody would read; and counts.
+pub(crate) fn talk(cx: &OpenContext) {
+    let (log, metrics) = (&cx.log, &cx.metrics);
+    let is = |level| log.enabled(level);
+    log.info(format!(
+        "offered: clock {} trace {} debug {} info {} error {}",
+        cx.clock.now_ms(),
+        is(LogLevel::Trace),
+        is(LogLevel::Debug),
+        is(LogLevel::Info),
+        is(LogLevel::Error)
+    ));
+    for line in 0..1000 {
+        log.info(format!("line {line} of a flood"));
+    }
+    metrics.gauge("hostile_level", Decimal::from(5));
+    metrics.gauge("hostile_level", Decimal::from(7));
+    metrics.observe("hostile_spread", Decimal::from(-1));
+    metrics.observe("hostile_spread", Decimal::from(4));
 }
 
 /// Bytes without a meaning, one of them a frame's beginning, and then a flood of lines.

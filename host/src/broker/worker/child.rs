@@ -2,14 +2,16 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use interprocess::local_socket::Stream;
-use qt_plugin_api::host::{Callbacks, LoadedBroker, LogLine, OpenArgs};
+use qt_plugin_api::LogLevel;
+use qt_plugin_api::host::{Callbacks, LoadedBroker, LogLine, MetricRegistry, OpenArgs};
 
 use super::frame::{Answer, Ask, Hello, News, Numbered, Opened, Order, PROTOCOL, Reader, Role, Told, Writer};
+use super::output::{self, Flood};
 use super::{CLOSE_LIMIT, Setup, stream};
-use crate::broker::LiveConfig;
 use crate::broker::link::OpenFailure;
 use crate::broker::seat::{self, Seat};
 use crate::clock::Clock;
@@ -18,6 +20,10 @@ use crate::system;
 
 /// No settings are longer.
 const LONGEST_SETUP: u64 = 4 << 20;
+/// Lines of the plugin's that go to the host's log in a second: they share the stream of its fills.
+const LINES: u32 = 200;
+/// How often the host hears what was counted.
+const COUNTS_EVERY: Duration = Duration::from_secs(1);
 
 /// Why there is no worker.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +67,13 @@ pub(crate) fn run() -> Result<(), WorkerError> {
     let control = call(&setup, Role::Control)?;
     let events = call(&setup, Role::Events)?;
     let mut writer = Writer::new(&*control);
-    let opened = open(&setup, events, &broker);
+    let teller = Teller {
+        news: Arc::new(Mutex::new(Writer::new(Owned(events)))),
+        metrics: Arc::default(),
+        flood: Arc::new(Mutex::new(Flood::new(LINES, Clock::system().monotonic()))),
+        broker: Arc::clone(&broker),
+    };
+    let opened = open(&setup, &teller, &broker);
     let failed = opened.is_err();
     writer
         .write(&Opened(opened.map(drop)))
@@ -76,7 +88,14 @@ pub(crate) fn run() -> Result<(), WorkerError> {
     std::thread::Builder::new()
         .name("orders".into())
         .spawn(move || serve_orders(&orders, &own))?;
-    serve_control(Reader::new(&*control), writer, &broker);
+    let counts = teller.clone();
+    std::thread::Builder::new().name("counts".into()).spawn(move || {
+        loop {
+            std::thread::sleep(COUNTS_EVERY);
+            counts.tell_counts();
+        }
+    })?;
+    serve_control(Reader::new(&*control), writer, &broker, &teller);
     leave(&broker)
 }
 
@@ -146,7 +165,7 @@ fn call(setup: &Setup, role: Role) -> Result<Arc<Stream>, WorkerError> {
 }
 
 /// Takes the seat, loads the plugin and opens its broker.
-fn open(setup: &Setup, events: Arc<Stream>, broker: &Slot) -> Result<(), OpenFailure> {
+fn open(setup: &Setup, teller: &Teller, broker: &Slot) -> Result<(), OpenFailure> {
     // Held until the process ends.
     let seat = Box::leak(Box::new(Seat::new(&setup.data_dir)));
     seat.take(seat::PATIENCE)?;
@@ -164,7 +183,7 @@ fn open(setup: &Setup, events: Arc<Stream>, broker: &Slot) -> Result<(), OpenFai
         config: &setup.config,
         data_dir: &setup.data_dir,
         account_id: setup.account_id.as_deref(),
-        callbacks: callbacks(events, broker, setup.live.clone()),
+        callbacks: callbacks(setup, teller),
     };
     let opened = module.open(args)?;
     broker
@@ -172,35 +191,85 @@ fn open(setup: &Setup, events: Arc<Stream>, broker: &Slot) -> Result<(), OpenFai
         .map_err(|_| "it is open already".to_owned().into())
 }
 
-/// What the plugin tells goes to the host at once and in order. A host that does not take it is waited for: nothing
-/// is ever dropped.
-fn callbacks(events: Arc<Stream>, broker: &Slot, live: LiveConfig) -> Callbacks {
-    let news = Arc::new(Mutex::new(Writer::new(Owned(events))));
-    let tell = {
-        let broker = Arc::clone(broker);
-        move |said: &News| {
-            let told = news.lock().unwrap_or_else(PoisonError::into_inner).write(said);
-            if told.is_err() {
-                // Events that nobody can hear are lost money; the host's end is seen elsewhere, but a broken stream
-                // is an end as well. Another thread leaves, since this one is the plugin's.
-                let broker = Arc::clone(&broker);
-                std::thread::spawn(move || leave(&broker));
-            }
+/// Says to the host what the plugin tells by itself.
+#[derive(Clone)]
+struct Teller {
+    news: Arc<Mutex<Writer<Owned>>>,
+    /// What the plugin has counted and the host has not heard yet.
+    metrics: Arc<MetricRegistry>,
+    /// The plugin's lines for the log.
+    flood: Arc<Mutex<Flood>>,
+    broker: Slot,
+}
+
+impl Teller {
+    /// At once and in order. A host that does not take it is waited for: no event is ever dropped.
+    fn tell(&self, said: &News) {
+        let told = self
+            .news
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write(said);
+        if told.is_err() {
+            // Events that nobody can hear are lost money; the host's end is seen elsewhere, but a broken stream
+            // is an end as well. Another thread leaves, since this one is the plugin's.
+            let broker = Arc::clone(&self.broker);
+            std::thread::spawn(move || leave(&broker));
         }
-    };
-    let clock = Clock::system();
-    let log = tell.clone();
-    Callbacks::new(move |number, event| tell(&News::Event(number, event)))
-        .with_clock(move || clock.now_ms())
-        .with_config(move || live.read())
-        .with_log(move |line: LogLine<'_>| {
-            log(&News::Log {
+    }
+
+    /// What was counted since the last time: by the plugin, and of its lines that were left out.
+    fn tell_counts(&self) {
+        let left_out = self.flood().rest();
+        self.tell_left_out(left_out);
+        let (series, dropped) = self.metrics.take();
+        if !series.is_empty() || dropped > 0 {
+            self.tell(&News::Metrics { series, dropped });
+        }
+    }
+
+    /// A line for the log, unless there are too many of them: fills must not wait behind them.
+    fn tell_line(&self, line: LogLine<'_>) {
+        let passing = self.flood().line(Instant::now());
+        self.tell_left_out(passing.left_out);
+        if passing.passes {
+            self.tell(&News::Log {
                 level: line.level,
                 target: line.target.to_owned(),
                 message: line.message.to_owned(),
                 fields: line.fields.to_owned(),
             });
-        })
+        }
+    }
+
+    fn tell_left_out(&self, count: u64) {
+        if count > 0 {
+            self.tell(&News::Log {
+                level: LogLevel::Warning,
+                target: "log".to_owned(),
+                message: output::left_out(count),
+                fields: String::new(),
+            });
+        }
+    }
+
+    fn flood(&self) -> MutexGuard<'_, Flood> {
+        self.flood.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn callbacks(setup: &Setup, teller: &Teller) -> Callbacks {
+    let clock = Clock::system();
+    // As the host, whose journal may be ahead of a clock that was set back.
+    clock.go_on_from(setup.now_ms);
+    let (live, level) = (setup.live.clone(), setup.level);
+    let (events, lines, metrics) = (teller.clone(), teller.clone(), Arc::clone(&teller.metrics));
+    Callbacks::new(move |number, event| events.tell(&News::Event(number, event)))
+        .with_clock(move || clock.now_ms())
+        .with_config(move || live.read())
+        .with_metrics(move |value| metrics.record(value))
+        .with_log_filter(move |asked| level.is_some_and(|least| asked >= least))
+        .with_log(move |line: LogLine<'_>| lines.tell_line(line))
 }
 
 /// A stream's writing side that keeps it open.
@@ -242,7 +311,7 @@ fn serve_orders(stream: &Stream, broker: &Slot) {
 }
 
 /// Carries all other calls to the plugin until the session is closed or the stream ends.
-fn serve_control(mut reader: Reader<&Stream>, mut writer: Writer<&Stream>, broker: &Slot) {
+fn serve_control(mut reader: Reader<&Stream>, mut writer: Writer<&Stream>, broker: &Slot, teller: &Teller) {
     let Some(broker) = broker.get() else { return };
     loop {
         let Ok(call) = reader.read::<Numbered<Ask>>() else {
@@ -250,6 +319,10 @@ fn serve_control(mut reader: Reader<&Stream>, mut writer: Writer<&Stream>, broke
         };
         let closes = call.what == Ask::Close;
         let what = carry_out(broker, &call.what);
+        if closes {
+            // Before the answer, after which the host waits for nothing more.
+            teller.tell_counts();
+        }
         let answer = Answer {
             number: call.number,
             is_poisoned: broker.is_poisoned(),

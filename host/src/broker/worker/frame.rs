@@ -7,7 +7,7 @@
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
-use qt_plugin_api::host::Event;
+use qt_plugin_api::host::{Event, Series};
 use qt_plugin_api::{
     AccountRow, CallError, CancelRequest, CancelResult, ConnectionState, LogLevel, OrderRequest, OrderRow,
     PlaceResult, PositionRow, Quote, TradeRow, TradesPage,
@@ -19,7 +19,7 @@ use crate::broker::link::OpenFailure;
 
 /// Version of everything in this file. Both sides are the same program, except where it was replaced on the disk
 /// while it ran: then they must notice.
-pub(super) const PROTOCOL: u32 = 3;
+pub(super) const PROTOCOL: u32 = 4;
 /// First bytes of a greeting.
 const MAGIC: [u8; 4] = *b"QTWK";
 /// No list of a day's orders is longer; a length beyond it is no length.
@@ -171,6 +171,13 @@ pub(super) enum News {
         message: String,
         /// A JSON object, or empty.
         fields: String,
+    },
+    /// What the plugin has counted since the last time.
+    Metrics {
+        /// Series with at least one value.
+        series: Vec<Series>,
+        /// Values that found no place.
+        dropped: u64,
     },
 }
 

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
-use qt_plugin_api::{Decimal, OrderErrorRow, OrderStatus, PriceKind, Side};
+use qt_plugin_api::host::Summary;
+use qt_plugin_api::{Decimal, MetricKind, OrderErrorRow, OrderStatus, PriceKind, Side};
 
 use super::*;
 
@@ -158,6 +159,21 @@ fn news() -> Vec<News> {
         log(LogLevel::Info),
         log(LogLevel::Warning),
         log(LogLevel::Error),
+        News::Metrics {
+            series: vec![Series {
+                kind: MetricKind::Histogram,
+                name: "n".into(),
+                labels: "{}".into(),
+                summary: Summary {
+                    count: u64::MAX,
+                    sum: Decimal::MAX,
+                    last: Decimal::MIN,
+                    min: Decimal::MIN,
+                    max: Decimal::MAX,
+                },
+            }],
+            dropped: 7,
+        },
     ]
 }
 

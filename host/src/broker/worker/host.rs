@@ -24,7 +24,7 @@ use super::output::{self, Source};
 use super::stream::{self, Patient};
 use super::{Limits, Setup};
 use crate::broker::link::{BrokerLink, OpenFailure, Opener, Placed, Wake};
-use crate::broker::{Listener, LiveConfig, services};
+use crate::broker::{Listener, LiveConfig, Numbers, services};
 use crate::system;
 use crate::telemetry;
 
@@ -80,6 +80,8 @@ impl Opener for Worker {
             data_dir: self.data_dir.clone(),
             account_id: self.account_id.clone(),
             memory: self.limits.memory,
+            level: services::most_verbose(),
+            now_ms: self.listener.now_ms(),
         };
         let process = Arc::new(Process::start(&setup)?);
         let called = process.callers(&listening, &setup.secret, until);
@@ -143,11 +145,13 @@ impl Worker {
     /// Takes what the plugin tells, on a thread of its own that ends with the stream.
     fn listen(&self, events: Stream, gone: &Arc<AtomicBool>) -> Result<(), String> {
         let listener = self.listener.clone();
+        let numbers = Numbers::default();
         let mut reader = Reader::new(Patient::new(Arc::new(events), Arc::clone(gone)));
         telemetry::thread("worker-events", move || {
             loop {
                 match reader.read::<News>() {
-                    Ok(News::Event(_, event)) => listener.event(event),
+                    Ok(News::Event(number, event)) => listener.numbered(&numbers, number, event),
+                    Ok(News::Metrics { series, dropped }) => listener.metrics(&series, dropped),
                     Ok(News::Log {
                         level,
                         target,
@@ -278,7 +282,7 @@ impl Process {
     }
 
     fn status(&self) -> Option<ExitStatus> {
-        lock(&self.child).try_wait().ok().flatten()
+        system::ended(&self.family, &mut lock(&self.child)).ok().flatten()
     }
 
     fn status_within(&self, patience: Duration) -> Option<ExitStatus> {

@@ -14,6 +14,7 @@ mod stream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use qt_plugin_api::LogLevel;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -62,4 +63,8 @@ pub(super) struct Setup {
     account_id: Option<String>,
     /// Memory in bytes.
     memory: Option<u64>,
+    /// The least weighty lines that the host's log takes; none where it takes none.
+    level: Option<LogLevel>,
+    /// The host's time, which may be ahead of the wall clock.
+    now_ms: i64,
 }

@@ -12,6 +12,63 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// A shorter account number would blot out half of what is said.
 const SHORTEST_SECRET: usize = 4;
 
+/// Lets so many lines pass in each [`PERIOD`], and counts the others.
+#[derive(Debug)]
+pub(super) struct Flood {
+    most: u32,
+    began: Instant,
+    passed: u32,
+    left_out: u64,
+}
+
+/// What becomes of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Passing {
+    /// How many were left out before it, where it is time to say so.
+    pub(super) left_out: u64,
+    /// It passes.
+    pub(super) passes: bool,
+}
+
+impl Flood {
+    /// At most so many lines in each period, the first of which begins at `now`.
+    pub(super) const fn new(most: u32, now: Instant) -> Self {
+        Self {
+            most,
+            began: now,
+            passed: 0,
+            left_out: 0,
+        }
+    }
+
+    /// Takes note of a line.
+    pub(super) fn line(&mut self, now: Instant) -> Passing {
+        let mut left_out = 0;
+        if now.duration_since(self.began) >= PERIOD {
+            left_out = std::mem::take(&mut self.left_out);
+            self.began = now;
+            self.passed = 0;
+        }
+        let passes = self.passed < self.most;
+        if passes {
+            self.passed += 1;
+        } else {
+            self.left_out += 1;
+        }
+        Passing { left_out, passes }
+    }
+
+    /// How many were left out and not told yet.
+    pub(super) const fn rest(&mut self) -> u64 {
+        std::mem::replace(&mut self.left_out, 0)
+    }
+}
+
+/// What is said of lines that were left out.
+pub(super) fn left_out(count: u64) -> String {
+    format!("({count} more lines are left out)")
+}
+
 /// Which of the two it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
@@ -40,33 +97,25 @@ pub(super) fn capture(
 fn pass_on(stream: impl Read, secret: Option<&str>, now: impl Fn() -> Instant, mut log: impl FnMut(&str)) {
     let mut reader = BufReader::new(stream);
     let mut bytes = Vec::new();
-    let mut began = now();
-    let (mut logged, mut left_out) = (0, 0_u64);
+    let mut flood = Flood::new(LINES, now());
     loop {
         bytes.clear();
         match (&mut reader).take(LONGEST).read_until(b'\n', &mut bytes) {
             Ok(0) | Err(_) => break,
             Ok(_) => {}
         }
-        if now().duration_since(began) >= PERIOD {
-            say_left_out(&mut left_out, &mut log);
-            began = now();
-            logged = 0;
+        let line = flood.line(now());
+        say_left_out(line.left_out, &mut log);
+        if line.passes {
+            log(&readable(&bytes, secret));
         }
-        if logged == LINES {
-            left_out += 1;
-            continue;
-        }
-        logged += 1;
-        log(&readable(&bytes, secret));
     }
-    say_left_out(&mut left_out, &mut log);
+    say_left_out(flood.rest(), &mut log);
 }
 
-fn say_left_out(count: &mut u64, log: &mut impl FnMut(&str)) {
-    if *count > 0 {
-        log(&format!("({count} more lines are left out)"));
-        *count = 0;
+fn say_left_out(count: u64, log: &mut impl FnMut(&str)) {
+    if count > 0 {
+        log(&left_out(count));
     }
 }
 
