@@ -16,6 +16,7 @@ mod process;
 mod rate;
 mod setup;
 mod start;
+#[allow(dead_code, reason = "shared with the other benchmarks")]
 mod table;
 mod wishes;
 

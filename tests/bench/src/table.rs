@@ -55,6 +55,15 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// How many rows say in the column `kept` that what was measured is beyond what is allowed.
+    pub fn missed(&self) -> usize {
+        let Some(kept) = self.columns.iter().position(|name| *name == "kept") else {
+            return 0;
+        };
+        let says_no = |row: &&Vec<Cell>| matches!(&row[kept], Cell::Text(text) if text == "NO");
+        self.rows.iter().filter(says_no).count()
+    }
+
     /// The table as JSON: its title, and an object a row.
     pub fn json(&self) -> Value {
         let value = |cell: &Cell| match cell {
