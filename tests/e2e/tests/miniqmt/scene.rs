@@ -38,9 +38,15 @@ fn patience(knobs: &Value) -> Value {
 impl Scene {
     /// A desk whose host trades at a counter with these knobs; `more` is laid over its block.
     pub fn new(packages: &Path, knobs: &Value, more: &Value, lane: Lane) -> Self {
+        Self::with(packages, knobs, more, lane, &json!({}))
+    }
+
+    /// The same; `execution` is laid over what the host is configured with of that name.
+    pub fn with(packages: &Path, knobs: &Value, more: &Value, lane: Lane, execution: &Value) -> Self {
         let backend = Backend::start();
         let desk = Desk::new(&backend, &json!({}));
-        let counter = Counter::new(&desk.path(""), knobs);
+        // As brokers name it, beyond ASCII and with a blank.
+        let counter = Counter::new(&desk.path("国金证券 QMT交易端"), knobs);
         let lane = match lane {
             Lane::Worker => "worker",
             Lane::InProcess => "in-process",
@@ -50,8 +56,8 @@ impl Scene {
             &json!({
                 "broker": "miniQMT", "miniQMT": with(counter.block(packages), &with(patience(knobs), more)),
                 // These stories are about the bridge, at any hour and in any number; the gates have their own.
-                "execution": { "call_deadline_seconds": 30, "cancel_retry_grace_seconds": 0.3, "cancel_retry_interval_seconds": 0.5,
-                               "trading_sessions": "none" },
+                "execution": with(json!({ "call_deadline_seconds": 30, "cancel_retry_grace_seconds": 0.3,
+                                          "cancel_retry_interval_seconds": 0.5, "trading_sessions": "none" }), execution),
                 "gates": { "market_rules": false, "count_shares_and_cash": false, "max_per_second": 0 },
                 "plugin_options": { "miniQMT": { "lane": lane, "respawn_after_seconds": 0.05, "respawn_at_most_seconds": 0.5 } },
             }),

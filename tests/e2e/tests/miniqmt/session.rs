@@ -1,65 +1,264 @@
-//! A trading session, compressed: orders one after the other with random faults, and nothing that grows.
+//! A trading session, compressed: orders one behind the other with random faults, and nothing that grows but the day's books.
 //!
-//! `QT_MINIQMT_HOURS=4` is the whole of it, at 20 orders a second; without it some hundred orders.
+//! `QT_MINIQMT_HOURS=4` is the whole of it, at 20 orders a second of trading; without it some hundred orders.
+//! `QT_MINIQMT_MINUTES` ends it then, and what it came to is judged all the same; `QT_MINIQMT_SEED` repeats one.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use qt_test_support::{Host, XTQUANT, children, wait_until, xtquant};
+use qt_test_support::{Host, PATIENCE, XTQUANT, children, judge, kill_9, wait_until, xtquant};
 use serde_json::{Value, json};
 
 use super::{Lane, Scene};
 
-const ORDERS: usize = 400;
+/// What the gate has time for.
+const ORDERS: usize = 600;
 const ORDERS_AN_HOUR: usize = 20 * 3600;
 const BATCH: usize = 40;
-/// What host, worker and bridge may hold for each order of the day, their books included.
-const KIB_AN_ORDER: usize = 24;
-/// What they may hold besides, for caches and pools.
-const KIB_BESIDES: usize = 48 << 10;
-/// Handles may come and go with connections.
+/// Signals that are on their way at once.
+const OUTSTANDING: usize = 200;
+const ROWS: usize = 48;
+const KIB: usize = 1024;
+/// What one more order may cost the host and its worker, books of both included.
+const HOST_AN_ORDER: usize = 12 * KIB;
+/// What it may cost the bridge, whose process holds the counter's books too.
+const BRIDGE_AN_ORDER: usize = 8 * KIB;
+const JOURNAL_AN_ORDER: usize = 16 * KIB;
+/// What each may take besides, for caches and pools.
+const SLACK: usize = 16 * KIB * KIB;
+/// What a bridge holds at least that has read the terminal's library.
+const WHOLE_BRIDGE: usize = 24 * KIB * KIB;
+/// Handles and threads come and go with connections.
 const HANDLES: usize = 24;
+const THREADS: usize = 8;
 
-/// What the host and all that it started hold: KiB and handles.
-fn held(host: &Host) -> (usize, usize) {
-    let mut all = vec![host.pid()];
-    let mut at = 0;
-    while at < all.len() {
-        all.extend(children(all[at]));
-        at += 1;
+/// Dice that fall the same way again for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
     }
-    let memory = |id: &u32| {
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-            .unwrap_or(0)
-    };
-    let handles = |id: &u32| std::fs::read_dir(format!("/proc/{id}/fd")).map_or(0, Iterator::count);
-    (all.iter().map(memory).sum(), all.iter().map(handles).sum())
 }
 
-/// Files below a folder.
-fn files(folder: &Path) -> usize {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| {
-            if entry.path().is_dir() {
-                files(&entry.path())
-            } else {
-                1
+/// One line of the table; sizes in bytes.
+#[derive(Clone, Copy)]
+struct Row {
+    second: u64,
+    orders: usize,
+    faults: usize,
+    host: usize,
+    bridge: usize,
+    handles: usize,
+    threads: usize,
+    files: usize,
+    journal: usize,
+}
+
+/// What `/proc` says of a process: memory in bytes, handles, threads.
+fn held(id: u32) -> (usize, usize, usize) {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        number.unwrap_or(0)
+    };
+    let handles = std::fs::read_dir(format!("/proc/{id}/fd")).map_or(0, Iterator::count);
+    (field("VmRSS:") * KIB, handles, field("Threads:"))
+}
+
+/// Files below a folder, and the bytes of those whose name begins so.
+fn files(folder: &Path, prefix: &str) -> (usize, usize) {
+    let (mut count, mut bytes) = (0, 0);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            let (inner, inner_bytes) = files(&entry.path(), prefix);
+            (count, bytes) = (count + inner, bytes + inner_bytes);
+        } else {
+            count += 1;
+            if entry.file_name().to_string_lossy().starts_with(prefix) {
+                bytes += entry
+                    .metadata()
+                    .map_or(0, |about| usize::try_from(about.len()).unwrap());
             }
-        })
-        .sum()
+        }
+    }
+    (count, bytes)
 }
 
-fn batch(scene: &Scene, from: usize) {
-    let one = |n: usize| {
-        json!({ "order_id": format!("L{n}"), "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 43.5,
-                "status": "pending", "is_executable": true, "mode": "live" })
-    };
-    scene
-        .backend
-        .add(&Value::Array((from..from + BATCH).map(one).collect()));
+struct Session {
+    scene: Scene,
+    host: Host,
+    dice: Dice,
+    began: Instant,
+    sent: usize,
+    faults: usize,
+    rows: Vec<Row>,
+}
+
+impl Session {
+    fn settled(&self) -> usize {
+        let counts = &self.scene.backend.summary()["counts"];
+        let count = |name: &str| usize::try_from(counts[name].as_u64().unwrap()).unwrap();
+        count("concluded") + count("failed")
+    }
+
+    fn send(&mut self) {
+        let one = |n: usize| {
+            json!({ "order_id": format!("L{n}"), "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 43.5,
+                    "status": "pending", "is_executable": true, "mode": "live" })
+        };
+        let signals = (self.sent..self.sent + BATCH).map(one).collect();
+        self.scene.backend.add(&Value::Array(signals));
+        self.sent += BATCH;
+    }
+
+    /// Waits until no more than `left` of what was sent is on its way, for as long as it goes on.
+    fn let_settle(&mut self, left: usize) {
+        let (mut settled, mut moved) = (self.settled(), Instant::now());
+        while settled + left < self.sent {
+            assert!(
+                !self.host.has_ended(),
+                "the host has ended: {}",
+                tail(&self.scene)
+            );
+            assert!(
+                moved.elapsed() < PATIENCE * 3,
+                "{settled} of {} are settled, and no more come: {}",
+                self.sent,
+                tail(&self.scene)
+            );
+            std::thread::sleep(Duration::from_millis(20));
+            let now = self.settled();
+            if now > settled {
+                (settled, moved) = (now, Instant::now());
+            }
+        }
+    }
+
+    /// The counter's mood for the next batch, and now and then a death.
+    fn fail_something(&mut self) {
+        let mut knobs = json!({ "cash": 100_000_000_000_000_i64, "replay_day": true });
+        for mood in ["duplicate_pushes", "push_first", "no_pushes"] {
+            if self.dice.roll(3) == 0 {
+                knobs[mood] = json!({ "every": 5 + self.dice.roll(60) });
+            }
+        }
+        // What has the whole day listed, seldom in a long one: a list takes the longer the more orders there are.
+        let sides = 8 + u64::try_from(self.sent / 250).unwrap();
+        match self.dice.roll(sides) {
+            0 => knobs["disconnect_after_order"] = json!({ "every": 30 }),
+            1 => knobs["reply_dropped"] = json!({ "every": 35 }),
+            2 => knobs["id_zero"] = json!({ "every": 35 }),
+            3 => knobs["minus_one_live"] = json!({ "every": 35 }),
+            4 => knobs["query_none"] = json!({ "every": 3 }),
+            5 => knobs["die_after_order"] = json!({ "every": 30 }),
+            6 => Scene::bridges(&self.host).into_iter().for_each(kill_9),
+            _ => self.faults -= 1,
+        }
+        self.faults += 1;
+        self.scene.counter.turn(&knobs);
+    }
+
+    fn look(&mut self) {
+        // One that has just been started again holds little yet.
+        wait_until("a bridge runs", || {
+            let bridges = Scene::bridges(&self.host);
+            !bridges.is_empty() && bridges.iter().all(|id| held(*id).0 > WHOLE_BRIDGE)
+        });
+        let bridges = Scene::bridges(&self.host);
+        let mut all = vec![self.host.pid()];
+        let mut at = 0;
+        while at < all.len() {
+            all.extend(children(all[at]));
+            at += 1;
+        }
+        let mut row = Row {
+            second: self.began.elapsed().as_secs(),
+            orders: self.sent,
+            faults: self.faults,
+            host: 0,
+            bridge: 0,
+            handles: 0,
+            threads: 0,
+            files: 0,
+            journal: 0,
+        };
+        for id in all {
+            let (memory, handles, threads) = held(id);
+            if bridges.contains(&id) {
+                row.bridge += memory;
+            } else {
+                row.host += memory;
+            }
+            row.handles += handles;
+            row.threads += threads;
+        }
+        (row.files, row.journal) = files(&self.scene.desk.path("data"), "journal");
+        if self.rows.is_empty() {
+            println!("second orders faults  host KiB  bridge KiB  handles threads files  journal KiB");
+        }
+        println!(
+            "{:6} {:6} {:6} {:9} {:11} {:8} {:7} {:5} {:12}",
+            row.second,
+            row.orders,
+            row.faults,
+            row.host / KIB,
+            row.bridge / KIB,
+            row.handles,
+            row.threads,
+            row.files,
+            row.journal / KIB
+        );
+        self.rows.push(row);
+    }
+}
+
+/// The end of the host's log.
+fn tail(scene: &Scene) -> String {
+    let log = scene.desk.log();
+    let lines: Vec<&str> = log.lines().rev().take(40).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+/// From the middle on, when all that is made once is made.
+fn judge_growth(rows: &[Row]) {
+    let (first, last) = (rows[rows.len() / 2], rows[rows.len() - 1]);
+    let orders = last.orders - first.orders;
+    println!(
+        "from order {} on, an order: host {} B, bridge {} B, journal {} B; handles {} to {}, threads {} to {}, files {} to {}",
+        first.orders,
+        last.host.saturating_sub(first.host) / orders,
+        last.bridge.saturating_sub(first.bridge) / orders,
+        last.journal.saturating_sub(first.journal) / orders,
+        first.handles,
+        last.handles,
+        first.threads,
+        last.threads,
+        first.files,
+        last.files,
+    );
+    for (what, from, to, an_order) in [
+        ("host", first.host, last.host, HOST_AN_ORDER),
+        ("bridge", first.bridge, last.bridge, BRIDGE_AN_ORDER),
+        ("journal", first.journal, last.journal, JOURNAL_AN_ORDER),
+    ] {
+        assert!(
+            to <= from + orders * an_order + SLACK,
+            "{what}: {from} B, and {to} B after {orders} more orders"
+        );
+    }
+    assert!(last.handles <= first.handles + HANDLES, "handles");
+    assert!(last.threads <= first.threads + THREADS, "threads");
+    // Locks of sessions and names of sockets, and nothing for each order.
+    assert!(last.files <= first.files + 8, "files");
+}
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 #[test]
@@ -67,56 +266,67 @@ fn a_session_with_random_faults_grows_by_its_books_alone() {
     let Some(packages) = xtquant(XTQUANT[0]) else {
         return;
     };
-    let hours: usize = std::env::var("QT_MINIQMT_HOURS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0);
-    let orders = if hours == 0 {
-        ORDERS
-    } else {
-        hours * ORDERS_AN_HOUR
+    let orders = match number("QT_MINIQMT_HOURS", 0) {
+        0 => ORDERS,
+        hours => hours * ORDERS_AN_HOUR,
     };
-    let faults = json!({
-        "cash": 100_000_000_000_i64, "duplicate_pushes": { "every": 7 }, "push_first": { "every": 5 }, "id_zero": { "every": 97 },
-        "minus_one_live": { "every": 131 }, "no_pushes": { "every": 53 }, "disconnect_after_order": { "at": [60, 220] },
-        "die_after_order": { "at": [140] }, "replay_day": true,
-    });
-    let scene = Scene::new(&packages, &faults, &json!({}), Lane::Worker);
+    let seed = number("QT_MINIQMT_SEED", 0x5eed);
+    println!("{orders} orders, seed {seed}");
+    // A list of the whole day takes the longer the more orders it has.
+    let block = json!({ "query_deadline_seconds": 60, "connect_deadline_seconds": 120, "hang_after_seconds": 20,
+                        "heartbeat_seconds": 1, "order_deadline_seconds": 4 });
+    let rich = json!({ "cash": 100_000_000_000_000_i64 });
+    let execution = json!({ "unknown_settle_seconds": 5, "unknown_poll_seconds": 1, "reconcile_interval_seconds": 60,
+                            "position_sync_interval_seconds": 60 });
+    let scene = Scene::with(&packages, &rich, &block, Lane::Worker, &execution);
     let mut host = scene.desk.host("");
     host.trades();
-    batch(&scene, 0);
-    wait_until("the first orders are taken", || scene.counter.accepted() >= BATCH);
-    let (memory, handles) = held(&host);
-    let before = files(&scene.desk.path("data"));
-    let mut sent = BATCH;
-    while sent < orders {
-        batch(&scene, sent);
-        sent += BATCH;
-        wait_until("the orders are taken", || {
-            assert!(!host.has_ended(), "{}", scene.desk.log());
-            scene.counter.accepted() + BATCH >= sent
-        });
+    let mut session = Session {
+        scene,
+        host,
+        dice: Dice(u64::try_from(seed.max(1)).unwrap()),
+        began: Instant::now(),
+        sent: 0,
+        faults: 0,
+        rows: Vec::new(),
+    };
+    let every = (orders / ROWS).max(BATCH);
+    let mut next = every;
+    let minutes = number("QT_MINIQMT_MINUTES", 24 * 60);
+    let end = Duration::from_secs(60 * u64::try_from(minutes).unwrap());
+    while session.sent < orders && session.began.elapsed() < end {
+        session.fail_something();
+        session.send();
+        session.let_settle(OUTSTANDING);
+        if session.sent >= next {
+            next += every;
+            session.look();
+        }
     }
-    wait_until("all came to an end", || {
-        let ends = scene.outcomes();
-        ends.len() == sent && ends.iter().all(|end| end == "filled")
-    });
-    // A bridge that has just been started again is counted too.
-    wait_until("a bridge runs", || !Scene::bridges(&host).is_empty());
-    std::thread::sleep(Duration::from_millis(200));
-    let (memory_after, handles_after) = held(&host);
-    let after = files(&scene.desk.path("data"));
-    println!(
-        "{sent} orders: memory {memory} -> {memory_after} KiB, handles {handles} -> {handles_after}, files {before} -> {after}"
-    );
+    session.scene.counter.turn(&rich);
+    session.let_settle(0);
+    session.look();
+    let Session {
+        scene, host, rows, ..
+    } = session;
+    let (ledger, state) = (scene.counter.ledger(), scene.backend.state());
     assert_eq!(host.stop(), Some(0));
-    assert_eq!(scene.faults(), [""; 0]);
-    assert_eq!(scene.counter.accepted(), sent);
-    assert!(
-        memory_after < memory + KIB_BESIDES + sent * KIB_AN_ORDER,
-        "memory"
+    let count = |event: &str| ledger.iter().filter(|line| line["event"] == event).count();
+    println!(
+        "{} signals, {} accepted, {} fills, {} never accepted, {} executions at the backend",
+        rows[rows.len() - 1].orders,
+        count("accepted"),
+        count("fill"),
+        state["counts"]["failed"],
+        state["counts"]["executions"],
     );
-    assert!(handles_after < handles + HANDLES, "handles");
-    // Locks of sessions and names of sockets, and nothing for each order.
-    assert!(after <= before + 8, "files");
+    let faults = judge(&ledger, &state).faults;
+    assert_eq!(faults, [""; 0]);
+    // What was never accepted was proven so; everything else is one order, filled.
+    let failed = usize::try_from(state["counts"]["failed"].as_u64().unwrap()).unwrap();
+    assert_eq!(
+        (count("accepted"), count("fill")),
+        (rows[rows.len() - 1].orders - failed, count("accepted"))
+    );
+    judge_growth(&rows);
 }
