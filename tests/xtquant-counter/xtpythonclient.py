@@ -19,7 +19,8 @@ import threading
 import time
 from collections import deque
 
-PRICE_TYPES = {11, 5, 42, 43, 44, 45, 46, 47, 48}
+# What each exchange has; anything else is answered with -1.
+PRICE_TYPES = {'SH': {11, 5, 42, 43, 44, 45}, 'SZ': {11, 5, 44, 45, 46, 47, 48}, 'BJ': {11, 5, 42, 43, 44, 45}}
 OPEN = (48, 49, 50, 55)
 BEIJING = 8 * 3600
 
@@ -256,6 +257,10 @@ class Counter(object):
         if shape == 'epoch':
             return seconds
         local = time.gmtime(seconds + BEIJING)
+        if shape == 'millis':
+            return int(time.strftime('%H%M%S', local)) * 1000 + ts % 1000
+        if shape == 'yesterday':
+            return seconds - 86400
         return int(time.strftime('%H%M%S' if shape == 'clock' else '%Y%m%d%H%M%S', local))
 
     def order_row(self, order):
@@ -353,6 +358,8 @@ class XtQuantAsyncClient(object):
             return -1
         if self.counter.fault('connect_hangs'):
             hang()
+        if self.counter.fault('die_in_connect'):
+            die()
         return 0
 
     def queue_file(self):
@@ -420,7 +427,7 @@ class XtQuantAsyncClient(object):
         if not counter.serves(req):
             self.respond(seq, req, -1, '[COUNTER] 账号不存在')
             return
-        if req.m_nPriceType not in PRICE_TYPES or counter.fault('minus_one_dead'):
+        if req.m_nPriceType not in PRICE_TYPES.get(req.m_strStockCode[-2:], ()) or counter.fault('minus_one_dead'):
             self.respond(seq, req, -1, '[COUNTER] 报价类型错误')
             return
         with self.lock:
@@ -498,6 +505,8 @@ class XtQuantAsyncClient(object):
                 self.push('StockOrder', self.counter.order_row(order))
 
     def cancelOrderStockWithSeq(self, seq, req):
+        if self.counter.fault('die_before_cancel'):
+            die()
         if self.counter.fault('cancel_lost'):
             return
         self.later(self.cancel, seq, req)
@@ -518,6 +527,8 @@ class XtQuantAsyncClient(object):
                 counter.enter({'event': 'cancelled', 'client_order_id': None, 'broker_order_id': str(order['number']),
                                'symbol': order['symbol'], 'side': order['side'], 'price': None,
                                'quantity': order['quantity'] - order['filled']})
+                if counter.fault('die_after_cancel'):
+                    die()
                 self.push('StockOrder', counter.order_row(order))
 
     # -- subscriptions and questions
@@ -526,6 +537,8 @@ class XtQuantAsyncClient(object):
         self.later(self.subscribe, seq, req)
 
     def subscribe(self, seq, req):
+        if self.counter.fault('die_in_subscribe'):
+            die()
         known = self.counter.serves(req)
         self.subscribed = known
         self.answer('SubscribeResp', seq, 0 if known else -1)
@@ -563,6 +576,8 @@ class XtQuantAsyncClient(object):
     def queried(self, name, seq, rows):
         counter = self.counter
         counter.look()
+        if counter.fault('die_in_query'):
+            die()
         if counter.fault('query_lost'):
             return
         if counter.fault('query_none'):
@@ -576,15 +591,19 @@ class XtQuantAsyncClient(object):
 
     def queryStockOrdersWithSeq(self, seq, _req):
         def ask():
+            self.counter.look()
             with self.lock:
                 rows = [self.counter.order_row(o) for o in self.counter.orders.values() if self.visible(o['ts'])]
+            rows += [Row(**dict({'account_id': self.counter.account}, **row)) for row in self.counter.knob('foreign_orders', [])]
             self.queried('Orders', seq, rows)
         self.later(ask)
 
     def queryStockTradesWithSeq(self, seq, _req):
         def ask():
+            self.counter.look()
             with self.lock:
                 rows = [self.counter.trade_row(t) for t in self.counter.trades if self.visible(t['ts'])]
+            rows += [Row(**dict({'account_id': self.counter.account}, **row)) for row in self.counter.knob('foreign_trades', [])]
             self.queried('Trades', seq, rows)
         self.later(ask)
 

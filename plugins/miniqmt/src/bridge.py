@@ -21,6 +21,7 @@ import os
 import platform
 import random
 import re
+import select
 import socket
 import struct
 import subprocess
@@ -40,11 +41,12 @@ MAX_ID = 20
 # Beijing has had no summer time since 1991.
 BEIJING = 8 * 3600
 KEEP_DAYS = 30
+SYMBOL = re.compile(r'^\d{6}\.(SH|SZ|BJ)$')
 LOAD_DAYS = 8
 
 BUY, SELL = 23, 24
-SIDES = {23: 'buy', 24: 'sell', 27: 'buy', 28: 'sell', 29: 'buy', 31: 'sell', 33: 'buy', 34: 'sell',
-         40: 'buy', 41: 'sell', 42: 'buy', 43: 'sell', 44: 'buy', 45: 'sell'}
+# Of shares alone, margin trades included; what repays a loan directly (30, 32, 43, 45) is neither.
+SIDES = {23: 'buy', 24: 'sell', 27: 'buy', 28: 'sell', 29: 'buy', 31: 'sell', 40: 'buy', 41: 'sell', 42: 'buy', 44: 'sell'}
 STATUS = {48: 'pending', 49: 'pending', 50: 'working', 51: 'cancel_pending', 52: 'cancel_pending',
           53: 'partially_cancelled', 54: 'cancelled', 55: 'partially_filled', 56: 'filled', 57: 'rejected',
           255: 'unknown'}
@@ -91,7 +93,10 @@ class Broken(Exception):
 
 def pack(frame):
     frame['v'] = PROTOCOL
-    body = json.dumps(frame, ensure_ascii=False, allow_nan=False, separators=(',', ':')).encode('utf-8', 'replace')
+    return framed(json.dumps(frame, ensure_ascii=False, allow_nan=False, separators=(',', ':')).encode('utf-8', 'replace'))
+
+
+def framed(body):
     if len(body) > MAX_FRAME:
         raise Broken('a frame of %d bytes is larger than %d' % (len(body), MAX_FRAME))
     return struct.pack('>I', len(body)) + body
@@ -123,6 +128,49 @@ def parse(body):
     if frame.get('v') != PROTOCOL:
         raise Broken('a frame of version %r came, and this bridge speaks %d' % (frame.get('v'), PROTOCOL))
     return frame
+
+
+CAPS = ('max_order_value', 'max_order_shares', 'max_orders_a_day', 'symbols')
+
+
+def checked_caps(given):
+    """Caps with whole numbers and amounts as text; ValueError names what is wrong. A cap that is misspelt is no cap."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ValueError('`caps` is %r; give an object with %s' % (given, ', '.join(CAPS)))
+    unknown = sorted(set(given) - set(CAPS))
+    if unknown:
+        raise ValueError('`caps` has the unknown key `%s`; known are %s' % (unknown[0], ', '.join(CAPS)))
+    caps = {name: value for name, value in given.items() if value is not None}
+    for name in ('max_order_shares', 'max_orders_a_day'):
+        value = caps.get(name, 0)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ValueError('`caps.%s` is %r; give a whole number from 0' % (name, value))
+    most = caps.get('max_order_value')
+    if most is not None:
+        text = most if isinstance(most, str) else '%.4f' % most if isinstance(most, float) else str(most)
+        if isinstance(most, bool) or not re.match(r'^\d{1,15}(\.\d+)?$', text) or float(text) <= 0:
+            raise ValueError('`caps.max_order_value` is %r; give an amount above 0' % (most,))
+        caps['max_order_value'] = text
+    symbols = caps.get('symbols', [])
+    if not isinstance(symbols, list):
+        raise ValueError('`caps.symbols` is %r; give a list of symbols such as "600000.SH"' % (symbols,))
+    for symbol in symbols:
+        if not isinstance(symbol, str) or not SYMBOL.match(symbol):
+            raise ValueError('`caps.symbols` has %r, which is no symbol such as 600000.SH' % (symbol,))
+    return caps
+
+
+def checked_limits(given):
+    """What an order is held to: caps, and the two switches."""
+    limits = {'caps': checked_caps(given.get('caps'))}
+    for name in ('read_only', 'dry_run'):
+        value = given.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise ValueError('`%s` is %r; give true or false' % (name, value))
+        limits[name] = bool(value)
+    return limits
 
 
 class Refused(Exception):
@@ -178,20 +226,26 @@ def make_folder(path):
 
 
 class Record(object):
-    """What was asked of the terminal, on the disk before it was asked."""
+    """What was asked of the terminal, on the disk before it was asked. Who only looks takes no lock and changes nothing."""
 
-    def __init__(self, folder, day):
-        make_folder(folder)
-        self.folder = folder
-        self.lock = Lock(os.path.join(folder, 'record.lock'))
-        if not self.lock.take(10):
-            raise Refused('another bridge holds the record of orders in its folder; end it first', 'setup')
+    def __init__(self, folder, day, only_look=False):
+        self.folder, self.only_look = folder, only_look
+        if not only_look:
+            make_folder(folder)
+            self.lock = Lock(os.path.join(folder, 'record.lock'))
+            if not self.lock.take(10):
+                raise Refused('another bridge holds the record of orders in its folder; end it first', 'setup')
         self.orders = {}
         self.by_order = {}
         self.day = None
         self.file = None
         self.placed = 0
-        self.tidy()
+        # Intents so far, so that a question knows which came before it.
+        self.count = 0
+        # As long as the file is meant to be: what lies behind is a write that failed.
+        self.length = 0
+        if not only_look:
+            self.tidy()
         self.load(day)
 
     def path(self, day):
@@ -213,7 +267,7 @@ class Record(object):
         with open(path, 'rb') as file:
             data = file.read()
         whole = data.rfind(b'\n') + 1
-        if whole < len(data):
+        if whole < len(data) and not self.only_look:
             # The tail of a write that the machine's end cut: what it was to announce was never sent.
             with open(path, 'r+b') as file:
                 file.truncate(whole)
@@ -223,11 +277,13 @@ class Record(object):
 
     def take(self, line, day):
         if line['ev'] == 'intent':
-            self.orders[line['id']] = {'day': day, 'fp': line['fp'], 'order': None, 't': line['t']}
+            self.count += 1
+            self.orders[line['id']] = {'day': day, 'fp': line['fp'], 'order': None, 't': line['t'], 'n': self.count}
         elif line['id'] in self.orders:
             entry = self.orders[line['id']]
             entry['order'] = line.get('order') or entry['order']
             entry['text'] = line.get('text')
+            entry['unsent'] = line['ev'] == 'unsent'
 
     def roll(self, day):
         """Begins the day's file; ids of days long gone are let go."""
@@ -236,7 +292,9 @@ class Record(object):
         if self.file is not None:
             self.file.close()
         self.day = day
-        self.file = io.open(self.path(day), 'ab', buffering=0)
+        if not self.only_look:
+            self.file = io.open(self.path(day), 'ab', buffering=0)
+            self.length = os.fstat(self.file.fileno()).st_size
         self.placed = sum(1 for entry in self.orders.values() if entry['day'] == day)
         self.by_order = {entry['order']: name for name, entry in self.orders.items()
                          if entry['order'] and entry['day'] == day}
@@ -244,15 +302,38 @@ class Record(object):
         self.orders = {name: entry for name, entry in self.orders.items() if entry['day'] in keep}
 
     def write(self, line, durable):
+        """A whole line or none: half a one would swallow the next, and a full disk takes half a one without a word."""
         line['t'] = now_ms()
-        self.file.write(json.dumps(line, separators=(',', ':')).encode('utf-8') + b'\n')
-        if durable:
-            os.fsync(self.file.fileno())
+        data = json.dumps(line, separators=(',', ':')).encode('utf-8') + b'\n'
+        if os.fstat(self.file.fileno()).st_size != self.length:
+            self.file.truncate(self.length)
+        try:
+            count = self.file.write(data)
+            if count != len(data):
+                raise OSError('%s of %d bytes were written; is the disk full?' % (count, len(data)))
+            if durable:
+                os.fsync(self.file.fileno())
+        except (IOError, OSError):
+            self.file.truncate(self.length)
+            raise
+        self.length += len(data)
 
     def intend(self, name, fingerprint):
-        self.write({'ev': 'intent', 'id': name, 'fp': fingerprint}, True)
-        self.orders[name] = {'day': self.day, 'fp': fingerprint, 'order': None, 't': now_ms()}
+        try:
+            self.write({'ev': 'intent', 'id': name, 'fp': fingerprint}, True)
+        except (IOError, OSError) as e:
+            raise Refused('the record of orders in %s cannot be written, and without it no order is sent: %s'
+                          % (self.folder, e))
+        self.count += 1
+        self.orders[name] = {'day': self.day, 'fp': fingerprint, 'order': None, 't': now_ms(), 'n': self.count}
         self.placed += 1
+
+    def note(self, line):
+        """Not synced: what is lost with it is found again by the remark."""
+        try:
+            self.write(line, False)
+        except (IOError, OSError) as e:
+            complain('the record of orders lacks %r: %s' % (line['ev'], e))
 
     def accepted(self, name, order):
         entry = self.orders.get(name)
@@ -260,14 +341,23 @@ class Record(object):
             return
         entry['order'] = order
         self.by_order[order] = name
-        # Not synced: what is lost with it is found again by the remark.
-        self.write({'ev': 'accepted', 'id': name, 'order': order}, False)
+        self.note({'ev': 'accepted', 'id': name, 'order': order})
 
     def doubtful(self, name, text):
         entry = self.orders.get(name)
         if entry is not None and entry['order'] is None:
             entry['text'] = text
-            self.write({'ev': 'doubt', 'id': name, 'text': text}, False)
+            self.note({'ev': 'doubt', 'id': name, 'text': text})
+
+    def unsent(self, name, text):
+        """It was recorded, and then not sent after all."""
+        self.orders[name].update(text=text, unsent=True)
+        self.note({'ev': 'unsent', 'id': name, 'text': text})
+
+    def undecided(self, name):
+        """Whether nobody knows what became of an order of today."""
+        entry = self.orders.get(name)
+        return entry is not None and entry['day'] == self.day and not entry['order'] and not entry.get('unsent')
 
 
 class Sessions(object):
@@ -389,32 +479,30 @@ def whole(value):
 
 
 def moment(value):
-    """Milliseconds since 1970 UTC from epoch seconds or milliseconds, HHMMSS of today, or YYYYMMDDHHMMSS."""
+    """Milliseconds since 1970 UTC from epoch seconds or milliseconds, YYYYMMDDHHMMSS, or HHMMSS or HHMMSSmmm of today; None
+    for what is none of these."""
     try:
         number = int(float(value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    if number <= 0:
-        return None
-    if number >= 10 ** 13:
-        text = str(number)
-        if len(text) != 14:
-            return None
+    if 10 ** 13 <= number < 10 ** 14:
         try:
             # `timegm` without the module: the zone is fixed.
             import calendar
-            return (calendar.timegm(time.strptime(text, '%Y%m%d%H%M%S')) - BEIJING) * 1000
+            number = (calendar.timegm(time.strptime(str(number), '%Y%m%d%H%M%S')) - BEIJING) * 1000
         except ValueError:
             return None
-    if number >= 10 ** 11:
-        return number
-    if number > 240000:
-        return number * 1000
-    hours, minutes, seconds = number // 10000, number // 100 % 100, number % 100
-    if hours > 23 or minutes > 59 or seconds > 59:
-        return None
-    today = (now_ms() // 1000 + BEIJING) // 86400 * 86400 - BEIJING
-    return (today + hours * 3600 + minutes * 60 + seconds) * 1000
+    elif 10 ** 9 <= number < 10 ** 10:
+        number *= 1000
+    elif 0 < number < 240000 or 10 ** 7 <= number < 10 ** 9:
+        clock, millis = (number, 0) if number < 240000 else divmod(number, 1000)
+        hours, minutes, seconds = clock // 10000, clock // 100 % 100, clock % 100
+        if hours > 23 or minutes > 59 or seconds > 59:
+            return None
+        today = (now_ms() // 1000 + BEIJING) // 86400 * 86400 - BEIJING
+        return (today + hours * 3600 + minutes * 60 + seconds) * 1000 + millis
+    # From 2001 to 2100.
+    return number if 978307200000 <= number < 4102444800000 else None
 
 
 def number_of(value):
@@ -767,12 +855,17 @@ class Bridge(object):
         self.ring = collections.deque(maxlen=RING)
         self.number = 0
         self.cursor = None
+        # What the host of the line that stands asks for beyond the configuration.
+        self.limits = checked_limits({})
+        # Grows with each line: what was asked on another line is not answered on this one.
+        self.line = 0
         self.waiting = {}
         self.early = {}
         self.lost = collections.OrderedDict()
         self.lock = threading.Lock()
         self.calling = None
         self.hang_after = 10.0
+        self.ending = False
         self.swept = time.monotonic()
 
     # -- the main thread
@@ -797,7 +890,6 @@ class Bridge(object):
         work = getattr(self, 'op_' + op, None) if isinstance(op, str) else None
         if work is None:
             return self.answer(number, {'ok': False, 'code': 'refused', 'error': 'this bridge knows no request %r' % op})
-        self.calling = (op, time.monotonic())
         try:
             reply = work(frame)
         except Refused as e:
@@ -807,13 +899,20 @@ class Bridge(object):
         except Exception as e:  # a fault of the library's must not end the stream, and is never "refused"
             complain(traceback.format_exc())
             reply = {'ok': False, 'code': 'unknown', 'error': '%s: %s' % (type(e).__name__, e)}
-        self.calling = None
         if reply is not None:
             self.answer(number, reply)
 
-    def answer(self, number, reply):
+    def answer(self, number, reply, line=None):
         if number is not None:
-            self.inbox.put(('reply', number, reply))
+            self.inbox.put(('reply', number, (self.line if line is None else line, reply)))
+
+    def library(self, what, call, *arguments):
+        """Calls the terminal's library; the pump ends this process when that hangs."""
+        self.calling = (what, time.monotonic())
+        try:
+            return call(*arguments)
+        finally:
+            self.calling = None
 
     def op_config(self, frame):
         if self.config is not None:
@@ -822,9 +921,14 @@ class Bridge(object):
         config = dict(frame)
         config['session_ids'] = [int(value) for value in frame.get('session_ids') or [100000, 999999]]
         self.hang_after = float(frame.get('hang_after_ms') or 10000) / 1000
-        if config.get('record') and not config.get('read_only'):
+        try:
+            config.update(checked_limits(config))
+        except ValueError as e:
+            self.fault = str(e)
+            raise Refused(self.fault, 'setup')
+        if config.get('record'):
             try:
-                self.record = Record(config['record'], day_of(now_ms()))
+                self.record = Record(config['record'], day_of(now_ms()), config['read_only'])
             except (IOError, OSError, ValueError, KeyError) as e:
                 self.fault = 'the record of orders in %s cannot be read: %s' % (config['record'], e)
                 raise Refused(self.fault, 'setup')
@@ -847,16 +951,26 @@ class Bridge(object):
         wanted = frame.get('account')
         if wanted and not hmac.compare_digest(wanted, digest(config.get('account') or '')):
             raise Refused('this bridge trades another account than the one in the configuration of the host', 'setup')
+        try:
+            self.limits = checked_limits(frame.get('limits') or {})
+        except ValueError as e:
+            raise Refused('the limits of the host: %s' % e, 'setup')
         set_clock(frame.get('now_ms'))
         resume = frame.get('resume') or {}
         after = resume.get('after') if resume.get('epoch') == self.epoch else None
         reply = {'ok': True, 'protocol': PROTOCOL, 'bridge': BRIDGE, 'epoch': self.epoch, 'pid': os.getpid(),
-                 'python': platform.python_version(), 'now_ms': now_ms(), 'up': self.is_up}
+                 'python': platform.python_version(), 'now_ms': now_ms(), 'up': self.is_up, 'limits': True}
         self.inbox.put(('attach', frame.get('id'), (after, reply)))
         return None
 
-    def op_detach(self, _frame):
-        self.inbox.put(('attach', None, None))
+    def op_detach(self, frame):
+        """The line is gone, and with `line` another one stands: what is said from that frame on is for it."""
+        self.line += 1
+        self.limits = checked_limits({})
+        self.inbox.put(('attach', None, frame.get('line')))
+        if self.connecting is not None:
+            # It may hang for ever, and nobody waits for it any more.
+            self.inbox.put(('end', None, None))
         return None
 
     def op_ping(self, _frame):
@@ -866,16 +980,17 @@ class Bridge(object):
         self.configured()
         if self.is_up:
             return {'ok': True, 'session': self.terminal.session, 'xtquant': self.terminal.version}
-        if self.connecting is not None:
-            raise Refused('a connection is being made already', 'not_ready')
+        if self.terminal is not None:
+            # xttrader is used once: an old one goes on calling back, and keeps its threads and handles.
+            raise Refused('a connection was begun already; it takes another bridge to begin anew', 'not_ready')
         self.terminal = Terminal(self.config, self.inbox)
         wait = float(frame.get('query_ms') or 3000) / 1000
-        self.connecting = threading.Thread(target=self.connect, args=(frame.get('id'), wait), name='connect')
+        self.connecting = threading.Thread(target=self.connect, args=(frame.get('id'), self.line, wait), name='connect')
         self.connecting.daemon = True
         self.connecting.start()
         return None
 
-    def connect(self, number, wait):
+    def connect(self, number, line, wait):
         try:
             self.terminal.connect(wait)
             self.is_up = True
@@ -887,7 +1002,9 @@ class Bridge(object):
             reply = {'ok': False, 'code': 'no_connection', 'stage': self.terminal.stage,
                      'error': '%s while %s: %s' % (type(e).__name__, self.terminal.stage, e)}
         self.connecting = None
-        self.answer(number, reply)
+        self.answer(number, reply, line)
+        if not self.is_up:
+            self.inbox.put(('end', None, None))
 
     def up(self):
         if not self.is_up:
@@ -905,19 +1022,21 @@ class Bridge(object):
         known = self.record.orders.get(name) if self.record else None
         if known is not None:
             return self.repeated(name, known, fingerprint)
-        self.within_caps(order)
+        self.may_change()
+        for limits in (self.config, self.limits):
+            self.within_caps(order, limits['caps'])
         not_after = frame.get('not_after')
         if not_after is not None and now_ms() > not_after:
             raise Refused('the time that the order was good for has passed')
-        if self.config.get('dry_run'):
+        if self.config['dry_run'] or self.limits['dry_run']:
             raise Refused('a dry run: %(side)s %(quantity)d %(symbol)s at %(price)s would be sent now' % order)
         self.record.intend(name, fingerprint)
         if not_after is not None and now_ms() > not_after:
-            self.record.doubtful(name, 'not sent: too late')
+            self.record.unsent(name, 'the time that the order was good for passed while it was recorded')
             raise Refused('the time that the order was good for passed while it was recorded')
         deadline = time.monotonic() + float(frame.get('within_ms') or 5000) / 1000
-        seq = terminal.trader.order_stock_async(
-            terminal.account, order['symbol'], BUY if order['side'] == 'buy' else SELL, order['quantity'],
+        seq = self.library(
+            'place', terminal.trader.order_stock_async, terminal.account, order['symbol'], BUY if order['side'] == 'buy' else SELL, order['quantity'],
             order['price_type'], float(order['price'] or 0), text_of(frame.get('strategy'))[:20], name)
         self.expect(seq, frame.get('id'), name, 'place', deadline)
         return None
@@ -928,13 +1047,11 @@ class Bridge(object):
 
     def checked(self, frame):
         """The order in the terminal's words, or why it has none."""
-        if self.config.get('read_only') or self.record is None:
-            raise Refused('this session only reads (`read_only`)')
         name = frame.get('client_order_id')
         if not isinstance(name, str) or not re.match(r'^[\x21-\x7e]{1,%d}$' % MAX_ID, name):
             raise Refused('a client order id has 1 to %d ASCII characters without blanks' % MAX_ID)
         symbol, side, quantity = frame.get('symbol'), frame.get('side'), frame.get('quantity')
-        if not isinstance(symbol, str) or not re.match(r'^\d{6}\.(SH|SZ|BJ)$', symbol):
+        if not isinstance(symbol, str) or not SYMBOL.match(symbol):
             raise Refused('%r is no symbol such as 600000.SH' % symbol)
         if side not in ('buy', 'sell'):
             raise Refused('%r is neither buy nor sell' % side)
@@ -953,8 +1070,11 @@ class Bridge(object):
         return {'symbol': symbol, 'side': side, 'quantity': quantity, 'price': price, 'price_kind': kind,
                 'price_type': price_type}
 
-    def within_caps(self, order):
-        caps = self.config.get('caps') or {}
+    def may_change(self):
+        if self.config['read_only'] or self.limits['read_only'] or self.record is None:
+            raise Refused('this session only reads (`read_only`)')
+
+    def within_caps(self, order, caps):
         symbols = caps.get('symbols')
         if symbols is not None and order['symbol'] not in symbols:
             raise Refused('%s is not among the symbols that the cap `symbols` allows' % order['symbol'])
@@ -966,7 +1086,7 @@ class Bridge(object):
             if order['price'] is None:
                 raise Refused('the value of an order without a price cannot be held against `max_order_value`')
             # In ten-thousandths of a yuan: whole numbers are exact.
-            if order['quantity'] * ten_thousandths(order['price']) > ten_thousandths(str(most)):
+            if order['quantity'] * ten_thousandths(order['price']) > ten_thousandths(most):
                 raise Refused('%d shares at %s are worth more than the cap `max_order_value` of %s yuan'
                               % (order['quantity'], order['price'], most))
         most = caps.get('max_orders_a_day')
@@ -979,13 +1099,14 @@ class Bridge(object):
             raise Unsure('another order was placed under this client order id before; ask for the day\'s orders')
         if known['order']:
             return {'ok': True, 'order_id': known['order'], 'repeated': True}
+        if known.get('unsent'):
+            raise Refused(known['text'])
         raise Unsure('this order was sent before and its outcome is not known (%s); ask for the day\'s orders'
                      % (known.get('text') or 'no answer came'))
 
     def op_cancel(self, frame):
         terminal = self.up()
-        if self.config.get('read_only'):
-            raise Refused('this session only reads (`read_only`)')
+        self.may_change()
         name, order = frame.get('client_order_id'), frame.get('order_id')
         if not order and self.record is not None:
             entry = self.record.orders.get(name)
@@ -993,7 +1114,7 @@ class Bridge(object):
         if not order or not str(order).isdigit():
             raise Refused('the terminal\'s number of this order is not known', 'no_order')
         deadline = time.monotonic() + float(frame.get('within_ms') or 5000) / 1000
-        seq = terminal.trader.cancel_order_stock_async(terminal.account, int(order))
+        seq = self.library('cancel', terminal.trader.cancel_order_stock_async, terminal.account, int(order))
         self.expect(seq, frame.get('id'), name, 'cancel', deadline)
         return None
 
@@ -1001,7 +1122,7 @@ class Bridge(object):
         """The answer may have come before the call that asks for it did."""
         with self.lock:
             early = self.early.pop((what, seq), None)
-            self.waiting[(what, seq)] = (number, name, deadline)
+            self.waiting[(what, seq)] = (number, name, deadline, self.line)
         if early is not None:
             self.inbox.put(('placed' if what == 'place' else 'cancelled', None, early))
         elif seq is None or seq <= 0:
@@ -1024,14 +1145,18 @@ class Bridge(object):
 
     def ask(self, frame, kind, call):
         terminal, number = self.up(), frame.get('id')
-        key = ('ask', number)
+        if not isinstance(number, int):
+            raise Refused('%r is no number of a question' % (number,))
+        asked = self.record.count if self.record is not None else 0
+        key = ('ask', number, self.line, asked)
         with self.lock:
-            self.waiting[key] = (number, kind, time.monotonic() + float(frame.get('within_ms') or 5000) / 1000)
-        call(terminal, lambda rows: self.inbox.put(('rows', key, rows)))
+            self.waiting[key] = (number, kind, time.monotonic() + float(frame.get('within_ms') or 5000) / 1000, self.line)
+        self.library(frame.get('op'), call, terminal, lambda rows: self.inbox.put(('rows', key, rows)))
 
     def op_doctor(self, frame):
+        line = self.line
         worker = threading.Thread(target=lambda: self.answer(frame.get('id'), {'ok': True, 'checks': doctor(
-            self.configured(), frame)}))
+            self.configured(), frame)}, line))
         worker.daemon = True
         worker.start()
 
@@ -1047,19 +1172,25 @@ class Bridge(object):
                 if self.cursor is not None:
                     self.events(out)
                 if out:
-                    self.write(b''.join(out))
-        except (IOError, OSError, ValueError):
-            # The other end is gone.
-            self.leave(0)
+                    self.give(b''.join(out))
+                if self.ending:
+                    self.leave(0)
         except Exception:  # without the pump nothing is ever answered again
             complain(traceback.format_exc())
             self.leave(5)
+
+    def give(self, data):
+        try:
+            self.write(data)
+        except (IOError, OSError, ValueError):
+            # The other end is gone.
+            self.leave(0)
 
     def pause(self):
         with self.lock:
             if len(self.waiting) > 64:
                 return 0.05
-            times = [deadline for _, _, deadline in self.waiting.values()]
+            times = [waited[2] for waited in self.waiting.values()]
         # Not less than the sweep's own step, or the last moments before a deadline would be spent spinning.
         return max(0.05, min([0.25] + [deadline - time.monotonic() for deadline in times]))
 
@@ -1074,9 +1205,9 @@ class Bridge(object):
             return
         self.swept = now
         with self.lock:
-            late = [key for key, (_, _, deadline) in self.waiting.items() if now >= deadline]
+            late = [key for key, waited in self.waiting.items() if now >= waited[2]]
             gone = [(key, self.waiting.pop(key)) for key in late]
-        for key, (number, name, _) in gone:
+        for key, (number, name, _, line) in gone:
             if key[0] == 'ask':
                 reply = {'ok': False, 'code': 'not_ready', 'error': 'the terminal has not answered in time'}
             else:
@@ -1087,7 +1218,7 @@ class Bridge(object):
                     self.lost.popitem(last=False)
                 if key[0] == 'place':
                     self.record.doubtful(name, 'no answer in time')
-            out.append(pack(dict(reply, re=number)))
+            self.reply(out, line, dict(reply, re=number))
         self.prune()
 
     def prune(self):
@@ -1104,9 +1235,14 @@ class Bridge(object):
             if len(self.early) > 1000:
                 self.early.clear()
 
+    def reply(self, out, line, frame):
+        """Answers on the line that asked; the record keeps what another one is not told."""
+        if line == self.line:
+            out.append(pack(frame))
+
     def tell(self, out, what, number, value):
         if what == 'reply':
-            out.append(pack(dict(value, re=number)))
+            self.reply(out, value[0], dict(value[1], re=number))
         elif what == 'push':
             self.push(number, value)
         elif what == 'placed':
@@ -1118,19 +1254,30 @@ class Bridge(object):
         elif what == 'no_seq':
             waited = self.claim(number[0], number[1])
             if waited is not None:
-                out.append(pack({'re': waited[0], 'ok': False, 'code': 'unknown',
-                                 'error': 'the terminal\'s library answers the call with %s' % number[1]}))
+                told = 'the terminal\'s library answers the call with %s' % number[1]
+                if number[0] == 'place':
+                    self.record.doubtful(waited[1], told)
+                self.reply(out, waited[3], {'re': waited[0], 'ok': False, 'code': 'unknown', 'error': told})
         elif what == 'down':
-            self.is_up = False
-            self.event('down', {'reason': value})
+            self.lose(value)
+        elif what == 'end':
+            self.ending = True
         elif what == 'status':
             self.account_status(value)
         elif what == 'attach':
             self.attach(out, number, value)
 
+    def lose(self, reason):
+        """Tells it, and ends: a lost connection is made anew by another process, never by this one."""
+        self.is_up = False
+        self.event('down', {'reason': reason})
+        self.ending = True
+
     def attach(self, out, number, value):
-        if value is None:
+        if number is None:
             self.cursor = None
+            if value is not None:
+                out.append(pack({'line': value}))
             return
         after, reply = value
         oldest = self.ring[0][0] if self.ring else self.number + 1
@@ -1164,23 +1311,27 @@ class Bridge(object):
         try:
             row = ROWS[kind](thing)
         except (TypeError, ValueError) as e:
+            if kind in ('order', 'trade') and not self.is_recorded(thing):
+                complain('a pushed %s of another program cannot be read: %s' % (kind, e))
+                return
             self.event('unreadable', {'reason': 'a pushed %s: %s' % (kind, e)})
             return
         self.named(row)
         self.event(kind, row)
 
     def named(self, row):
-        """The client order id where our own record knows it by the terminal's number; the remark stays beside it."""
-        if 'order_id' in row and self.record is not None:
-            row['client_order_id'] = self.record.by_order.get(row['order_id'])
+        """The client order id where our own record knows it by the terminal's number, and whether the record knows the row at
+        all; the remark stays beside it."""
+        if 'order_id' in row:
+            row['client_order_id'] = self.record.by_order.get(row['order_id']) if self.record is not None else None
+            row['recorded'] = row['client_order_id'] is not None or self.is_of_today(row['remark'])
 
     def account_status(self, status):
         if text_of(attribute(status, 'account_id', 'm_strAccountID')) != self.config['account']:
             return
         code = attribute(status, 'status', 'm_nStatus')
         if code != 0:
-            self.is_up = False
-            self.event('down', {'reason': 'the account is no longer ready: %s' % ACCOUNT_STATUS.get(code, code)})
+            self.lose('the account is no longer ready: %s' % ACCOUNT_STATUS.get(code, code))
 
     def claim(self, what, seq, response=None):
         with self.lock:
@@ -1200,15 +1351,18 @@ class Bridge(object):
                 self.record.accepted(name, order)
                 self.event('late', {'client_order_id': name, 'order_id': order})
             return
-        number, name, _ = waited
+        number, name, _, line = waited
         if order:
             self.record.accepted(name, order)
-            out.append(pack({'re': number, 'ok': True, 'order_id': order}))
+            if line == self.line:
+                out.append(pack({'re': number, 'ok': True, 'order_id': order}))
+            else:
+                self.event('late', {'client_order_id': name, 'order_id': order})
             return
         # -1 has been seen for orders that live: it proves nothing.
         told = 'the terminal answers with the number %s%s' % (response.order_id, error and ' (%s)' % error)
         self.record.doubtful(name, told)
-        out.append(pack({'re': number, 'ok': False, 'code': 'unknown', 'error': told}))
+        self.reply(out, line, {'re': number, 'ok': False, 'code': 'unknown', 'error': told})
 
     def cancelled(self, out, response):
         waited = self.claim('cancel', response.seq, response)
@@ -1217,63 +1371,101 @@ class Bridge(object):
             return
         result = attribute(response, 'cancel_result')
         if result == 0:
-            out.append(pack({'re': waited[0], 'ok': True}))
+            self.reply(out, waited[3], {'re': waited[0], 'ok': True})
             return
         error = text_of(attribute(response, 'error_msg'))
         meaning = {-1: 'finished or refused', -2: 'not known there', -3: 'not logged in'}.get(result, 'failed')
-        out.append(pack({'re': waited[0], 'ok': False, 'code': 'cancel_failed',
-                         'error': 'the terminal answers the cancel with %s (%s%s)'
-                                  % (result, meaning, error and ': ' + error)}))
+        self.reply(out, waited[3], {'re': waited[0], 'ok': False, 'code': 'cancel_failed',
+                                    'error': 'the terminal answers the cancel with %s (%s%s)'
+                                             % (result, meaning, error and ': ' + error)})
 
     def rows(self, out, key, rows):
         with self.lock:
             waited = self.waiting.pop(key, None)
-        if waited is None:
+        if waited is None or waited[3] != self.line:
             return
-        number, kind, _ = waited
-        if rows is None:
-            out.append(pack({'re': number, 'ok': False, 'code': 'not_ready',
-                             'error': 'the terminal has no answer yet (None)'}))
-            return
+        number, kind, _, _ = waited
         try:
-            found = [ROWS[kind](row) for row in rows if self.is_ours(row)]
-        except (TypeError, ValueError) as e:
-            out.append(pack({'re': number, 'ok': False, 'code': 'not_ready',
-                             'error': 'a row of the answer cannot be read: %s' % e}))
-            return
-        for row in found:
-            self.named(row)
-        lacks = self.lacks(found) if kind == 'order' else None
-        if lacks:
-            out.append(pack({'re': number, 'ok': False, 'code': 'not_ready', 'error': lacks}))
-            return
-        self.parts(out, number, found)
+            if rows is None:
+                raise Refused('the terminal has no answer yet (None)')
+            found, left_out = self.read_rows(kind, rows)
+            more = {}
+            if kind == 'order':
+                self.whole(found)
+                more['undecided'] = self.undecided(found, key[3])
+            if left_out:
+                more['left_out'] = left_out
+            self.parts(out, number, found, more)
+        except Refused as e:
+            out.append(pack({'re': number, 'ok': False, 'code': 'not_ready', 'error': str(e)}))
 
-    def lacks(self, rows):
-        """Why a list of the day's orders is not whole: a fresh order shows late, and an empty list is often none."""
+    def read_rows(self, kind, rows):
+        """The rows that can be read. Another program's that cannot be is left out; of ours, or of what is held, none is."""
+        found, left_out = [], []
+        for thing in rows:
+            if not self.is_ours(thing):
+                continue
+            try:
+                row = ROWS[kind](thing)
+            except (TypeError, ValueError) as e:
+                told = 'a row of the terminal\'s list cannot be read: %s' % e
+                if kind not in ('order', 'trade') or self.is_recorded(thing):
+                    raise Refused(told)
+                left_out.append(told)
+                continue
+            self.named(row)
+            found.append(row)
+        return found, left_out[:20]
+
+    def is_recorded(self, thing):
+        """Whether the record knows what the terminal shows, by its number or its remark."""
         if self.record is None:
-            return None
+            return False
+        number = number_of(attribute(thing, 'order_id', 'm_nOrderID'))
+        remark = text_of(attribute(thing, 'order_remark', 'm_strOrderRemark'))
+        return number in self.record.by_order or self.is_of_today(remark)
+
+    def is_of_today(self, name):
+        entry = self.record.orders.get(name) if self.record is not None else None
+        return entry is not None and entry['day'] == self.record.day
+
+    def whole(self, rows):
+        """Refuses a list of the day's orders that is not whole: a fresh order shows late, and an empty list is often none."""
+        if self.record is None:
+            return
         self.roll()
         shown = set(row['order_id'] for row in rows)
-        if '' in shown:
-            return 'the list has an order without a number yet'
+        if any(not row['order_id'] and row['recorded'] for row in rows):
+            raise Refused('the list has an order of ours without a number yet')
         since = now_ms() - int(self.config.get('visible_ms') or 30000)
         for order, name in self.record.by_order.items():
             if order not in shown and (not rows or self.record.orders[name]['t'] > since):
-                return 'the list lacks order %s, which the terminal accepted today' % order
-        return None
+                raise Refused('the list lacks order %s, which the terminal accepted today' % order)
 
-    def parts(self, out, number, rows):
+    def undecided(self, rows, asked):
+        """Orders of ours of today whose call has ended without an outcome, and that the list does not show. That it does not
+        is no proof."""
+        if self.record is None:
+            return []
+        shown = set(row['remark'] for row in rows)
+        with self.lock:
+            waiting = set(waited[1] for key, waited in self.waiting.items() if key[0] == 'place')
+        return [{'client_order_id': name, 'age_ms': max(0, now_ms() - entry['t'])}
+                for name, entry in self.record.orders.items()
+                if self.record.undecided(name) and entry['n'] <= asked and name not in shown and name not in waiting]
+
+    def parts(self, out, number, rows, more):
         """An answer in as many frames as it needs; the last one says how many rows there are."""
-        part, size, first = [], 0, 0
+        part, size = [], 0
         for row in rows:
-            length = len(json.dumps(row, ensure_ascii=False)) * 3
-            if part and size + length > PART_BYTES:
-                out.append(pack({'re': number, 'ok': True, 'more': True, 'rows': part}))
+            text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(',', ':')).encode('utf-8', 'replace')
+            if part and size + len(text) > PART_BYTES:
+                out.append(framed(b'{"v":%d,"re":%d,"ok":true,"more":true,"rows":[%s]}' % (PROTOCOL, number, b','.join(part))))
                 part, size = [], 0
-            part.append(row)
-            size += length
-        out.append(pack({'re': number, 'ok': True, 'rows': part, 'count': len(rows)}))
+            part.append(text)
+            size += len(text) + 1
+        last = json.dumps(dict(more, ok=True, count=len(rows)), separators=(',', ':')).encode('utf-8', 'replace')
+        out.append(framed(b'{"v":%d,"re":%d,"rows":[%s],%s' % (PROTOCOL, number, b','.join(part), last[1:])))
 
 
 def ten_thousandths(text):
@@ -1407,104 +1599,249 @@ def serve_stdio():
     Bridge(read, write_all(out), os._exit).run()
 
 
-class Relay(object):
-    """`--listen`: takes one host at a time over TLS and keeps the real bridge as a child, which outlives a lost line and
-    is started again when it ends."""
+class Wire(object):
+    """A socket that one thread reads and another writes. Python's TLS socket is not made for two threads at once, so both wait
+    without its lock and read and write only under it."""
 
-    def __init__(self, settings, token):
-        self.settings, self.token = settings, token
-        self.child = None
-        self.line = None
+    def __init__(self, line):
+        self.line = line
         self.lock = threading.Lock()
+        self.writing = threading.Lock()
+        self.buffer = b''
+        # Whether it has shown the token, or is over.
+        self.is_known = False
+        line.setblocking(False)
+        self.is_tls = hasattr(line, 'pending')
+        self.want_read = self.want_write = ()
+        if self.is_tls:
+            import ssl
+            self.want_read, self.want_write = ssl.SSLWantReadError, ssl.SSLWantWriteError
 
-    def start_child(self):
+    def once(self, what, *arguments):
+        """What reading or writing comes to, or for what it must wait: (result, None) or (None, 'read' or 'write')."""
+        with self.lock:
+            try:
+                return what(*arguments), None
+            except self.want_read:
+                return None, 'read'
+            except self.want_write:
+                return None, 'write'
+            except BlockingIOError:
+                return None, 'read' if what == self.line.recv else 'write'
+
+    def wait(self, what, until):
+        left = None if until is None else until - time.monotonic()
+        if left is not None and left <= 0:
+            raise OSError('it has waited too long for the other end')
+        ready = select.select([self.line] if what == 'read' else [], [self.line] if what == 'write' else [], [], left)
+        if not any(ready):
+            raise OSError('it has waited too long for the other end')
+
+    def handshake(self, until):
+        if self.is_tls:
+            self.persist(until, self.line.do_handshake)
+
+    def persist(self, until, what, *arguments):
+        while True:
+            result, wanted = self.once(what, *arguments)
+            if wanted is None:
+                return result
+            self.wait(wanted, until)
+
+    def read(self, size, until=None):
+        """So many bytes, or fewer at the end."""
+        while len(self.buffer) < size:
+            more = self.persist(until, self.line.recv, 65536)
+            if not more:
+                break
+            self.buffer += more
+        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        return data
+
+    def sendall(self, data, until=None):
+        view = memoryview(data)
+        with self.writing:
+            while len(view):
+                view = view[self.persist(until, self.line.send, view):]
+
+    def drop(self):
+        """Ends it; whoever reads it sees its end, and closes it."""
+        try:
+            self.line.shutdown(socket.SHUT_RDWR)
+        except (IOError, OSError):
+            pass
+
+    def close(self):
+        self.drop()
+        self.line.close()
+
+
+class Until(object):
+    """A wire that is read up to a time."""
+
+    def __init__(self, wire, until):
+        self.wire, self.until = wire, until
+
+    def read(self, size):
+        return self.wire.read(size, self.until)
+
+
+class Relayed(object):
+    """A bridge of its own behind a relay: a child, and the line that it speaks to."""
+
+    def __init__(self, settings):
         arguments = [sys.executable, '-B', os.path.abspath(__file__), '--stdio']
         self.child = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.send(dict(self.settings, op='config'))
-        reader = threading.Thread(target=self.from_child, args=(self.child,))
+        self.wire = None
+        self.count = self.mark = 0
+        self.lock = threading.Lock()
+        self.send(pack(dict(settings, op='config')))
+        reader = threading.Thread(target=self.from_child)
         reader.daemon = True
         reader.start()
 
-    def send(self, frame):
+    def is_alive(self):
+        return self.child.poll() is None
+
+    def send(self, data):
         with self.lock:
-            self.child.stdin.write(pack(frame))
+            self.child.stdin.write(data)
             self.child.stdin.flush()
 
-    def from_child(self, child):
+    def take(self, wire):
+        """From here on it speaks to this line. What it still says to the one before ends with its own mark."""
+        with self.lock:
+            before, self.wire = self.wire, None
+            self.count += 1
+            mark = self.count
+            self.child.stdin.write(pack({'op': 'detach', 'line': mark}))
+            self.child.stdin.flush()
+            self.wire, self.mark = wire, mark
+        if before is not None:
+            before.drop()
+
+    def leave(self, wire):
+        """The line is gone, unless another one has come meanwhile."""
+        with self.lock:
+            if self.wire is not wire:
+                return
+            self.wire = None
+        try:
+            self.send(pack({'op': 'detach'}))
+        except (IOError, OSError, ValueError):
+            pass
+
+    def from_child(self):
         """Passes on what the child says; its end is the end of the line."""
-        stream = io.BufferedReader(child.stdout, 65536) if not hasattr(child.stdout, 'peek') else child.stdout
+        heard = None
         try:
             while True:
-                body = read_raw(stream)
+                body = read_raw(self.child.stdout)
                 if body is None:
                     break
-                line = self.line
-                if line is not None:
-                    try:
-                        line.sendall(struct.pack('>I', len(body)) + body)
-                    except (IOError, OSError):
-                        self.drop(line)
+                with self.lock:
+                    wire, mark = self.wire, self.mark
+                if wire is None:
+                    continue
+                if heard != mark:
+                    heard = parse(body).get('line', heard)
+                    continue
+                try:
+                    wire.sendall(struct.pack('>I', len(body)) + body)
+                except (IOError, OSError, ValueError):
+                    wire.drop()
         except Broken as e:
             complain('the child\'s stream is broken: %s' % e)
-        child.kill()
-        child.wait()
-        complain('the bridge\'s child has ended (%s)' % child.returncode)
-        line = self.line
-        if line is not None:
-            self.drop(line)
+        self.child.kill()
+        self.child.wait()
+        complain('the bridge\'s child has ended (%s)' % self.child.returncode)
+        with self.lock:
+            wire = self.wire
+            for stream in (self.child.stdin, self.child.stdout):
+                try:
+                    stream.close()
+                except (IOError, OSError, ValueError):
+                    pass
+        if wire is not None:
+            wire.drop()
 
-    def drop(self, line):
-        try:
-            line.shutdown(socket.SHUT_RDWR)
-        except (IOError, OSError):
-            pass
-        line.close()
+    def end(self):
+        self.child.kill()
+        self.child.wait()
 
-    def serve(self, line, address):
+
+class Relay(object):
+    """`--listen`: takes one host at a time over TLS and keeps the real bridge as a child, which outlives a lost line. It is
+    started again for the next host when it has ended, as it does when the terminal is lost. Who only examines gets a child of
+    its own, and takes nothing from the host that trades."""
+
+    def __init__(self, settings, token):
+        self.settings, self.token = settings, token
+        self.bridge = None
+        self.lock = threading.Lock()
+        self.examined = threading.Lock()
+
+    def serve(self, wire, address):
         """One host, from its token to its end."""
-        line.settimeout(10)
-        stream = line.makefile('rb')
-        body = read_raw(stream)
+        until = time.monotonic() + 10
+        body = read_raw(Until(wire, until))
         frame = parse(body) if body else {}
-        token = frame.get('token')
+        token, purpose = frame.get('token'), frame.get('for') or 'trade'
+
+        def refuse(why):
+            wire.sendall(pack({'re': frame.get('id'), 'ok': False, 'code': 'setup', 'error': why}), until)
+
         if frame.get('op') != 'auth' or not isinstance(token, str) or not hmac.compare_digest(
                 token.encode('utf-8'), self.token):
             complain('%s:%s gave a wrong token' % address[:2])
             time.sleep(1)
-            line.sendall(pack({'re': frame.get('id'), 'ok': False, 'code': 'setup', 'error': 'the token is wrong'}))
-            return self.drop(line)
-        line.settimeout(None)
-        before, self.line = self.line, None
-        if before is not None:
-            self.drop(before)
-        if self.child is None or self.child.poll() is not None:
-            self.start_child()
-        line.sendall(pack({'re': frame.get('id'), 'ok': True}))
-        self.line = line
-        complain('%s:%s is connected' % address[:2])
+            return refuse('the token is wrong')
+        if purpose not in ('trade', 'doctor'):
+            return refuse('this bridge knows no purpose %r of a line; take both ends from one release' % (purpose,))
+        wire.is_known = True
+        answer = pack({'re': frame.get('id'), 'ok': True})
+        if purpose == 'trade':
+            with self.lock:
+                if self.bridge is None or not self.bridge.is_alive():
+                    self.bridge = Relayed(self.settings)
+                bridge = self.bridge
+                # Before its child can say anything to this line.
+                wire.sendall(answer, until)
+                bridge.take(wire)
+            complain('%s:%s is connected' % address[:2])
+            self.pass_on(wire, bridge, address)
+            bridge.leave(wire)
+        elif self.examined.acquire(False):
+            bridge = None
+            try:
+                bridge = Relayed(dict(self.settings, read_only=True))
+                wire.sendall(answer, until)
+                bridge.take(wire)
+                complain('%s:%s examines' % address[:2])
+                self.pass_on(wire, bridge, address)
+            finally:
+                if bridge is not None:
+                    bridge.end()
+                self.examined.release()
+        else:
+            refuse('another examination is under way; try again in a minute')
+
+    def pass_on(self, wire, bridge, address):
         try:
             while True:
-                body = read_raw(stream)
+                body = read_raw(wire)
                 if body is None:
-                    break
+                    return
                 op = parse(body).get('op')
                 if op == 'restart':
                     # The other end has found that the child hangs.
-                    self.child.kill()
-                    break
-                if op != 'config':
-                    with self.lock:
-                        self.child.stdin.write(struct.pack('>I', len(body)) + body)
-                        self.child.stdin.flush()
+                    bridge.child.kill()
+                    return
+                # Its configuration and its lines are this side's alone.
+                if op not in ('config', 'detach'):
+                    bridge.send(struct.pack('>I', len(body)) + body)
         except (Broken, IOError, OSError, ValueError) as e:
             complain('%s:%s is lost: %s' % (address[0], address[1], e))
-        if self.line is line:
-            self.line = None
-            try:
-                self.send({'op': 'detach'})
-            except (IOError, OSError, ValueError):
-                pass
-        self.drop(line)
 
 
 LISTEN_HELP = """usage: bridge.py --listen HOST:PORT --config FILE
@@ -1528,12 +1865,43 @@ A certificate, once:
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=miniqmt -keyout bridge.key -out bridge.pem
 """
 LISTEN_KEYS = {'account_id', 'session_path', 'xt_path', 'token_file', 'certificate', 'key', 'data_dir', 'account_type',
-               'xtquant', 'caps', 'read_only', 'dry_run', 'session_ids', 'hang_after_ms'}
+               'xtquant', 'caps', 'read_only', 'dry_run', 'session_ids', 'hang_after_ms', 'visible_ms'}
+LISTEN_TEXTS = ('account_id', 'session_path', 'xt_path', 'token_file', 'certificate', 'key', 'data_dir', 'account_type',
+                'xtquant')
 LOOPBACK = ('127.0.0.1', '::1', 'localhost')
 
 
 class Usage(Exception):
     """What the person who started this must mend."""
+
+
+def checked_settings(given):
+    """The whole file; ValueError says what is wrong. What is mistaken is never left out: it may be a cap."""
+    if not isinstance(given, dict):
+        raise ValueError('it holds no object')
+    unknown = sorted(set(given) - LISTEN_KEYS)
+    if unknown:
+        raise ValueError('unknown key `%s`; known are %s' % (unknown[0], ', '.join(sorted(LISTEN_KEYS))))
+    for key in LISTEN_TEXTS:
+        value = given.get(key)
+        if value is not None and not isinstance(value, str):
+            raise ValueError('`%s` is %s; give text, in quotes' % (key, 'no text' if key == 'account_id' else repr(value)))
+    for key in ('account_id', 'token_file'):
+        if not (given.get(key) or '').strip():
+            raise ValueError('`%s` is missing' % key)
+    if given.get('account_type') not in (None, 'STOCK', 'CREDIT'):
+        raise ValueError('`account_type` is %r; give STOCK or CREDIT' % given['account_type'])
+    if given.get('session_path') and given.get('xt_path') and given['session_path'] != given['xt_path']:
+        raise ValueError('`session_path` and `xt_path` are two names of one key and differ; keep one of them')
+    span = given.get('session_ids')
+    if span is not None and not (isinstance(span, list) and len(span) == 2 and all(type(n) is int for n in span)
+                                 and 0 < span[0] <= span[1] <= 999999999):
+        raise ValueError('`session_ids` is %r; give a first and a last id from 1 to 999999999' % (span,))
+    for key in ('hang_after_ms', 'visible_ms'):
+        value = given.get(key)
+        if value is not None and not (type(value) is int and 0 < value <= 86400000):
+            raise ValueError('`%s` is %r; give milliseconds from 1 to 86400000' % (key, value))
+    return dict(given, **checked_limits(given))
 
 
 def listen_settings(path):
@@ -1542,16 +1910,14 @@ def listen_settings(path):
             given = json.load(file)
     except (IOError, OSError, ValueError) as e:
         raise Usage('%s cannot be read: %s' % (path, e))
-    unknown = sorted(set(given) - LISTEN_KEYS)
-    if unknown:
-        raise Usage('%s: unknown key `%s`; known are %s' % (path, unknown[0], ', '.join(sorted(LISTEN_KEYS))))
+    try:
+        given = checked_settings(given)
+    except ValueError as e:
+        raise Usage('%s: %s' % (path, e))
     base = os.path.dirname(os.path.abspath(path))
     for key in ('token_file', 'certificate', 'key', 'data_dir'):
         if given.get(key):
             given[key] = os.path.join(base, given[key])
-    for key in ('account_id', 'token_file'):
-        if not given.get(key):
-            raise Usage('%s: `%s` is missing' % (path, key))
     return given
 
 
@@ -1578,11 +1944,11 @@ def listen(arguments):
     token = read_token(given['token_file'])
     data_dir = given.get('data_dir') or os.path.join(os.path.dirname(os.path.abspath(options['--config'])), 'data')
     settings = {
-        'account': given['account_id'], 'path': given.get('session_path') or given.get('xt_path'),
+        'account': given['account_id'].strip(), 'path': given.get('session_path') or given.get('xt_path'),
         'account_type': given.get('account_type') or 'STOCK', 'xtquant': given.get('xtquant'),
         'record': os.path.join(data_dir, 'orders'), 'sessions': os.path.join(data_dir, 'sessions'),
         'session_ids': given.get('session_ids'), 'caps': given.get('caps'), 'read_only': given.get('read_only'),
-        'dry_run': given.get('dry_run'), 'hang_after_ms': given.get('hang_after_ms'),
+        'dry_run': given.get('dry_run'), 'hang_after_ms': given.get('hang_after_ms'), 'visible_ms': given.get('visible_ms'),
     }
     context = None
     if given.get('certificate'):
@@ -1607,24 +1973,59 @@ def listen(arguments):
     server.bind((host, int(port)))
     server.listen(4)
     complain('listening on %s:%d%s' % (host, server.getsockname()[1], '' if context else ' (in the clear)'))
-    relay = Relay(settings, token)
-    while True:
-        line, address = server.accept()
-        worker = threading.Thread(target=accept, args=(relay, context, line, address))
-        worker.daemon = True
-        worker.start()
+    Door(Relay(settings, token), context).stand(server)
 
 
-def accept(relay, context, line, address):
-    try:
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        line.settimeout(10)
-        if context is not None:
-            line = context.wrap_socket(line, server_side=True)
-        relay.serve(line, address)
-    except (Broken, IOError, OSError, ValueError) as e:
-        complain('%s:%s: %s' % (address[0], address[1], e))
-        line.close()
+class Door(object):
+    """Lets lines in, and no more that have not shown their token than it takes."""
+
+    STRANGERS = 16
+
+    def __init__(self, relay, context):
+        self.relay, self.context = relay, context
+        self.strangers = collections.deque()
+        self.lock = threading.Lock()
+
+    def stand(self, server):
+        while True:
+            try:
+                line, address = server.accept()
+            except (IOError, OSError) as e:
+                # No handle is free, or who came has gone: the host that trades is served on.
+                complain('a line could not be taken: %s' % e)
+                time.sleep(0.2)
+                continue
+            try:
+                worker = threading.Thread(target=self.admit, args=(line, address))
+                worker.daemon = True
+                worker.start()
+            except RuntimeError as e:
+                complain('a line could not be served: %s' % e)
+                line.close()
+
+    def admit(self, line, address):
+        try:
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if self.context is not None:
+                line = self.context.wrap_socket(line, server_side=True, do_handshake_on_connect=False)
+        except (IOError, OSError, ValueError) as e:
+            complain('%s:%s: %s' % (address[0], address[1], e))
+            return line.close()
+        wire = Wire(line)
+        with self.lock:
+            self.strangers = collections.deque(other for other in self.strangers if not other.is_known)
+            self.strangers.append(wire)
+            if len(self.strangers) > self.STRANGERS:
+                self.strangers.popleft().drop()
+        try:
+            wire.handshake(time.monotonic() + 10)
+            self.relay.serve(wire, address)
+        except (Broken, IOError, OSError, ValueError) as e:
+            complain('%s:%s: %s' % (address[0], address[1], e))
+        finally:
+            wire.is_known = True
+            wire.close()
 
 
 def main(arguments):

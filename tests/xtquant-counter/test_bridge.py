@@ -1,0 +1,661 @@
+# -*- coding: utf-8 -*-
+"""The bridge by itself: spoken to over its streams and over TLS, by frames, under the real xttrader.py and the counter.
+
+`QT_BRIDGE` names bridge.py and `QT_XTQUANT` the folder with the package; `python3 -m unittest -v test_bridge` runs all. The
+end-to-end tests run the same from Rust. Needs no more than the standard library, and `openssl` for a certificate.
+"""
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+BRIDGE = os.environ['QT_BRIDGE']
+XTQUANT = os.environ['QT_XTQUANT']
+PATIENCE = 20
+TOKEN = 'a-token-of-twenty-and-more'
+
+SPEC = importlib.util.spec_from_file_location('bridge', BRIDGE)
+bridge = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(bridge)
+
+
+def now_ms():
+    return int(time.time() * 1000)
+
+
+def eventually(what, done, patience=PATIENCE):
+    until = time.monotonic() + patience
+    while True:
+        found = done()
+        if found:
+            return found
+        if time.monotonic() > until:
+            raise AssertionError('waited too long until %s' % what)
+        time.sleep(0.01)
+
+
+class Desk(object):
+    """A terminal's folder with a counter."""
+
+    def __init__(self, name='userdata_mini', **knobs):
+        self.folder = tempfile.mkdtemp(prefix='bridge-')
+        self.userdata = os.path.join(self.folder, name)
+        self.counter = os.path.join(self.userdata, 'counter')
+        os.makedirs(self.counter)
+        self.turn(**knobs)
+
+    def turn(self, **knobs):
+        knobs = dict({'cash': 100000000, 'prices': {'600000.SH': 9.9, '000858.SZ': 43.2, '920001.BJ': 20.0}}, **knobs)
+        new = os.path.join(self.counter, 'knobs.new')
+        with open(new, 'w') as file:
+            json.dump(knobs, file)
+        os.replace(new, os.path.join(self.counter, 'knobs.json'))
+
+    def ledger(self):
+        try:
+            with open(os.path.join(self.counter, 'ledger.jsonl'), encoding='utf-8') as file:
+                return [json.loads(line) for line in file]
+        except FileNotFoundError:
+            return []
+
+    def accepted(self):
+        return [line for line in self.ledger() if line['event'] == 'accepted']
+
+    def config(self, **more):
+        return dict({'account': '55000001', 'account_type': 'STOCK', 'path': self.userdata, 'xtquant': XTQUANT,
+                     'record': os.path.join(self.folder, 'orders'), 'sessions': os.path.join(self.folder, 'sessions'),
+                     'session_ids': [100, 200], 'hang_after_ms': 2000, 'visible_ms': 2000}, **more)
+
+    def records(self):
+        folder = os.path.join(self.folder, 'orders')
+        lines = []
+        for name in sorted(os.listdir(folder)):
+            if name.endswith('.jsonl'):
+                with open(os.path.join(folder, name), 'rb') as file:
+                    lines += file.read().split(b'\n')
+        return lines
+
+
+class Line(object):
+    """One end of a line; answers by their number, events as they come."""
+
+    def __init__(self, read, write, close, first=1):
+        self.write, self.close = write, close
+        self.number = first
+        self.answers, self.events, self.ended = {}, [], False
+        self.ready = threading.Condition()
+        thread = threading.Thread(target=self.listen, args=(read,))
+        thread.daemon = True
+        thread.start()
+
+    def listen(self, read):
+        try:
+            while True:
+                body = bridge.read_raw(read)
+                if body is None:
+                    break
+                frame = bridge.parse(body)
+                with self.ready:
+                    if 're' in frame:
+                        self.answers.setdefault(frame['re'], []).append(frame)
+                    else:
+                        self.events.append(frame)
+                    self.ready.notify_all()
+        except (OSError, ValueError, bridge.Broken):
+            pass
+        with self.ready:
+            self.ended = True
+            self.ready.notify_all()
+
+    def say(self, op, **fields):
+        number, self.number = self.number, self.number + 1
+        self.write(bridge.pack(dict(fields, op=op, id=number)))
+        return number
+
+    def answer(self, number, patience=PATIENCE):
+        """The whole answer, its rows put together."""
+        with self.ready:
+            whole = lambda: self.answers.get(number) and not self.answers[number][-1].get('more')
+            self.ready.wait_for(lambda: whole() or self.ended, patience)
+            if not whole():
+                raise AssertionError('no answer to %d' % number)
+            parts = self.answers[number]
+        answer = dict(parts[-1])
+        if any('rows' in part for part in parts):
+            answer['rows'] = [row for part in parts for row in part.get('rows', [])]
+        return answer
+
+    def ask(self, op, **fields):
+        return self.answer(self.say(op, **fields))
+
+    def hello(self, **fields):
+        return self.ask('hello', **dict({'protocol': 1, 'account': None, 'resume': None, 'now_ms': now_ms()}, **fields))
+
+    def place(self, name, **fields):
+        return self.say('place', **dict({'client_order_id': name, 'symbol': '000858.SZ', 'side': 'buy', 'quantity': 100,
+                                         'price': '43.5', 'price_kind': 'limit', 'not_after': None, 'strategy': '',
+                                         'within_ms': 2000}, **fields))
+
+    def kinds(self):
+        with self.ready:
+            return [event.get('kind') for event in self.events]
+
+
+class Child(Line):
+    """A bridge over its streams."""
+
+    def __init__(self, desk, python=sys.executable, before='', **config):
+        words = [python, '-B', BRIDGE, '--stdio']
+        if before:
+            words = ['sh', '-c', before + '; exec "$0" "$@"'] + words
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.said = []
+        reader = threading.Thread(target=lambda: self.said.extend(iter(self.process.stderr.readline, b'')))
+        reader.daemon = True
+        reader.start()
+        Line.__init__(self, self.process.stdout, self.tell, self.kill)
+        self.configured = self.ask('config', **desk.config(now_ms=now_ms(), **config))
+
+    def tell(self, data):
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def connect(self):
+        self.hello()
+        answer = self.ask('connect', query_ms=2000)
+        assert answer['ok'], answer
+        return self
+
+
+class Listening(object):
+    """A bridge that listens."""
+
+    def __init__(self, desk, secure=True, **more):
+        self.desk, self.secure = desk, secure
+        config = dict({'account_id': '55000001', 'session_path': desk.userdata, 'xtquant': XTQUANT, 'token_file': 'token',
+                       'data_dir': 'data', 'hang_after_ms': 2000, 'session_ids': [100, 400], 'visible_ms': 2000}, **more)
+        if secure:
+            subprocess.check_call(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256',
+                                   '-nodes', '-days', '30', '-subj', '/CN=miniqmt', '-keyout',
+                                   os.path.join(desk.folder, 'key'), '-out', os.path.join(desk.folder, 'pem')],
+                                  stderr=subprocess.DEVNULL)
+            config.update(certificate='pem', key='key')
+        with open(os.path.join(desk.folder, 'token'), 'w') as file:
+            file.write(TOKEN)
+        path = os.path.join(desk.folder, 'bridge.json')
+        with open(path, 'w') as file:
+            json.dump(config, file)
+        self.process = subprocess.Popen([sys.executable, '-B', BRIDGE, '--listen', '127.0.0.1:0', '--config', path],
+                                        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        first = self.process.stderr.readline().decode()
+        self.said = [first]
+        if not first.startswith('listening on '):
+            self.port = None
+            self.process.wait()
+            return
+        self.port = int(first.split()[2].rpartition(':')[2])
+        reader = threading.Thread(target=self.hear)
+        reader.daemon = True
+        reader.start()
+
+    def hear(self):
+        for line in iter(self.process.stderr.readline, b''):
+            self.said.append(line.decode('utf-8', 'replace'))
+
+    def dial(self, first=1, token=TOKEN, **auth):
+        raw = socket.create_connection(('127.0.0.1', self.port), PATIENCE)
+        if self.secure:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(os.path.join(self.desk.folder, 'pem'))
+            raw = context.wrap_socket(raw)
+        raw.settimeout(None)
+        # Two threads: reading under the bridge's own care for that.
+        wire = bridge.Wire(raw) if hasattr(bridge, 'Wire') else None
+        line = Line(wire or raw.makefile('rb'), wire.sendall if wire else raw.sendall,
+                    wire.drop if wire else lambda: raw.shutdown(socket.SHUT_RDWR), first)
+        line.auth = line.ask('auth', token=token, **auth)
+        return line
+
+    def connected(self, first=1, **hello):
+        line = self.dial(first)
+        assert line.auth['ok'], line.auth
+        line.hello(**hello)
+        answer = line.ask('connect', query_ms=2000)
+        assert answer['ok'], answer
+        return line
+
+    def children(self):
+        with open('/proc/%d/task/%d/children' % (self.process.pid, self.process.pid)) as file:
+            ids = file.read().split()
+        for task in os.listdir('/proc/%d/task' % self.process.pid):
+            with open('/proc/%d/task/%s/children' % (self.process.pid, task)) as file:
+                ids += file.read().split()
+        return sorted(set(int(number) for number in ids))
+
+    def kill(self):
+        # Its children see the end of their streams.
+        self.process.kill()
+        self.process.wait()
+
+
+class Case(unittest.TestCase):
+    def desk(self, *arguments, **knobs):
+        desk = Desk(*arguments, **knobs)
+        self.addCleanup(shutil.rmtree, desk.folder, True)
+        return desk
+
+    def child(self, desk, **more):
+        child = Child(desk, **more)
+        self.addCleanup(child.kill)
+        return child
+
+    def listening(self, desk, **more):
+        listening = Listening(desk, **more)
+        self.addCleanup(listening.kill)
+        return listening
+
+
+class OverAnotherLine(Case):
+    def test_an_order_never_gets_the_answer_of_one_on_the_line_before(self):
+        desk = self.desk(latency_ms=600)
+        far = self.listening(desk, secure=False)
+        first = far.connected()
+        first.place('FIRST')
+        eventually('the first order is at the counter', desk.accepted)
+        # Asked and not answered yet; the next line counts its requests as the first did.
+        second_order = first.place('SECOND')
+        first.close()
+        line = far.dial()
+        line.hello()
+        while line.number < second_order:
+            line.ask('ping')
+        number = line.place('THIRD')
+        self.assertEqual(number, second_order)
+        answer = line.answer(number)
+        accepted = eventually('all three are there', lambda: len(desk.accepted()) == 3 and desk.accepted())
+        names = dict((row['broker_order_id'], row['client_order_id']) for row in accepted)
+        self.assertEqual(names[answer['order_id']], 'THIRD', answer)
+
+    def test_what_was_answered_to_nobody_is_told_as_an_event(self):
+        desk = self.desk(latency_ms=300)
+        far = self.listening(desk, secure=False)
+        first = far.dial()
+        hello = first.hello()
+        self.assertTrue(first.ask('connect', query_ms=2000)['ok'])
+        first.place('ALONE')
+        # It is taken in the order in which it was said.
+        first.ask('ping')
+        first.close()
+        line = far.dial(first=1000)
+        line.hello(resume={'epoch': hello['epoch'], 'after': hello['next'] - 1})
+        late = eventually('the number is told', lambda: [e for e in line.events if e.get('kind') == 'late'])
+        self.assertEqual(late[0]['data']['client_order_id'], 'ALONE')
+        again = line.answer(line.place('ALONE'))
+        self.assertEqual((again['order_id'], again['repeated']), (late[0]['data']['order_id'], True))
+
+    def test_events_go_on_over_another_line_where_they_stopped(self):
+        desk = self.desk(fill='never', fill_after_ms=700)
+        far = self.listening(desk)
+        first = far.dial()
+        hello = first.hello()
+        first.ask('connect', query_ms=2000)
+        self.assertTrue(first.answer(first.place('A'))['ok'])
+        heard = eventually('the order is told', lambda: [e for e in first.events if e.get('kind') == 'order'])
+        last = first.events[-1]['ev']
+        first.close()
+        eventually('it is filled while nobody listens',
+                   lambda: [line for line in desk.ledger() if line['event'] == 'fill'])
+        line = far.dial(first=5000)
+        greeted = line.hello(resume={'epoch': hello['epoch'], 'after': last})
+        self.assertFalse(greeted['resync'])
+        self.assertEqual(greeted['next'], last + 1)
+        eventually('the trade is told', lambda: 'trade' in line.kinds())
+        self.assertEqual([e['ev'] for e in line.events][0], last + 1)
+        self.assertTrue(heard)
+        self.assertTrue(line.hello(resume={'epoch': 'another', 'after': last})['resync'])
+
+
+class Terminals(Case):
+    def test_a_terminal_that_disconnects_ends_the_child_and_the_next_line_has_a_new_one(self):
+        desk = self.desk(disconnect_after_order=1)
+        far = self.listening(desk)
+        line = far.connected()
+        before = far.children()
+        self.assertTrue(line.answer(line.place('A'))['ok'])
+        eventually('the loss is told', lambda: 'down' in line.kinds())
+        eventually('the line ends', lambda: line.ended)
+        eventually('its process has ended', lambda: not set(before) & set(far.children()))
+        line = far.connected(first=900)
+        self.assertTrue(line.answer(line.place('B'))['ok'])
+        again = line.answer(line.place('A'))
+        self.assertTrue(again['repeated'], again)
+        self.assertEqual(len(desk.accepted()), 2)
+
+    def test_connections_that_fail_leave_neither_threads_nor_processes_behind(self):
+        desk = self.desk(connect_minus_one=True)
+        far = self.listening(desk, secure=False)
+        for n in range(12):
+            line = far.dial(first=n * 100 + 1)
+            line.hello()
+            answer = line.ask('connect', query_ms=500)
+            self.assertEqual(answer['code'], 'no_connection', answer)
+            eventually('the line ends', lambda: line.ended)
+        eventually('no child is left', lambda: not far.children())
+        threads = lambda: len(os.listdir('/proc/%d/task' % far.process.pid))
+        eventually('the threads are gone', lambda: threads() <= 2)
+        self.assertLess(len(os.listdir('/proc/%d/fd' % far.process.pid)), 12)
+
+    def test_a_connection_that_hangs_is_not_waited_for_by_the_next_line(self):
+        desk = self.desk(connect_hangs=1)
+        far = self.listening(desk, secure=False)
+        line = far.dial()
+        line.hello()
+        line.say('connect', query_ms=500)
+        eventually('it connects', lambda: os.path.exists(os.path.join(desk.counter, 'strikes.jsonl')))
+        line.close()
+        eventually('its process has ended', lambda: not far.children())
+        far.connected(first=100)
+
+
+class Configurations(Case):
+    def test_a_cap_that_is_misspelt_or_no_number_is_refused_and_never_ignored(self):
+        desk = self.desk()
+        for more, words in [
+                ({'caps': {'max_order_share': 100}}, 'max_order_share'),
+                ({'caps': {'max_order_shares': '100'}}, 'caps.max_order_shares'),
+                ({'caps': {'max_orders_a_day': -1}}, 'caps.max_orders_a_day'),
+                ({'caps': {'max_orders_a_day': True}}, 'caps.max_orders_a_day'),
+                ({'caps': {'max_order_value': 'much'}}, 'caps.max_order_value'),
+                ({'caps': {'max_order_value': 0}}, 'caps.max_order_value'),
+                ({'caps': {'symbols': '600000.SH'}}, 'caps.symbols'),
+                ({'caps': {'symbols': ['600000']}}, 'caps.symbols'),
+                ({'caps': [1]}, '`caps`'),
+                ({'read_only': 'false'}, '`read_only`'),
+                ({'dry_run': 1}, '`dry_run`'),
+                ({'account_id': 55000001}, '`account_id`'),
+                ({'session_path': 5}, '`session_path`'),
+                ({'session_ids': [5, 4]}, '`session_ids`'),
+                ({'account_type': 'stock'}, '`account_type`'),
+                ({'hang_after_ms': '5'}, '`hang_after_ms`'),
+        ]:
+            far = Listening(desk, secure=False, **more)
+            self.addCleanup(far.kill)
+            self.assertIsNone(far.port, more)
+            self.assertIn(words, far.said[0])
+            self.assertNotIn('55000001', far.said[0])
+            self.assertEqual(far.process.returncode, 2)
+        child = self.child(desk, caps={'max_order_share': 100})
+        self.assertEqual(child.configured['code'], 'setup')
+        self.assertEqual(child.hello()['code'], 'setup')
+
+    def test_caps_hold_in_every_way_that_json_can_write_them(self):
+        desk = self.desk()
+        for most, taken in [(4350, True), (4350.0, True), ('4350.00', True), (4349.99, False), ('4349.9', False)]:
+            child = self.child(desk, caps={'max_order_value': most}).connect()
+            answer = child.answer(child.place('V%s' % most))
+            self.assertEqual(answer['ok'], taken, (most, answer))
+            child.kill()
+
+    def test_a_host_can_only_tighten_what_the_bridge_allows(self):
+        desk = self.desk()
+        child = self.child(desk, caps={'max_order_shares': 500}).connect()
+        for limits, quantity, words in [
+                ({'caps': {'max_order_shares': 100}}, 200, 'max_order_shares'),
+                ({'caps': {'max_order_shares': 1000}}, 600, 'max_order_shares'),
+                ({'caps': {'symbols': ['600000.SH']}}, 100, 'symbols'),
+                ({'dry_run': True}, 100, 'a dry run'),
+                ({'read_only': True}, 100, 'only reads'),
+        ]:
+            self.assertTrue(child.hello(limits=limits)['limits'])
+            answer = child.answer(child.place('T', quantity=quantity))
+            self.assertEqual((answer['ok'], answer['code']), (False, 'refused'), limits)
+            self.assertIn(words, answer['error'])
+        self.assertEqual(child.hello(limits={'caps': {'max_share': 1}})['code'], 'setup')
+        self.assertEqual(desk.accepted(), [])
+        child.hello()
+        self.assertTrue(child.answer(child.place('T'))['ok'])
+
+    def test_another_bridge_with_the_record_is_told_and_is_no_hang(self):
+        desk = self.desk()
+        self.child(desk)
+        second = self.child(desk, hang_after_ms=1000)
+        self.assertEqual(second.configured['code'], 'setup', second.configured)
+        self.assertIn('another bridge holds the record', second.configured['error'])
+
+
+class Records(Case):
+    def test_on_a_full_disk_no_order_leaves_without_its_record(self):
+        desk = self.desk()
+        child = self.child(desk).connect()
+        self.assertTrue(child.answer(child.place('BEFORE'))['ok'])
+        child.kill()
+        record = [name for name in os.listdir(os.path.join(desk.folder, 'orders')) if name.endswith('.jsonl')][0]
+        size = os.path.getsize(os.path.join(desk.folder, 'orders', record))
+        # A write is cut in its middle by a limit, as by a full disk.
+        child = self.child(desk, python=sys.executable, before='')
+        child.connect()
+        import resource
+        resource.prlimit(child.process.pid, resource.RLIMIT_FSIZE, (size + 30, resource.RLIM_INFINITY))
+        answer = child.answer(child.place('TORN'))
+        self.assertEqual((answer['ok'], answer['code']), (False, 'refused'), answer)
+        self.assertIn('record', answer['error'])
+        self.assertEqual(os.path.getsize(os.path.join(desk.folder, 'orders', record)), size)
+        resource.prlimit(child.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        self.assertTrue(child.answer(child.place('TORN'))['ok'])
+        self.assertEqual([line['client_order_id'] for line in desk.accepted()], ['BEFORE', 'TORN'])
+        for line in desk.records():
+            if line:
+                json.loads(line.decode())
+
+    def test_a_repeat_is_answered_from_the_record_also_by_who_only_reads(self):
+        desk = self.desk()
+        child = self.child(desk).connect()
+        first = child.answer(child.place('ONCE'))
+        child.kill()
+        child = self.child(desk, read_only=True).connect()
+        again = child.answer(child.place('ONCE'))
+        self.assertEqual((again['order_id'], again['repeated']), (first['order_id'], True))
+        self.assertEqual(child.answer(child.place('NEVER'))['code'], 'refused')
+        self.assertEqual(len(desk.accepted()), 1)
+
+
+class Rows(Case):
+    def test_a_row_of_another_program_that_cannot_be_read_is_left_out_and_one_of_ours_is_not(self):
+        odd = {'order_id': 77, 'order_remark': 'etf', 'stock_code': '510300.SH', 'order_type': 134, 'order_volume': 'much',
+               'order_status': 50, 'order_time': 0}
+        desk = self.desk(foreign_orders=[odd], foreign_trades=[dict(odd, traded_id='1', traded_volume='much')])
+        child = self.child(desk).connect()
+        self.assertTrue(child.answer(child.place('OURS'))['ok'])
+        for op in ('orders', 'trades'):
+            answer = child.ask(op, within_ms=2000)
+            self.assertEqual([row['remark'] for row in answer['rows']], ['OURS'], answer)
+            self.assertEqual(len(answer['left_out']), 1, answer)
+            self.assertEqual([row['recorded'] for row in answer['rows']], [True])
+        desk.turn(foreign_orders=[dict(odd, order_remark='OURS')])
+        answer = child.ask('orders', within_ms=2000)
+        self.assertEqual((answer['ok'], answer['code']), (False, 'not_ready'), answer)
+        # Of a kind that is no trade in shares, and without a number: no affair of ours.
+        desk.turn(foreign_orders=[dict(odd, order_volume=1, order_id=0)])
+        rows = child.ask('orders', within_ms=2000)['rows']
+        self.assertEqual([(row['side'], row['recorded']) for row in rows], [('buy', True), (None, False)])
+
+    def test_an_order_without_an_outcome_that_no_list_shows_is_named(self):
+        desk = self.desk(reply_dropped=1, visible_after_ms=1500, no_pushes=True)
+        child = self.child(desk).connect()
+        self.assertEqual(child.answer(child.place('LATE', within_ms=300))['code'], 'unknown')
+        answer = child.ask('orders', within_ms=2000)
+        self.assertEqual((answer['rows'], [row['client_order_id'] for row in answer['undecided']]), ([], ['LATE']))
+        self.assertLess(answer['undecided'][0]['age_ms'], 10000)
+        # Also after the bridge was started again.
+        child.kill()
+        child = self.child(desk).connect()
+        shown = eventually('it is shown', lambda: child.ask('orders', within_ms=2000)['rows'])
+        self.assertEqual([row['remark'] for row in shown], ['LATE'])
+        self.assertEqual(child.ask('orders', within_ms=2000)['undecided'], [])
+
+    def test_an_order_whose_call_is_under_way_is_no_doubt(self):
+        desk = self.desk(latency_ms=300)
+        child = self.child(desk).connect()
+        asked = child.say('orders', within_ms=3000)
+        child.place('LATER')
+        self.assertEqual(child.answer(asked)['undecided'], [])
+
+    def test_times_in_every_shape(self):
+        day = (bridge.now_ms() // 1000 + bridge.BEIJING) // 86400 * 86400 - bridge.BEIJING
+        nine = (day + 9 * 3600 + 30 * 60 + 15) * 1000
+        for shape, ms in [
+                (93015, nine), (93015123, nine + 123), (150000, (day + 15 * 3600) * 1000), (nine // 1000, nine), (nine, nine),
+                ('93015', nine), (20260731093015, 1785461415000), (1, (day + 1) * 1000),
+                (0, None), (-5, None), (246060, None), (99999999, None), (None, None), ('', None), (float('inf'), None),
+                (20261331093015, None), (2 ** 63, None), (10 ** 12 * 5, None)]:
+            self.assertEqual(bridge.moment(shape), ms, shape)
+
+
+class Numbers(Case):
+    """The terminal's numbers, each held against the wheel's own names."""
+
+    def constants(self):
+        spec = importlib.util.spec_from_file_location('xtconstant', os.path.join(XTQUANT, 'xtquant', 'xtconstant.py'))
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    def test_every_status(self):
+        names = {'ORDER_UNREPORTED': 'pending', 'ORDER_WAIT_REPORTING': 'pending', 'ORDER_REPORTED': 'working',
+                 'ORDER_REPORTED_CANCEL': 'cancel_pending', 'ORDER_PARTSUCC_CANCEL': 'cancel_pending',
+                 'ORDER_PART_CANCEL': 'partially_cancelled', 'ORDER_CANCELED': 'cancelled',
+                 'ORDER_PART_SUCC': 'partially_filled', 'ORDER_SUCCEEDED': 'filled', 'ORDER_JUNK': 'rejected',
+                 'ORDER_UNKNOWN': 'unknown'}
+        constants = self.constants()
+        expected = dict((getattr(constants, name), word) for name, word in names.items())
+        self.assertEqual(sorted(expected), list(range(48, 58)) + [255])
+        self.assertEqual(bridge.STATUS, expected)
+        for number in list(expected) + [0, 47, 58, 254, None, '50']:
+            row = bridge.order_row(type('Row', (), {'order_status': number, 'order_id': 1}))
+            self.assertEqual(row['status'], expected.get(number, 'unknown'), number)
+
+    def test_every_side(self):
+        constants = self.constants()
+        expected = {}
+        for name, side in [('STOCK_BUY', 'buy'), ('STOCK_SELL', 'sell'), ('CREDIT_BUY', 'buy'), ('CREDIT_SELL', 'sell'),
+                           ('CREDIT_FIN_BUY', 'buy'), ('CREDIT_SLO_SELL', 'sell'), ('CREDIT_BUY_SECU_REPAY', 'buy'),
+                           ('CREDIT_SELL_SECU_REPAY', 'sell'), ('CREDIT_FIN_BUY_SPECIAL', 'buy'),
+                           ('CREDIT_SLO_SELL_SPECIAL', 'sell'), ('CREDIT_BUY_SECU_REPAY_SPECIAL', 'buy'),
+                           ('CREDIT_SELL_SECU_REPAY_SPECIAL', 'sell')]:
+            expected[getattr(constants, name)] = side
+        self.assertEqual(bridge.SIDES, expected)
+        for name in ('CREDIT_DIRECT_SECU_REPAY', 'CREDIT_DIRECT_CASH_REPAY', 'CREDIT_DIRECT_SECU_REPAY_SPECIAL',
+                     'CREDIT_DIRECT_CASH_REPAY_SPECIAL'):
+            self.assertNotIn(getattr(constants, name), bridge.SIDES, name)
+
+    def test_every_kind_of_price_at_every_exchange(self):
+        constants = self.constants()
+        names = {'limit': {'SH': 'FIX_PRICE', 'SZ': 'FIX_PRICE', 'BJ': 'FIX_PRICE'},
+                 'best_five_then_cancel': {'SH': 'MARKET_SH_CONVERT_5_CANCEL', 'SZ': 'MARKET_SZ_CONVERT_5_CANCEL',
+                                           'BJ': 'MARKET_SH_CONVERT_5_CANCEL'},
+                 'best_five_then_limit': {'SH': 'MARKET_SH_CONVERT_5_LIMIT', 'BJ': 'MARKET_SH_CONVERT_5_LIMIT'},
+                 'opposite_best': dict.fromkeys(('SH', 'SZ', 'BJ'), 'MARKET_PEER_PRICE_FIRST'),
+                 'own_best': dict.fromkeys(('SH', 'SZ', 'BJ'), 'MARKET_MINE_PRICE_FIRST'),
+                 'immediate_or_cancel': {'SZ': 'MARKET_SZ_INSTBUSI_RESTCANCEL'},
+                 'fill_or_kill': {'SZ': 'MARKET_SZ_FULL_OR_CANCEL'}}
+        expected = dict((kind, dict((exchange, getattr(constants, name)) for exchange, name in exchanges.items()))
+                        for kind, exchanges in names.items())
+        expected['market'] = expected['best_five_then_cancel']
+        self.assertEqual(bridge.PRICE_TYPES, expected)
+        desk = self.desk(positions=[{'symbol': s, 'quantity': 10000, 'last_price': 10.0}
+                                    for s in ('600000.SH', '000858.SZ', '920001.BJ')])
+        child = self.child(desk).connect()
+        sent = 0
+        for symbol in ('600000.SH', '000858.SZ', '920001.BJ'):
+            for kind in sorted(expected):
+                name = 'N%s%d' % (symbol[-2:], sorted(expected).index(kind))
+                answer = child.answer(child.place(name, symbol=symbol, side='sell', price_kind=kind,
+                                                  price='9' if kind == 'limit' else None))
+                number = expected[kind].get(symbol[-2:])
+                if number is None:
+                    self.assertEqual(answer['code'], 'refused', (symbol, kind))
+                    continue
+                sent += 1
+                # The counter refuses what its exchange lacks.
+                self.assertTrue(answer['ok'], (symbol, kind, answer))
+                self.assertEqual(desk.accepted()[-1]['price_type'], number, (symbol, kind))
+        self.assertEqual(len(desk.accepted()), sent)
+
+
+class Strangers(Case):
+    def test_who_only_knocks_does_not_keep_the_host_out(self):
+        desk = self.desk()
+        far = self.listening(desk)
+        knocks = [socket.create_connection(('127.0.0.1', far.port)) for _ in range(40)]
+        line = far.connected()
+        self.assertTrue(line.answer(line.place('A'))['ok'])
+        eventually('most of them are gone', lambda: len(os.listdir('/proc/%d/task' % far.process.pid)) < 30)
+        for knock in knocks:
+            knock.close()
+
+    def test_an_accept_that_fails_ends_nothing(self):
+        desk = self.desk()
+        far = self.listening(desk)
+        line = far.connected()
+        import resource
+        before = resource.prlimit(far.process.pid, resource.RLIMIT_NOFILE)
+        used = set(int(name) for name in os.listdir('/proc/%d/fd' % far.process.pid))
+        free = min(number for number in range(1000) if number not in used)
+        resource.prlimit(far.process.pid, resource.RLIMIT_NOFILE, (free, before[1]))
+        knock = socket.create_connection(('127.0.0.1', far.port))
+        eventually('it complains', lambda: any('could not be taken' in text for text in far.said))
+        self.assertTrue(line.answer(line.place('A'))['ok'])
+        resource.prlimit(far.process.pid, resource.RLIMIT_NOFILE, before)
+        knock.close()
+        self.assertTrue(far.dial(first=50, **{'for': 'doctor'}).auth['ok'])
+
+    def test_a_line_that_is_read_and_written_at_once_keeps_every_frame(self):
+        """Python's TLS socket is not made for two threads at once."""
+        desk = self.desk()
+        far = self.listening(desk)
+        line = far.connected()
+        numbers = []
+        for n in range(400):
+            numbers.append(line.say('ping', filler='x' * (n * 97 % 5000)))
+            if n % 10 == 0:
+                numbers.append(line.say('positions', within_ms=3000))
+        for number in numbers:
+            self.assertTrue(line.answer(number)['ok'])
+
+
+class Examinations(Case):
+    def test_an_examination_takes_nothing_from_the_host_that_trades(self):
+        desk = self.desk()
+        far = self.listening(desk)
+        line = far.connected()
+        look = far.dial(first=700, **{'for': 'doctor'})
+        self.assertTrue(look.auth['ok'], look.auth)
+        look.hello(now_ms=None)
+        checks = look.ask('doctor', connect_ms=5000, now_ms=now_ms())['checks']
+        self.assertEqual([check['name'] for check in checks if check['ok'] is False], [])
+        self.assertEqual(look.ask('place', client_order_id='X')['ok'], False)
+        look.close()
+        self.assertFalse(line.ended)
+        self.assertTrue(line.answer(line.place('A'))['ok'])
+        eventually('the examination leaves no process', lambda: len(far.children()) == 1)
+        self.assertFalse(far.dial(**{'for': 'fun'}).auth['ok'])
+
+
+if __name__ == '__main__':
+    unittest.main()
