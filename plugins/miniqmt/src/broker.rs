@@ -14,10 +14,11 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use crate::convert::{self, LONGEST_ID};
+use crate::frame::{Frame, Undecided};
 use crate::line::{Line, Lost};
 use crate::options::{ChangedRemark, Options, millis};
 use crate::remark::Remark;
-use crate::session::{Session, State, lock, trade_rows};
+use crate::session::{Session, State, lock};
 
 /// How long `open` waits beyond what a connection may take.
 const OPEN_BESIDES: Duration = Duration::from_secs(20);
@@ -99,6 +100,10 @@ impl MiniQmt {
 
     /// Asks for rows; what fails is an error and never a part of them.
     fn rows(&self, op: &str) -> Result<Vec<Value>, CallError> {
+        self.answer(op).map(|answer| answer.rows)
+    }
+
+    fn answer(&self, op: &str) -> Result<Frame, CallError> {
         let line = self.line().map_err(|no_line| CallError::new(no_line.reason()))?;
         let answer = self.session.question(&line, op);
         let answer = answer.map_err(|failed| CallError::new(self.session.masked(&failed.reason)))?;
@@ -108,7 +113,22 @@ impl MiniQmt {
                  ready"
             )));
         }
-        Ok(answer.rows)
+        Ok(answer)
+    }
+
+    /// Why a list is no proof that an order was never taken: it lacks one whose answer was lost, and lists lag.
+    fn lacks(&self, undecided: &[Undecided]) -> Option<String> {
+        let most = self.session.options.absent_after();
+        let fresh = undecided
+            .iter()
+            .find(|order| Duration::from_millis(order.age_ms) < most)?;
+        Some(format!(
+            "the terminal's list of orders does not show {}, which was sent {} s ago and whose answer was lost; lists lag, so for \
+             {} s (`absent_after_seconds`) that proves nothing",
+            fresh.client_order_id,
+            fresh.age_ms / 1000,
+            most.as_secs()
+        ))
     }
 
     /// Whether an empty list does not count yet.
@@ -118,36 +138,64 @@ impl MiniQmt {
 
     /// With the first order of the day it shows whether remarks come back whole; the next one waits for that. Why no
     /// order may be sent, where it may not.
-    fn wait_for_calibration(&self, line: &Line, until: Instant) -> Option<String> {
+    fn wait_for_calibration(&self, line: &Line, id: &str, until: Instant) -> Option<String> {
         let session = &self.session;
         loop {
-            let known = lock(&session.calibration).now(session.clock.now_ms()).clone();
+            let now_ms = session.clock.now_ms();
+            let known = {
+                let mut calibration = lock(&session.calibration);
+                if calibration.begin(id, now_ms) {
+                    return None;
+                }
+                calibration.now(now_ms).clone()
+            };
             match known {
-                Remark::Untried | Remark::Whole => return None,
+                Remark::Untried | Remark::Whole => continue,
                 Remark::Changed(_) if session.options.changed_remark == ChangedRemark::Trade => return None,
                 Remark::Changed(how) => {
                     return Some(format!(
                         "{how}; no more orders are sent today. With `changed_remark` set to \"trade\" they would be"
                     ));
                 }
-                Remark::Awaited if Instant::now() >= until => {
-                    session
-                        .log
-                        .warning("no row of the day's first order has come back yet; orders go on");
-                    return None;
+                Remark::Awaited(first) if first.is_numbered => {
+                    if Instant::now() >= until {
+                        session
+                            .log
+                            .warning("no row of the day's first order has come back yet; orders go on");
+                        return None;
+                    }
                 }
-                Remark::Awaited => {}
+                Remark::Awaited(first) => {
+                    if now_ms - first.sent_ms >= session.absent_after_ms() {
+                        lock(&session.calibration).forget(&first.id);
+                        continue;
+                    }
+                    if Instant::now() >= until {
+                        return Some(format!(
+                            "the outcome of the day's first order, {}, is not known, and it shows in no list yet: whether remarks \
+                             come back whole is open, and until then no other order is sent, or until `absent_after_seconds` have \
+                             passed",
+                            first.id
+                        ));
+                    }
+                }
             }
             // Its push wakes this; where none comes, the list shows it.
-            let awaited =
-                |_: &mut State| *lock(&session.calibration).now(session.clock.now_ms()) == Remark::Awaited;
+            let awaited = |_: &mut State| {
+                matches!(
+                    lock(&session.calibration).now(session.clock.now_ms()),
+                    Remark::Awaited(_)
+                )
+            };
             let waited = session
                 .changed
                 .wait_timeout_while(lock(&session.state), CALIBRATE_STEP, awaited);
             drop(waited.unwrap_or_else(PoisonError::into_inner));
-            if *lock(&session.calibration).now(session.clock.now_ms()) == Remark::Awaited
-                && let Ok(answer) = session.question(line, "orders")
-            {
+            let is_awaited = matches!(
+                lock(&session.calibration).now(session.clock.now_ms()),
+                Remark::Awaited(_)
+            );
+            if is_awaited && let Ok(answer) = session.question(line, "orders") {
                 session.order_rows(answer.rows).ok();
             }
         }
@@ -172,7 +220,6 @@ impl MiniQmt {
             (true, _) => match answer.order_id.filter(|id| !id.is_empty()) {
                 Some(broker_order_id) => {
                     session.named(&broker_order_id, &order.client_order_id);
-                    lock(&session.calibration).placed(session.clock.now_ms());
                     session.metrics.count("miniqmt_orders_accepted_total", 1);
                     PlaceResult::Accepted { broker_order_id }
                 }
@@ -180,9 +227,12 @@ impl MiniQmt {
             },
             // The bridge has lost the terminal and has not looked at the order.
             (false, "not_ready") => return Err(answer.error),
-            (false, "refused" | "setup") => PlaceResult::Rejected {
-                reason: session.masked(&answer.error),
-            },
+            (false, "refused" | "setup") => {
+                lock(&session.calibration).forget(&order.client_order_id);
+                PlaceResult::Rejected {
+                    reason: session.masked(&answer.error),
+                }
+            }
             (false, _) => self.unknown(&answer.error),
         })
     }
@@ -196,6 +246,7 @@ impl MiniQmt {
 
     /// Nothing left this process now. Whether it did before a restart, only the bridge's record can tell.
     fn not_sent(&self, order: &OrderRequest, reason: &str) -> PlaceResult {
+        lock(&self.session.calibration).forget(&order.client_order_id);
         let reason = self.session.masked(reason);
         let is_remote = self.session.options.remote.is_some();
         if is_remote || is_recorded(&self.session.data_dir.join("orders"), &order.client_order_id) {
@@ -364,7 +415,8 @@ impl Broker for MiniQmt {
         if let Err(reason) = wire_order(order) {
             return PlaceResult::Rejected { reason };
         }
-        if self.session.options.read_only {
+        // A bridge on another machine is asked: it alone knows whether the order was sent before.
+        if self.session.options.read_only && self.session.options.remote.is_none() {
             return self.not_sent(order, "this session only reads (`read_only`)");
         }
         let until = Instant::now() + self.session.options.order_deadline();
@@ -373,7 +425,7 @@ impl Broker for MiniQmt {
                 Ok(line) => line,
                 Err(no_line) => return self.not_sent(order, &no_line.reason()),
             };
-            if let Some(reason) = self.wait_for_calibration(&line, until) {
+            if let Some(reason) = self.wait_for_calibration(&line, &order.client_order_id, until) {
                 return self.not_sent(order, &reason);
             }
             // Whether its time has passed is for the bridge to say, which knows whether it was sent before.
@@ -412,17 +464,30 @@ impl Broker for MiniQmt {
     }
 
     fn orders_today(&self) -> Result<Vec<OrderRow>, CallError> {
-        let rows = self.rows("orders")?;
-        let rows = self.session.order_rows(rows).map_err(CallError::new)?;
-        let mut books = lock(&self.session.books);
-        books.roll(self.session.clock.now_ms());
-        Ok(books.orders_listed(rows))
+        let answer = self.answer("orders")?;
+        self.session.left_out(&answer.left_out);
+        let rows = self.session.order_rows(answer.rows).map_err(CallError::new)?;
+        let listed = {
+            let mut books = lock(&self.session.books);
+            books.roll(self.session.clock.now_ms());
+            books.orders_listed(rows)
+        };
+        match self.lacks(&answer.undecided) {
+            None => Ok(listed),
+            Some(why) => {
+                // What the list does show is told all the same.
+                self.trades_today().ok();
+                self.session.tell_untold();
+                Err(CallError::new(why))
+            }
+        }
     }
 
     fn trades_today(&self) -> Result<Vec<TradeRow>, CallError> {
-        let rows = self.rows("trades")?;
+        let answer = self.answer("trades")?;
+        self.session.left_out(&answer.left_out);
         let now_ms = self.session.clock.now_ms();
-        let rows = trade_rows(rows, now_ms).map_err(CallError::new)?;
+        let rows = self.session.trade_rows(answer.rows).map_err(CallError::new)?;
         let within = i64::try_from(millis(self.session.options.visible_within())).unwrap_or(i64::MAX);
         let mut books = lock(&self.session.books);
         books.roll(now_ms);

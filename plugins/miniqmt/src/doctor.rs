@@ -13,7 +13,7 @@ use crate::frame::PROTOCOL;
 use crate::line::{self, Line};
 use crate::options::{Options, millis};
 use crate::python;
-use crate::remote;
+use crate::remote::{self, Purpose};
 use crate::session::spawn;
 
 /// How long the bridge may take for everything that needs no terminal.
@@ -55,7 +55,7 @@ fn configuration(block: &Value, findings: &mut Vec<Finding>) -> Option<Options> 
 /// A line to the bridge: a child of ours, or the one on the other machine.
 fn reach(options: &Options, cx: &DoctorContext, findings: &mut Vec<Finding>) -> Option<Arc<Line>> {
     if options.remote.is_some() {
-        return match remote::connect(options, &cx.data_dir) {
+        return match remote::connect(options, &cx.data_dir, Purpose::Doctor) {
             Ok((line, news)) => {
                 drain(news);
                 findings.push(Finding::good("remote", "the bridge answers and takes the token"));

@@ -30,6 +30,15 @@ pub(crate) enum FrameError {
     Version(u64),
 }
 
+/// An order that was sent, without an outcome and without a row.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Undecided {
+    /// Its id.
+    pub(crate) client_order_id: String,
+    /// How long ago it was sent.
+    pub(crate) age_ms: u64,
+}
+
 /// What comes from the bridge: an answer (`re`), an event (`ev`), or a gap in the events.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Frame {
@@ -64,6 +73,12 @@ pub(crate) struct Frame {
     /// Whether more rows follow in another frame.
     #[serde(default)]
     pub(crate) more: bool,
+    /// Orders of ours of today whose outcome nobody knows and that the list does not show.
+    #[serde(default)]
+    pub(crate) undecided: Vec<Undecided>,
+    /// Why rows of other programs are not among the rows.
+    #[serde(default)]
+    pub(crate) left_out: Vec<String>,
     /// How many rows there are in all.
     pub(crate) count: Option<usize>,
     /// What `doctor` found.
@@ -77,6 +92,9 @@ pub(crate) struct Frame {
     /// Whether events are missing before the next one.
     #[serde(default)]
     pub(crate) resync: bool,
+    /// Whether the bridge holds orders to the limits that `hello` names.
+    #[serde(default)]
+    pub(crate) limits: bool,
     /// Whether the bridge is connected to the terminal.
     pub(crate) up: Option<bool>,
     /// Version of the bridge's Python.

@@ -1,6 +1,7 @@
 //! A line to the bridge: requests with ids and deadlines one way, answers and numbered events the other.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,6 +63,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The number of a line's first request: one that no line before it has used, so that an answer that was meant for another line
+/// is nobody's here.
+fn first_number() -> u64 {
+    const BITS: u32 = 48;
+    // The library's own seed of its tables: other numbers in each process, and in each call.
+    let random = RandomState::new().build_hasher().finish();
+    (random & ((1 << BITS) - 1)).max(1)
+}
+
 impl Line {
     /// Starts reading. `cut` ends whatever lies behind the streams.
     pub(crate) fn new(
@@ -72,7 +82,7 @@ impl Line {
         let line = Arc::new(Self {
             writer: Mutex::new(writer),
             waiting: Mutex::default(),
-            next: AtomicU64::new(1),
+            next: AtomicU64::new(first_number()),
             last_event: AtomicU64::new(0),
             ended: OnceLock::new(),
             cut,
@@ -304,6 +314,13 @@ mod tests {
             })
             .collect();
         assert_eq!(told, ["4", "5", "gap", "8", "gap", "20", "end"]);
+    }
+
+    #[test]
+    fn two_lines_never_use_the_same_number_for_a_request() {
+        let (one, two) = (first_number(), first_number());
+        assert!(one.abs_diff(two) > 1_000_000, "{one} {two}");
+        assert!(one < 1 << 48 && two < 1 << 48);
     }
 
     #[test]

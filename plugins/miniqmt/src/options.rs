@@ -90,7 +90,7 @@ pub(crate) struct Options {
     pub(crate) token_file: Option<String>,
     /// A file with the certificate of the bridge at `remote`, in PEM; no other one is accepted.
     pub(crate) certificate: Option<String>,
-    /// Limits that the bridge enforces by itself.
+    /// Limits that the bridge enforces by itself. One at `remote` has its own besides, and the tighter of the two holds.
     pub(crate) caps: Caps,
     /// Only look: every order and cancel is refused.
     pub(crate) read_only: bool,
@@ -122,6 +122,10 @@ pub(crate) struct Options {
     pub(crate) empty_counts_after_seconds: f64,
     /// How long a fresh order or trade may be missing from the terminal's lists until it counts as missing, in seconds.
     pub(crate) visible_within_seconds: f64,
+    /// How long an order whose answer was lost may be missing from the terminal's lists before that counts as a sign that it was
+    /// never taken, in seconds; until then the list of orders counts as not ready. Lists lag, and a signal whose order was never
+    /// taken may be sent anew.
+    pub(crate) absent_after_seconds: f64,
     /// What to do once the terminal has been seen to change an order's remark, by which orders are found again.
     pub(crate) changed_remark: ChangedRemark,
 }
@@ -152,6 +156,7 @@ impl Default for Options {
             expected_down: vec!["16:00-08:30".to_owned(), "weekend".to_owned()],
             empty_counts_after_seconds: 10.0,
             visible_within_seconds: 30.0,
+            absent_after_seconds: 600.0,
             changed_remark: ChangedRemark::default(),
         }
     }
@@ -201,6 +206,7 @@ impl Options {
             ("reconnect_most_seconds", self.reconnect_most_seconds, least),
             ("empty_counts_after_seconds", self.empty_counts_after_seconds, 0.0),
             ("visible_within_seconds", self.visible_within_seconds, 0.0),
+            ("absent_after_seconds", self.absent_after_seconds, 0.0),
         ] {
             if !(least..=DAY_SECONDS).contains(&value) {
                 return Err(format!(
@@ -292,6 +298,31 @@ impl Options {
         given.map(str::trim).filter(|path| !path.is_empty())
     }
 
+    fn wire_caps(&self) -> Value {
+        json!({
+            "max_order_value": self.caps.max_order_value.map(|most| most.to_string()),
+            "max_order_shares": self.caps.max_order_shares,
+            "max_orders_a_day": self.caps.max_orders_a_day,
+            "symbols": self.caps.symbols,
+        })
+    }
+
+    /// What a bridge on another machine holds this host's orders to, beyond its own configuration.
+    pub(crate) fn limits(&self) -> Value {
+        json!({ "caps": self.wire_caps(), "read_only": self.read_only, "dry_run": self.dry_run })
+    }
+
+    /// Whether orders are held to anything.
+    pub(crate) fn has_limits(&self) -> bool {
+        let caps = &self.caps;
+        self.read_only
+            || self.dry_run
+            || caps.max_order_value.is_some()
+            || caps.max_order_shares.is_some()
+            || caps.max_orders_a_day.is_some()
+            || caps.symbols.is_some()
+    }
+
     /// What the bridge must know when it is a child of ours.
     pub(crate) fn for_bridge(&self, data_dir: &Path, xtquant: Option<&Path>) -> Value {
         let given = self.xtquant.as_ref().map(PathBuf::from);
@@ -303,12 +334,7 @@ impl Options {
             "record": data_dir.join("orders"),
             "sessions": data_dir.join("sessions"),
             "session_ids": self.session_ids,
-            "caps": {
-                "max_order_value": self.caps.max_order_value.map(|most| most.to_string()),
-                "max_order_shares": self.caps.max_order_shares,
-                "max_orders_a_day": self.caps.max_orders_a_day,
-                "symbols": self.caps.symbols,
-            },
+            "caps": self.wire_caps(),
             "read_only": self.read_only,
             "dry_run": self.dry_run,
             "hang_after_ms": millis(self.hang_after()),
@@ -347,6 +373,8 @@ durations! {
     empty_counts_after = empty_counts_after_seconds;
     /// When a row that is missing counts as missing.
     visible_within = visible_within_seconds;
+    /// When an order without an outcome that no list shows counts as never taken.
+    absent_after = absent_after_seconds;
 }
 
 /// Whole milliseconds.

@@ -23,6 +23,15 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// A shorter token can be guessed.
 const SHORTEST_TOKEN: usize = 16;
 
+/// What a line is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// It takes the place of the line before.
+    Trade,
+    /// It looks, and leaves the host that trades alone.
+    Doctor,
+}
+
 /// Connects, and proves both ends to each other.
 ///
 /// # Errors
@@ -30,6 +39,7 @@ const SHORTEST_TOKEN: usize = 16;
 pub(crate) fn connect(
     options: &Options,
     data_dir: &Path,
+    purpose: Purpose,
 ) -> Result<(Arc<Line>, std::sync::mpsc::Receiver<News>), String> {
     let remote = options.remote.as_deref().unwrap_or_default();
     let token = token(&data_dir.join(options.token_file.as_deref().unwrap_or_default()))?;
@@ -48,14 +58,18 @@ pub(crate) fn connect(
         end.shutdown(Shutdown::Both).ok();
     };
     let (line, news) = Line::new(streams.0, streams.1, Box::new(cut)).map_err(failed)?;
-    match line.ask("auth", json!({ "token": token }), CONNECT_WITHIN) {
+    let purpose = match purpose {
+        Purpose::Trade => "trade",
+        Purpose::Doctor => "doctor",
+    };
+    match line.ask("auth", json!({ "token": token, "for": purpose }), CONNECT_WITHIN) {
         Ok(answer) if answer.ok => {
             socket.set_read_timeout(None).map_err(failed)?;
             Ok((line, news))
         }
         Ok(answer) => Err(format!(
-            "the bridge at {remote} refuses this host: {}; `token_file` must hold the token of \
-                                   the bridge's own `token_file`",
+            "the bridge at {remote} refuses this host: {}. `token_file` must hold the token of the bridge's own \
+             `token_file`, and both ends be of one release",
             answer.error
         )),
         Err(lost) => Err(format!(

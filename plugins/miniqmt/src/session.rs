@@ -1,5 +1,6 @@
 //! Keeps a bridge running and connected: starts it, compares the books, watches it, and starts another one in its place.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,14 +11,14 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::books::Books;
-use crate::convert;
+use crate::convert::{self, Read};
 use crate::frame::{Frame, PROTOCOL};
 use crate::hours::Hours;
 use crate::line::{self, Line, Lost, News};
 use crate::options::{ChangedRemark, Options, millis};
 use crate::python::{self, Python};
 use crate::remark::Calibration;
-use crate::remote;
+use crate::remote::{self, Purpose};
 
 /// How long a bridge may take for what needs no terminal.
 const BRIDGE_WITHIN: Duration = Duration::from_secs(20);
@@ -25,6 +26,8 @@ const BRIDGE_WITHIN: Duration = Duration::from_secs(20);
 const PONG_WITHIN: Duration = Duration::from_secs(5);
 /// How often a terminal that is not ready is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// So many different warnings about rows are enough.
+const WARNINGS: usize = 100;
 /// A connection that lived this many times longer than the wait before it counts as well again.
 const WELL_AFTER_WAITS: u32 = 10;
 
@@ -44,6 +47,8 @@ pub(crate) struct Session {
     /// Held while events are told, so that they keep their order.
     telling: Mutex<()>,
     python: Mutex<Option<Python>>,
+    /// What was said of rows, so that no list says it again.
+    said: Mutex<BTreeSet<String>>,
     /// The bridge that was last spoken to, and the last event that came from it.
     heard: Mutex<Option<(String, u64)>>,
 }
@@ -142,6 +147,7 @@ impl Session {
             calibration: Mutex::default(),
             telling: Mutex::default(),
             python: Mutex::default(),
+            said: Mutex::default(),
             heard: Mutex::default(),
         })
     }
@@ -283,7 +289,7 @@ impl Session {
 
     fn start(&self) -> Result<(Arc<Line>, Receiver<News>), Failed> {
         if self.options.remote.is_some() {
-            return remote::connect(&self.options, &self.data_dir).map_err(passing);
+            return remote::connect(&self.options, &self.data_dir, Purpose::Trade).map_err(passing);
         }
         let (line, news) = self.start_child()?;
         let python = lock(&self.python).clone();
@@ -331,8 +337,16 @@ impl Session {
             .map(|(epoch, after)| json!({ "epoch": epoch, "after": after }));
         let account = self.secret();
         let account = (!account.is_empty()).then(|| data_encoding::HEXLOWER.encode(&Sha256::digest(account)));
-        let hello = json!({ "protocol": PROTOCOL, "resume": resume, "account": account, "now_ms": self.clock.now_ms() });
+        let hello = json!({ "protocol": PROTOCOL, "resume": resume, "account": account, "limits": self.options.limits(),
+                            "now_ms": self.clock.now_ms() });
         let answer = self.demand(line, "hello", hello, BRIDGE_WITHIN)?;
+        if !answer.limits && self.options.has_limits() {
+            return Err(setup(
+                "the bridge at `remote` does not know `caps`, `read_only` and `dry_run` of this block, so orders would go out \
+                 without them: start the bridge.py of this release there, or set them in its own configuration and leave them \
+                 out here",
+            ));
+        }
         line.events_from(answer.next.unwrap_or(1));
         self.log.debug(format!(
             "the bridge runs on Python {}; events {}",
@@ -370,8 +384,10 @@ impl Session {
             return Err(passing("the terminal has no balance of this account yet"));
         }
         let now_ms = self.clock.now_ms();
+        self.left_out(&orders.left_out);
+        self.left_out(&trades.left_out);
         let orders = self.order_rows(orders.rows).map_err(passing)?;
-        let trades = trade_rows(trades.rows, now_ms).map_err(passing)?;
+        let trades = self.trade_rows(trades.rows).map_err(passing)?;
         let _in_order = lock(&self.telling);
         let news = {
             let mut books = lock(&self.books);
@@ -417,14 +433,68 @@ impl Session {
         let now_ms = self.clock.now_ms();
         let mut all = Vec::with_capacity(rows.len());
         for row in rows {
-            let wire: convert::WireOrder = convert::parse(row)?;
-            self.calibrate(wire.client_order_id.as_deref(), &wire.remark, true, now_ms);
-            all.extend(convert::order(wire, now_ms)?);
+            self.calibrate(&row, true, now_ms);
+            all.extend(self.usable(convert::order(row, now_ms)?));
         }
         Ok(all)
     }
 
-    fn calibrate(&self, record: Option<&str>, remark: &str, is_listed: bool, now_ms: i64) {
+    /// Rows of trades as the host wants them.
+    pub(crate) fn trade_rows(&self, rows: Vec<Value>) -> Result<Vec<qt_plugin_api::TradeRow>, String> {
+        let now_ms = self.clock.now_ms();
+        let mut all = Vec::with_capacity(rows.len());
+        for row in rows {
+            all.extend(self.usable(convert::trade(row, now_ms)?));
+        }
+        Ok(all)
+    }
+
+    /// A row that can be used; what is odd about it, or why it cannot be, is said once.
+    fn usable<T>(&self, read: Read<T>) -> Option<T> {
+        match read {
+            Read::Row(row) => Some(row),
+            Read::Odd(row, why) => {
+                self.warn_once(why);
+                Some(row)
+            }
+            Read::Foreign => None,
+            Read::LeftOut(why) => {
+                self.warn_once(why);
+                None
+            }
+        }
+    }
+
+    /// Rows that the bridge could not read and that are not ours.
+    pub(crate) fn left_out(&self, rows: &[String]) {
+        for why in rows {
+            self.warn_once(format!("a row of another program is left out: {why}"));
+        }
+    }
+
+    fn warn_once(&self, text: String) {
+        let mut said = lock(&self.said);
+        if said.len() < WARNINGS && said.insert(text.clone()) {
+            self.log.warning(self.masked(&text));
+        }
+    }
+
+    /// How long an order without an outcome counts as one that may live, in milliseconds.
+    pub(crate) fn absent_after_ms(&self) -> i64 {
+        i64::try_from(millis(self.options.absent_after())).unwrap_or(i64::MAX)
+    }
+
+    /// Tells what differs from what was told.
+    pub(crate) fn tell_untold(&self) {
+        let _in_order = lock(&self.telling);
+        let news = lock(&self.books).untold();
+        news.trades.into_iter().for_each(|row| self.sink.trade(row));
+        news.orders.into_iter().for_each(|row| self.sink.order(row));
+    }
+
+    fn calibrate(&self, row: &Value, is_listed: bool, now_ms: i64) {
+        let record = row["client_order_id"].as_str();
+        let remark = row["remark"].as_str().unwrap_or_default();
         let mut calibration = lock(&self.calibration);
         let is_news = calibration.see(record, remark, is_listed, now_ms);
         let known = calibration.now(now_ms).clone();
@@ -474,7 +544,7 @@ impl Session {
         let _in_order = lock(&self.telling);
         let told = match kind {
             "order" => self.order_event(data, now_ms),
-            "trade" => trade_rows(vec![data], now_ms).map(|rows| {
+            "trade" => self.trade_rows(vec![data]).map(|rows| {
                 for row in rows {
                     let mut books = lock(&self.books);
                     books.roll(now_ms);
@@ -504,9 +574,8 @@ impl Session {
     }
 
     fn order_event(&self, data: Value, now_ms: i64) -> Result<(), String> {
-        let wire: convert::WireOrder = convert::parse(data)?;
-        self.calibrate(wire.client_order_id.as_deref(), &wire.remark, false, now_ms);
-        if let Some(row) = convert::order(wire, now_ms)? {
+        self.calibrate(&data, false, now_ms);
+        if let Some(row) = self.usable(convert::order(data, now_ms)?) {
             let mut books = lock(&self.books);
             books.roll(now_ms);
             let told = books.order_pushed(row);
@@ -527,6 +596,7 @@ impl Session {
 
     /// Notes the terminal's number of one of our orders.
     pub(crate) fn named(&self, order_id: &str, client_order_id: &str) {
+        lock(&self.calibration).numbered(client_order_id);
         lock(&self.books).name(order_id, client_order_id);
     }
 
@@ -616,15 +686,6 @@ pub(crate) fn spawn(
             )
         })?;
     line::of_child(child, said, secret).map_err(|e| e.to_string())
-}
-
-/// Rows of trades as the host wants them.
-pub(crate) fn trade_rows(rows: Vec<Value>, now_ms: i64) -> Result<Vec<qt_plugin_api::TradeRow>, String> {
-    let mut all = Vec::with_capacity(rows.len());
-    for row in rows {
-        all.extend(convert::trade(convert::parse(row)?, now_ms)?);
-    }
-    Ok(all)
 }
 
 fn text(data: &Value, key: &str) -> String {

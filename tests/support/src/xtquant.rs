@@ -233,6 +233,7 @@ impl Counter {
             "empty_counts_after_seconds": 0, "expected_down": [], "order_deadline_seconds": 1.5,
             "query_deadline_seconds": 1.5, "connect_deadline_seconds": 5, "heartbeat_seconds": 0.2, "hang_after_seconds": 1,
             "reconnect_first_seconds": 0.05, "reconnect_most_seconds": 0.5, "visible_within_seconds": 2,
+            "absent_after_seconds": 2,
         })
     }
 }

@@ -1,5 +1,5 @@
-//! The conformance kit against the real thing. It opens the plugin in a process of its own, as a worker does; the matrix of
-//! faults runs in both lanes.
+//! The conformance kit against the real thing. It has one lane: it opens the plugin in a process of its own, as a worker does. What
+//! goes by the lane is in the matrix of faults, which runs in both.
 
 use qt_test_support::{XTQUANT, plugin, qt_host, xtquant};
 use serde_json::{Value, json};

@@ -36,6 +36,14 @@ impl Row {
         Self { ends, ..self }
     }
 
+    fn signals(self, signals: usize, ends: &'static [(&'static str, usize)]) -> Self {
+        Self {
+            signals,
+            ends,
+            ..self
+        }
+    }
+
     fn block(self, block: Value) -> Self {
         Self { block, ..self }
     }
@@ -155,7 +163,17 @@ fn pushes() -> Vec<Row> {
             json!({ "times": "date", "commission": false }),
             "",
         ),
+        row("times as HHMMSSmmm", json!({ "times": "millis" }), ""),
+        row("times of another day", json!({ "times": "yesterday" }), ""),
     ]
+}
+
+/// A subscription of funds, as another program's script places one.
+fn odd(more: &Value) -> Value {
+    let row = json!({ "order_id": 77, "order_remark": "etf", "stock_code": "510300.SH", "order_type": 134, "order_volume": 100,
+                      "order_status": 50, "order_time": 0, "traded_id": "1", "traded_volume": 100, "traded_price": 3.9,
+                      "traded_time": 0 });
+    super::scene::with(row, more)
 }
 
 fn lists() -> Vec<Row> {
@@ -163,6 +181,30 @@ fn lists() -> Vec<Row> {
         row(
             "an order shows late, its reply dropped",
             json!({ "visible_after_ms": 300, "reply_dropped": 1, "no_pushes": true }),
+            "reply_dropped",
+        ),
+        // Longer than the host takes to settle: its absence was taken for proven, and the order was sent a second time.
+        row(
+            "a list that lags far behind, a reply dropped",
+            json!({ "visible_after_ms": 4000, "reply_dropped": 1, "no_pushes": true }),
+            "reply_dropped",
+        )
+        .block(json!({ "absent_after_seconds": 30 }))
+        .signals(1, &[("filled", 1)]),
+        // Whether remarks come back whole is not known before the first one is found: nothing else is sent until then.
+        row(
+            "the others wait for a first order without an answer",
+            json!({ "visible_after_ms": 4000, "reply_dropped": 1, "no_pushes": true }),
+            "reply_dropped",
+        )
+        .block(json!({ "absent_after_seconds": 30, "order_deadline_seconds": 8 })),
+        // Another program's, whose remark could be an id of ours.
+        row(
+            "odd rows of another program",
+            json!({ "reply_dropped": 1,
+                    "foreign_orders": [odd(&json!({})), odd(&json!({ "order_id": 0, "order_volume": 0 })),
+                                       odd(&json!({ "order_volume": "many" }))],
+                    "foreign_trades": [odd(&json!({})), odd(&json!({ "traded_volume": "many" }))] }),
             "reply_dropped",
         ),
         row(
@@ -190,6 +232,21 @@ fn connections() -> Vec<Row> {
             "connect -1, then 0",
             json!({ "connect_minus_one": 1 }),
             "connect_minus_one",
+        ),
+        row(
+            "the bridge dies while it connects",
+            json!({ "die_in_connect": 1 }),
+            "die_in_connect",
+        ),
+        row(
+            "the bridge dies while it subscribes",
+            json!({ "die_in_subscribe": 1 }),
+            "die_in_subscribe",
+        ),
+        row(
+            "the bridge dies while it is asked",
+            json!({ "die_in_query": { "at": [3, 9, 14] } }),
+            "die_in_query",
         ),
         row("connect hangs", json!({ "connect_hangs": 1 }), "connect_hangs")
             .block(json!({ "connect_deadline_seconds": 1.5 })),
@@ -266,7 +323,8 @@ fn remarks() -> Vec<Row> {
             json!({ "remark_cut": 16, "reply_dropped": 1 }),
             "reply_dropped",
         )
-        .ends(&[("review", 1)]),
+        .ends(&[("review", 1), ("refused", 2)])
+        .block(json!({ "absent_after_seconds": 6 })),
     ]
 }
 
@@ -308,6 +366,13 @@ fn bridges_that_die_or_hang_in_process() {
 #[test]
 fn remarks_that_are_changed() {
     matrix(XTQUANT[0], Lane::Worker, remarks());
+}
+
+#[test]
+fn the_rest_of_the_matrix_in_process() {
+    for rows in [pushes(), lists(), connections(), remarks()] {
+        matrix(XTQUANT[0], Lane::InProcess, rows);
+    }
 }
 
 /// The older wheels: one fault of each kind.
@@ -373,6 +438,16 @@ fn cancels_against_fills() {
             json!({ "fill": "never", "cancel_lost": 1 }),
             "cancelled",
         ),
+        (
+            "the bridge dies with a cancel unsent",
+            json!({ "fill": "never", "die_before_cancel": 1 }),
+            "cancelled",
+        ),
+        (
+            "the bridge dies with a cancel done",
+            json!({ "fill": "never", "die_after_cancel": 1 }),
+            "cancelled",
+        ),
     ] {
         let scene = Scene::new(
             &packages,
@@ -407,6 +482,41 @@ fn cancels_against_fills() {
         assert_eq!(host.stop(), Some(0));
         assert_eq!(scene.faults(), [""; 0], "{what}");
     }
+}
+
+/// Without a price in the signal the kind is the market's own, and the counter refuses what its exchange lacks.
+#[test]
+fn market_orders_at_every_exchange() {
+    let Some(packages) = xtquant(XTQUANT[0]) else {
+        return;
+    };
+    let knobs = json!({
+        "prices": { "600000.SH": 9.9, "000858.SZ": 43.2, "920001.BJ": 20 },
+        "positions": [{ "symbol": "600000.SH", "quantity": 1000, "last_price": 9.9 },
+                      { "symbol": "000858.SZ", "quantity": 1000, "last_price": 43.2 },
+                      { "symbol": "920001.BJ", "quantity": 1000, "last_price": 20 }],
+    });
+    let scene = Scene::new(&packages, &knobs, &json!({}), Lane::Worker);
+    for symbol in ["600000.SH", "000858.SZ", "920001.BJ"] {
+        scene.backend.add(
+            &json!({ "order_id": symbol, "symbol": symbol, "action": "SELL", "size": 100, "price": null, "status": "pending",
+                     "is_executable": true, "mode": "live" }),
+        );
+    }
+    let mut host = scene.desk.host("");
+    assert_eq!(scene.settle("market orders", &mut host), ["filled"; 3]);
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(scene.faults(), [""; 0]);
+    let mut sent: Vec<_> = scene
+        .counter
+        .ledger()
+        .iter()
+        .filter(|line| line["event"] == "accepted")
+        .map(|line| (line["symbol"].clone(), line["price_type"].clone()))
+        .collect();
+    sent.sort_by_key(|(symbol, _)| symbol.to_string());
+    let expected = [("000858.SZ", 47), ("600000.SH", 42), ("920001.BJ", 42)];
+    assert_eq!(sent, expected.map(|(symbol, kind)| (json!(symbol), json!(kind))));
 }
 
 /// What was bought today is not sold today, and the terminal's refusal is told.
@@ -471,7 +581,6 @@ fn caps_are_kept_by_the_bridge() {
     }
 }
 
-/// The terminal is down at the start, is logged in to later, and is restarted in between.
 /// A stock account's configuration at a credit account, and the other way round, places nothing and says what to check.
 #[test]
 fn an_account_of_another_type_is_not_traded() {
@@ -492,6 +601,7 @@ fn an_account_of_another_type_is_not_traded() {
     }
 }
 
+/// The terminal is down at the start, and is logged in to later.
 #[test]
 fn a_terminal_that_is_logged_in_to_late_and_restarted() {
     let Some(packages) = xtquant(XTQUANT[0]) else {

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use qt_test_support::{ACCOUNT, XTQUANT, kill_9, system_python, wait_until, xtquant};
+use qt_test_support::{ACCOUNT, XTQUANT, children, kill_9, system_python, wait_until, xtquant};
 use serde_json::{Value, json};
 
 use super::scene::with;
@@ -99,12 +99,17 @@ fn far(packages: &Path, knobs: &Value, secure: bool) -> (Scene, Listening) {
 
 /// Points the host at a bridge.
 fn point(scene: &Scene, bridge: &Listening, pem: Option<&Path>) {
+    point_with(scene, bridge, pem, &json!({}));
+}
+
+/// The same, with `more` laid over the host's block.
+fn point_with(scene: &Scene, bridge: &Listening, pem: Option<&Path>, more: &Value) {
     let mut block = scene.counter.block(Path::new(""));
     for key in ["session_path", "xtquant", "python"] {
         block[key] = Value::Null;
     }
     let block = with(
-        block,
+        with(block, more),
         &json!({ "remote": bridge.address, "token_file": scene.desk.path("bridge/token"), "certificate": pem, "order_deadline_seconds": 12 }),
     );
     scene.desk.configure(
@@ -220,4 +225,77 @@ fn a_host_cannot_lift_the_caps_of_a_bridge_on_another_machine() {
     assert_eq!(host.stop(), Some(0));
     assert_eq!(scene.counter.ledger().len(), 0);
     assert!(scene.backend.state().to_string().contains("max_order_shares"));
+}
+
+/// What the host's own block forbids did go out, since it was told to no bridge on another machine.
+#[test]
+fn the_limits_in_the_host_s_block_hold_over_tcp() {
+    let Some(packages) = xtquant(XTQUANT[0]) else {
+        return;
+    };
+    for (block, words) in [
+        (json!({ "dry_run": true }), "a dry run"),
+        (json!({ "caps": { "max_order_value": 4000 } }), "max_order_value"),
+        (json!({ "read_only": true }), "only reads"),
+    ] {
+        let scene = Scene::new(&packages, &json!({}), &json!({}), Lane::Worker);
+        let bridge = listen(&scene, &packages, "127.0.0.1", &json!({})).unwrap();
+        point_with(&scene, &bridge, None, &block);
+        scene.signal(1);
+        let mut host = scene.desk.host("");
+        assert_eq!(scene.settle(words, &mut host), ["refused"], "{words}");
+        assert_eq!(host.stop(), Some(0));
+        assert_eq!(scene.counter.ledger().len(), 0, "{words}");
+        assert!(
+            scene.backend.state().to_string().contains(words),
+            "{words}: {}",
+            scene.backend.state()
+        );
+    }
+}
+
+/// The bridge's process ends with its terminal, and another one takes its place: an old one went on calling back, and kept its
+/// threads.
+#[test]
+fn a_terminal_that_disconnects_over_tls_is_connected_anew() {
+    let Some(packages) = xtquant(XTQUANT[0]) else {
+        return;
+    };
+    let knobs = json!({ "disconnect_after_order": { "at": [1, 3] }, "connect_minus_one": { "at": [2, 3] } });
+    let (scene, bridge) = far(&packages, &knobs, true);
+    scene.signal(4);
+    let mut host = scene.desk.host("");
+    assert_eq!(scene.settle("disconnected", &mut host), ["filled"; 4]);
+    assert_eq!(scene.counter.struck("disconnect_after_order"), 2);
+    assert_eq!(scene.counter.struck("connect_minus_one"), 2);
+    wait_until("one child is left", || children(bridge.child.id()).len() <= 1);
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(scene.faults(), [""; 0]);
+}
+
+/// It took the line of the host that trades.
+#[test]
+fn doctor_leaves_the_line_of_the_host_that_trades_alone() {
+    let Some(packages) = xtquant(XTQUANT[0]) else {
+        return;
+    };
+    let (scene, _bridge) = far(&packages, &json!({}), true);
+    let mut host = scene.desk.host("");
+    host.trades();
+    let mut command = scene.desk.command();
+    command.env(qt_test_support::CLOCK_OFFSET, "0");
+    let out = command.args(["doctor", "--broker", "miniqmt"]).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert_eq!(out.status.code(), Some(0), "{said}");
+    assert!(said.contains("takes the connection as session"), "{said}");
+    scene.signal(1);
+    assert_eq!(scene.settle("looked at", &mut host), ["filled"]);
+    assert_eq!(host.stop(), Some(0));
+    assert!(!scene.desk.log().contains("BROKER_DOWN"), "{}", scene.desk.log());
+    assert!(
+        !scene.desk.log().contains("it is tried again in"),
+        "{}",
+        scene.desk.log()
+    );
+    assert_eq!(scene.faults(), [""; 0]);
 }
