@@ -18,7 +18,7 @@ use crate::frame::{Frame, Undecided};
 use crate::line::{Line, Lost};
 use crate::options::{ChangedRemark, Options, millis};
 use crate::remark::Remark;
-use crate::session::{Session, State, lock};
+use crate::session::{Failed, Session, State, lock};
 
 /// How long `open` waits beyond what a connection may take.
 const OPEN_BESIDES: Duration = Duration::from_secs(20);
@@ -100,20 +100,28 @@ impl MiniQmt {
 
     /// Asks for rows; what fails is an error and never a part of them.
     fn rows(&self, op: &str) -> Result<Vec<Value>, CallError> {
-        self.answer(op).map(|answer| answer.rows)
+        self.listed(op, |line| {
+            let answer = self.session.question(line, op)?;
+            Ok((Vec::new(), answer))
+        })
+        .map(|(_, answer): (Vec<Value>, Frame)| answer.rows)
     }
 
-    fn answer(&self, op: &str) -> Result<Frame, CallError> {
+    fn listed<T>(
+        &self,
+        op: &str,
+        question: impl FnOnce(&Line) -> Result<(Vec<T>, Frame), Failed>,
+    ) -> Result<(Vec<T>, Frame), CallError> {
         let line = self.line().map_err(|no_line| CallError::new(no_line.reason()))?;
-        let answer = self.session.question(&line, op);
-        let answer = answer.map_err(|failed| CallError::new(self.session.masked(&failed.reason)))?;
-        if answer.rows.is_empty() && self.is_fresh() {
+        let (rows, answer) =
+            question(&line).map_err(|failed| CallError::new(self.session.masked(&failed.reason)))?;
+        if answer.count == Some(0) && self.is_fresh() {
             return Err(CallError::new(format!(
                 "the terminal's list of {op} is empty, and so soon after a connection that mostly means that it is not \
                  ready"
             )));
         }
-        Ok(answer)
+        Ok((rows, answer))
     }
 
     /// Why a list is no proof that an order was never taken: it lacks one whose answer was lost, and lists lag.
@@ -195,8 +203,9 @@ impl MiniQmt {
                 lock(&session.calibration).now(session.clock.now_ms()),
                 Remark::Awaited(_)
             );
-            if is_awaited && let Ok(answer) = session.question(line, "orders") {
-                session.order_rows(answer.rows).ok();
+            if is_awaited {
+                // What it shows is held against what was sent as it comes.
+                session.orders(line).ok();
             }
         }
     }
@@ -464,9 +473,7 @@ impl Broker for MiniQmt {
     }
 
     fn orders_today(&self) -> Result<Vec<OrderRow>, CallError> {
-        let answer = self.answer("orders")?;
-        self.session.left_out(&answer.left_out);
-        let rows = self.session.order_rows(answer.rows).map_err(CallError::new)?;
+        let (rows, answer) = self.listed("orders", |line| self.session.orders(line))?;
         let listed = {
             let mut books = lock(&self.session.books);
             books.roll(self.session.clock.now_ms());
@@ -484,10 +491,8 @@ impl Broker for MiniQmt {
     }
 
     fn trades_today(&self) -> Result<Vec<TradeRow>, CallError> {
-        let answer = self.answer("trades")?;
-        self.session.left_out(&answer.left_out);
+        let (rows, _) = self.listed("trades", |line| self.session.trades(line))?;
         let now_ms = self.session.clock.now_ms();
-        let rows = self.session.trade_rows(answer.rows).map_err(CallError::new)?;
         let within = i64::try_from(millis(self.session.options.visible_within())).unwrap_or(i64::MAX);
         let mut books = lock(&self.session.books);
         books.roll(now_ms);

@@ -19,6 +19,7 @@ mod options;
 mod python;
 mod remark;
 mod remote;
+mod rows;
 mod session;
 mod system;
 

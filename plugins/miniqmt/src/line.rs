@@ -152,7 +152,21 @@ impl Line {
     }
 
     /// Asks and waits for the whole answer, at most so long; its rows are those of all its frames.
-    pub(crate) fn ask(&self, op: &str, mut request: Value, within: Duration) -> Result<Frame, Lost> {
+    pub(crate) fn ask(&self, op: &str, request: Value, within: Duration) -> Result<Frame, Lost> {
+        let mut rows = Vec::new();
+        let mut frame = self.ask_each(op, request, within, &mut |row| rows.push(row))?;
+        frame.rows = rows;
+        Ok(frame)
+    }
+
+    /// The same, each row handed on as it comes: the list of a long day is never held as it travels.
+    pub(crate) fn ask_each(
+        &self,
+        op: &str,
+        mut request: Value,
+        within: Duration,
+        each: &mut dyn FnMut(Value),
+    ) -> Result<Frame, Lost> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         request["op"] = op.into();
         request["id"] = number.into();
@@ -160,7 +174,7 @@ impl Line {
         lock(&self.waiting).insert(number, asker);
         let answer = self
             .tell(request)
-            .and_then(|()| self.wait(op, &answers, Instant::now() + within, within));
+            .and_then(|()| self.wait(op, &answers, within, each));
         lock(&self.waiting).remove(&number);
         answer
     }
@@ -169,26 +183,26 @@ impl Line {
         &self,
         op: &str,
         answers: &Receiver<Frame>,
-        until: Instant,
         within: Duration,
+        each: &mut dyn FnMut(Value),
     ) -> Result<Frame, Lost> {
-        let mut rows = Vec::new();
+        let until = Instant::now() + within;
+        let mut rows = 0;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match answers.recv_timeout(left) {
                 Ok(mut frame) => {
-                    rows.append(&mut frame.rows);
+                    rows += frame.rows.len();
+                    std::mem::take(&mut frame.rows).into_iter().for_each(&mut *each);
                     if frame.more {
                         continue;
                     }
-                    if frame.count.is_some_and(|count| count != rows.len()) {
+                    if frame.count.is_some_and(|count| count != rows) {
                         return Err(Lost::NoAnswer(format!(
-                            "the bridge's answer has {} of {} rows",
-                            rows.len(),
+                            "the bridge's answer has {rows} of {} rows",
                             frame.count.unwrap_or_default()
                         )));
                     }
-                    frame.rows = rows;
                     return Ok(frame);
                 }
                 Err(RecvTimeoutError::Timeout) => {

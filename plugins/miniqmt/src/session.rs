@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::books::Books;
-use crate::convert::{self, Read};
+use crate::convert;
 use crate::frame::{Frame, PROTOCOL};
 use crate::hours::Hours;
 use crate::line::{self, Line, Lost, News};
-use crate::options::{ChangedRemark, Options, millis};
+use crate::options::{Options, millis};
 use crate::python::{self, Python};
 use crate::remark::Calibration;
 use crate::remote::{self, Purpose};
@@ -26,8 +26,6 @@ const BRIDGE_WITHIN: Duration = Duration::from_secs(20);
 const PONG_WITHIN: Duration = Duration::from_secs(5);
 /// How often a terminal that is not ready is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
-/// So many different warnings about rows are enough.
-const WARNINGS: usize = 100;
 /// A connection that lived this many times longer than the wait before it counts as well again.
 const WELL_AFTER_WAITS: u32 = 10;
 
@@ -48,7 +46,7 @@ pub(crate) struct Session {
     telling: Mutex<()>,
     python: Mutex<Option<Python>>,
     /// What was said of rows, so that no list says it again.
-    said: Mutex<BTreeSet<String>>,
+    pub(crate) said: Mutex<BTreeSet<String>>,
     /// The bridge that was last spoken to, and the last event that came from it.
     heard: Mutex<Option<(String, u64)>>,
 }
@@ -100,11 +98,22 @@ fn setup(reason: impl Into<String>) -> Failed {
     }
 }
 
-fn passing(reason: impl ToString) -> Failed {
+pub(crate) fn passing(reason: impl ToString) -> Failed {
     Failed {
         reason: reason.to_string(),
         is_setup: false,
     }
+}
+
+/// Takes a refusal for a failure.
+pub(crate) fn done(answer: Frame) -> Result<Frame, Failed> {
+    if answer.ok {
+        return Ok(answer);
+    }
+    Err(Failed {
+        is_setup: answer.code == "setup",
+        reason: answer.error,
+    })
 }
 
 /// A lock that nobody panics under.
@@ -320,14 +329,7 @@ impl Session {
 
     /// Asks, and takes a refusal for a failure.
     fn demand(&self, line: &Line, op: &str, request: Value, within: Duration) -> Result<Frame, Failed> {
-        let answer = line.ask(op, request, within).map_err(passing)?;
-        if answer.ok {
-            return Ok(answer);
-        }
-        Err(Failed {
-            is_setup: answer.code == "setup",
-            reason: answer.error,
-        })
+        line.ask(op, request, within).map_err(passing).and_then(done)
     }
 
     fn greet(&self, line: &Line) -> Result<(), Failed> {
@@ -376,18 +378,14 @@ impl Session {
     /// told, since the host asks for it itself before it trades.
     pub(crate) fn sync(&self, line: &Line) -> Result<(), Failed> {
         let until = Instant::now() + self.options.connect_deadline();
-        let orders = self.persist(line, "orders", until)?;
-        let trades = self.persist(line, "trades", until)?;
-        self.persist(line, "positions", until)?;
-        let assets = self.persist(line, "account", until)?;
+        let (orders, _) = self.persist(until, || self.orders(line))?;
+        let (trades, _) = self.persist(until, || self.trades(line))?;
+        self.persist(until, || self.question(line, "positions"))?;
+        let assets = self.persist(until, || self.question(line, "account"))?;
         if assets.rows.is_empty() {
             return Err(passing("the terminal has no balance of this account yet"));
         }
         let now_ms = self.clock.now_ms();
-        self.left_out(&orders.left_out);
-        self.left_out(&trades.left_out);
-        let orders = self.order_rows(orders.rows).map_err(passing)?;
-        let trades = self.trade_rows(trades.rows).map_err(passing)?;
         let _in_order = lock(&self.telling);
         let news = {
             let mut books = lock(&self.books);
@@ -406,9 +404,9 @@ impl Session {
     }
 
     /// Asks until the terminal is ready.
-    fn persist(&self, line: &Line, op: &str, until: Instant) -> Result<Frame, Failed> {
+    fn persist<T>(&self, until: Instant, question: impl Fn() -> Result<T, Failed>) -> Result<T, Failed> {
         loop {
-            match self.question(line, op) {
+            match question() {
                 Ok(answer) => return Ok(answer),
                 Err(failed) if Instant::now() >= until => return Err(failed),
                 Err(_) => {
@@ -428,57 +426,6 @@ impl Session {
         self.demand(line, op, request, within + within / 4)
     }
 
-    /// Rows of orders as the host wants them, each held against the remark that was sent.
-    pub(crate) fn order_rows(&self, rows: Vec<Value>) -> Result<Vec<qt_plugin_api::OrderRow>, String> {
-        let now_ms = self.clock.now_ms();
-        let mut all = Vec::with_capacity(rows.len());
-        for row in rows {
-            self.calibrate(&row, true, now_ms);
-            all.extend(self.usable(convert::order(row, now_ms)?));
-        }
-        Ok(all)
-    }
-
-    /// Rows of trades as the host wants them.
-    pub(crate) fn trade_rows(&self, rows: Vec<Value>) -> Result<Vec<qt_plugin_api::TradeRow>, String> {
-        let now_ms = self.clock.now_ms();
-        let mut all = Vec::with_capacity(rows.len());
-        for row in rows {
-            all.extend(self.usable(convert::trade(row, now_ms)?));
-        }
-        Ok(all)
-    }
-
-    /// A row that can be used; what is odd about it, or why it cannot be, is said once.
-    fn usable<T>(&self, read: Read<T>) -> Option<T> {
-        match read {
-            Read::Row(row) => Some(row),
-            Read::Odd(row, why) => {
-                self.warn_once(why);
-                Some(row)
-            }
-            Read::Foreign => None,
-            Read::LeftOut(why) => {
-                self.warn_once(why);
-                None
-            }
-        }
-    }
-
-    /// Rows that the bridge could not read and that are not ours.
-    pub(crate) fn left_out(&self, rows: &[String]) {
-        for why in rows {
-            self.warn_once(format!("a row of another program is left out: {why}"));
-        }
-    }
-
-    fn warn_once(&self, text: String) {
-        let mut said = lock(&self.said);
-        if said.len() < WARNINGS && said.insert(text.clone()) {
-            self.log.warning(self.masked(&text));
-        }
-    }
-
     /// How long an order without an outcome counts as one that may live, in milliseconds.
     pub(crate) fn absent_after_ms(&self) -> i64 {
         i64::try_from(millis(self.options.absent_after())).unwrap_or(i64::MAX)
@@ -490,24 +437,6 @@ impl Session {
         let news = lock(&self.books).untold();
         news.trades.into_iter().for_each(|row| self.sink.trade(row));
         news.orders.into_iter().for_each(|row| self.sink.order(row));
-    }
-
-    fn calibrate(&self, row: &Value, is_listed: bool, now_ms: i64) {
-        let record = row["client_order_id"].as_str();
-        let remark = row["remark"].as_str().unwrap_or_default();
-        let mut calibration = lock(&self.calibration);
-        let is_news = calibration.see(record, remark, is_listed, now_ms);
-        let known = calibration.now(now_ms).clone();
-        drop(calibration);
-        // Whoever waits for it looks again.
-        self.changed.notify_all();
-        if let (true, crate::remark::Remark::Changed(how)) = (is_news, known) {
-            let then = match self.options.changed_remark {
-                ChangedRemark::Refuse => "no more orders are sent today (`changed_remark`)",
-                ChangedRemark::Trade => "orders go on, as `changed_remark` says",
-            };
-            self.log.error(format!("{how}; {then}"));
-        }
     }
 
     /// Takes events on a thread of their own, since the host may let one wait.
@@ -544,8 +473,8 @@ impl Session {
         let _in_order = lock(&self.telling);
         let told = match kind {
             "order" => self.order_event(data, now_ms),
-            "trade" => self.trade_rows(vec![data]).map(|rows| {
-                for row in rows {
+            "trade" => self.trade_row(data, now_ms).map(|row| {
+                if let Some(row) = row {
                     let mut books = lock(&self.books);
                     books.roll(now_ms);
                     let told = books.trade_pushed(row);
@@ -574,8 +503,7 @@ impl Session {
     }
 
     fn order_event(&self, data: Value, now_ms: i64) -> Result<(), String> {
-        self.calibrate(&data, false, now_ms);
-        if let Some(row) = self.usable(convert::order(data, now_ms)?) {
+        if let Some(row) = self.order_row(data, false, now_ms)? {
             let mut books = lock(&self.books);
             books.roll(now_ms);
             let told = books.order_pushed(row);
