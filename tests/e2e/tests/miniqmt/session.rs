@@ -17,7 +17,7 @@ const ORDERS_AN_HOUR: usize = 20 * 3600;
 const BATCH: usize = 40;
 /// Signals that are on their way at once.
 const OUTSTANDING: usize = 200;
-const ROWS: usize = 48;
+const ROWS: usize = 144;
 const KIB: usize = 1024;
 /// What one more order may cost the host and its worker, books of both included.
 const HOST_AN_ORDER: usize = 12 * KIB;
