@@ -463,6 +463,21 @@ class Records(Case):
             if line:
                 json.loads(line.decode())
 
+    def test_a_day_whose_record_cannot_be_begun_sends_nothing_and_ends_nothing(self):
+        desk = self.desk()
+        child = self.child(desk).connect()
+        self.assertTrue(child.answer(child.place('TODAY'))['ok'])
+        tomorrow = now_ms() + 86400000
+        # A folder stands where the file is to be.
+        os.makedirs(os.path.join(desk.folder, 'orders', 'orders-%s.jsonl' % bridge.day_of(tomorrow)))
+        child.hello(now_ms=tomorrow)
+        for name in ('TOMORROW', 'LATER'):
+            answer = child.answer(child.place(name))
+            self.assertEqual((answer['ok'], answer['code']), (False, 'refused'), answer)
+        self.assertEqual(child.ask('orders', within_ms=2000)['code'], 'not_ready')
+        self.assertTrue(child.ask('ping')['ok'])
+        self.assertEqual(len(desk.accepted()), 1)
+
     def test_a_repeat_is_answered_from_the_record_also_by_who_only_reads(self):
         desk = self.desk()
         child = self.child(desk).connect()

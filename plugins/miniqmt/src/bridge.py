@@ -289,12 +289,14 @@ class Record(object):
         """Begins the day's file; ids of days long gone are let go."""
         if day == self.day:
             return
-        if self.file is not None:
-            self.file.close()
-        self.day = day
         if not self.only_look:
-            self.file = io.open(self.path(day), 'ab', buffering=0)
-            self.length = os.fstat(self.file.fileno()).st_size
+            # Where it cannot be begun the day before stands, and no order is sent.
+            fresh = io.open(self.path(day), 'ab', buffering=0)
+            if self.file is not None:
+                self.file.close()
+            self.file = fresh
+            self.length = os.fstat(fresh.fileno()).st_size
+        self.day = day
         self.placed = sum(1 for entry in self.orders.values() if entry['day'] == day)
         self.by_order = {entry['order']: name for name, entry in self.orders.items()
                          if entry['order'] and entry['day'] == day}
@@ -1036,14 +1038,18 @@ class Bridge(object):
             raise Refused('the time that the order was good for passed while it was recorded')
         deadline = time.monotonic() + float(frame.get('within_ms') or 5000) / 1000
         seq = self.library(
-            'place', terminal.trader.order_stock_async, terminal.account, order['symbol'], BUY if order['side'] == 'buy' else SELL, order['quantity'],
-            order['price_type'], float(order['price'] or 0), text_of(frame.get('strategy'))[:20], name)
+            'place', terminal.trader.order_stock_async, terminal.account, order['symbol'],
+            BUY if order['side'] == 'buy' else SELL, order['quantity'], order['price_type'], float(order['price'] or 0),
+            text_of(frame.get('strategy'))[:20], name)
         self.expect(seq, frame.get('id'), name, 'place', deadline)
         return None
 
     def roll(self):
         if self.record is not None:
-            self.record.roll(day_of(now_ms()))
+            try:
+                self.record.roll(day_of(now_ms()))
+            except (IOError, OSError) as e:
+                raise Refused('the record of today\'s orders cannot be begun in %s: %s' % (self.record.folder, e))
 
     def checked(self, frame):
         """The order in the terminal's words, or why it has none."""

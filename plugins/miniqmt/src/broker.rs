@@ -460,15 +460,16 @@ impl Broker for MiniQmt {
         match self.cancel(&line, cancel, number.as_deref()) {
             Ok(result) => result,
             // The terminal's list may know what neither the books nor the record do.
-            Err(why) => match self.orders_today() {
-                Err(e) => CancelResult::Unknown { reason: e.reason },
-                Ok(_) => match self.number(cancel) {
-                    None => CancelResult::Rejected { reason: why },
-                    found => self
-                        .cancel(&line, cancel, found.as_deref())
+            Err(why) => {
+                let listed = self.orders_today();
+                match (self.number(cancel), listed) {
+                    (Some(found), _) => self
+                        .cancel(&line, cancel, Some(&found))
                         .unwrap_or_else(|reason| CancelResult::Unknown { reason }),
-                },
-            },
+                    (None, Ok(_)) => CancelResult::Rejected { reason: why },
+                    (None, Err(e)) => CancelResult::Unknown { reason: e.reason },
+                }
+            }
         }
     }
 
