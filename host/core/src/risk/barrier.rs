@@ -16,7 +16,10 @@ pub(super) fn shut(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict> {
     match gates.sell_barrier {
         SellBarrier::Off => None,
         SellBarrier::Soft => {
-            let waited = context.now.since_ms(context.received_at);
+            // From when it was first held back on, and not from when the signal came: it may have waited for the session.
+            let waited = context
+                .barred_since
+                .map_or(0, |since| context.now.since_ms(since));
             if sales.open == 0 || waited >= gates.sell_barrier_timeout_ms {
                 return None;
             }

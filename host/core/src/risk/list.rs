@@ -3,6 +3,7 @@
 use qt_market::show_time;
 use rust_decimal::Decimal;
 
+use super::{Stage, Verdict};
 use crate::trader::{Gates, SellBarrier, Settings, TradingSessions};
 
 /// What a refusal leads to.
@@ -45,6 +46,19 @@ pub struct Gate {
     pub codes: &'static [Code],
     /// What it is set to; `None` where it is open.
     pub setting: fn(&Settings) -> Option<String>,
+    pub(super) stage: Stage,
+}
+
+impl Gate {
+    /// True when the verdict is one of those that it is listed with.
+    pub(super) fn may_say(&self, verdict: &Verdict) -> bool {
+        let said = match verdict {
+            Verdict::Pass(_) => return true,
+            Verdict::Defer(refusal) => (refusal.code, Outcome::Deferred),
+            Verdict::Deny(refusal) => (refusal.code, Outcome::Denied),
+        };
+        self.codes.contains(&said)
+    }
 }
 
 const ALWAYS: fn(&Settings) -> Option<String> = |_| Some("always".to_owned());
@@ -110,12 +124,14 @@ fn barrier(settings: &Settings) -> Option<String> {
 pub const GATES: &[Gate] = &[
     Gate {
         name: "executable",
+        stage: Stage::Elsewhere,
         what: "is_executable is true, mode is live, status is takeable",
         codes: &[("NOT_EXECUTABLE", Outcome::Left)],
         setting: ALWAYS,
     },
     Gate {
         name: "account",
+        stage: Stage::Elsewhere,
         what: "the signal is meant for this account",
         codes: &[("OTHER_ACCOUNT", Outcome::Left)],
         setting: |settings| {
@@ -130,30 +146,38 @@ pub const GATES: &[Gate] = &[
     },
     Gate {
         name: "halt",
+        stage: Stage::Elsewhere,
         what: "trading is not halted",
         codes: &[("HALTED", Outcome::Left)],
         setting: ALWAYS,
     },
     Gate {
         name: "trading state",
+        stage: Stage::Check(super::state::reducing),
         what: "while REDUCING only sales go",
         codes: &[("REDUCING", Outcome::Deferred)],
         setting: ALWAYS,
     },
     Gate {
         name: "valid_until",
-        what: "its time is not over",
-        codes: &[("VALID_UNTIL_PASSED", Outcome::Denied)],
+        stage: Stage::Check(super::validity::expired),
+        what: "its time is not over: without one, the day of its first session",
+        codes: &[
+            ("VALID_UNTIL_PASSED", Outcome::Denied),
+            ("DAY_OVER", Outcome::Denied),
+        ],
         setting: ALWAYS,
     },
     Gate {
         name: "activate_after",
+        stage: Stage::Check(super::validity::too_early),
         what: "its time has come",
         codes: &[("ACTIVATE_AFTER", Outcome::Deferred)],
         setting: ALWAYS,
     },
     Gate {
         name: "session",
+        stage: Stage::Check(super::session::closed),
         what: "the exchange takes orders",
         codes: &[
             ("OUTSIDE_SESSION", Outcome::Deferred),
@@ -163,12 +187,14 @@ pub const GATES: &[Gate] = &[
     },
     Gate {
         name: "connection",
+        stage: Stage::Check(super::connection::down),
         what: "the broker can be reached",
         codes: &[("NOT_CONNECTED", Outcome::Deferred)],
         setting: ALWAYS,
     },
     Gate {
         name: "board",
+        stage: Stage::Check(super::board::unknown),
         what: "the symbol is on a board that is known and wanted",
         codes: &[
             ("UNKNOWN_BOARD", Outcome::Denied),
@@ -191,6 +217,7 @@ pub const GATES: &[Gate] = &[
     },
     Gate {
         name: "orders a day",
+        stage: Stage::Check(super::day::used_up),
         what: "the day's orders and cancels stay below the number",
         codes: &[("RATE_DAY", Outcome::Denied)],
         setting: |settings| {
@@ -203,24 +230,28 @@ pub const GATES: &[Gate] = &[
     },
     Gate {
         name: "price",
+        stage: Stage::Price,
         what: "the protected limit, on a tick",
         codes: &[("PRICE_BELOW_TICK", Outcome::Denied)],
         setting: |settings| Some(format!("max_slippage_bps {}", settings.max_slippage_bps)),
     },
     Gate {
         name: "lot",
+        stage: Stage::Check(super::lot::broken),
         what: "minimum, lot, odd rest and largest order",
         codes: &[("LOT", Outcome::Denied)],
         setting: rules,
     },
     Gate {
         name: "price limits",
-        what: "the limit lies within the day's limits",
+        stage: Stage::Check(super::limits::outside),
+        what: "the limit lies within the day's limits, where the broker tells the previous close",
         codes: &[("OUTSIDE_PRICE_LIMITS", Outcome::Denied)],
         setting: rules,
     },
     Gate {
         name: "price cage",
+        stage: Stage::Check(super::cage::outside),
         what: "the limit is near enough to the market for continuous trading",
         codes: &[("OUTSIDE_CAGE", Outcome::Deferred)],
         setting: |settings| {
@@ -232,12 +263,14 @@ pub const GATES: &[Gate] = &[
     },
     Gate {
         name: "reference",
+        stage: Stage::Check(super::reference::far_off),
         what: "the limit is near the reference",
         codes: &[("FAR_FROM_REFERENCE", Outcome::Denied)],
         setting: |settings| settings.gates.max_reference_deviation.map(percent),
     },
     Gate {
         name: "duplicate",
+        stage: Stage::Check(super::duplicate::sent_already),
         what: "no order alike was sent just now",
         codes: &[("DUPLICATE", Outcome::Denied)],
         setting: |settings| {
@@ -247,6 +280,7 @@ pub const GATES: &[Gate] = &[
     },
     Gate {
         name: "order value",
+        stage: Stage::Check(super::value::too_large),
         what: "the order is not too large",
         codes: &[
             ("ORDER_VALUE", Outcome::Denied),
@@ -261,12 +295,14 @@ pub const GATES: &[Gate] = &[
     },
     Gate {
         name: "loss a day",
+        stage: Stage::Check(super::loss::reached),
         what: "nothing is bought on a day that lost too much",
         codes: &[("DAY_LOSS", Outcome::Denied), ("BOOK_UNKNOWN", Outcome::Deferred)],
         setting: |settings| settings.gates.max_day_loss.map(yuan),
     },
     Gate {
         name: "turnover a day",
+        stage: Stage::Check(super::turnover::used_up),
         what: "what is bought and sold in a day stays below the limit",
         codes: &[
             ("TURNOVER", Outcome::Denied),
@@ -279,6 +315,7 @@ pub const GATES: &[Gate] = &[
     },
     Gate {
         name: "position share",
+        stage: Stage::Check(super::position::too_large),
         what: "no position becomes too large a share of all assets",
         codes: &[
             ("POSITION_SHARE", Outcome::Denied),
@@ -289,6 +326,7 @@ pub const GATES: &[Gate] = &[
     },
     Gate {
         name: "shares",
+        stage: Stage::Check(super::shares::lacking),
         what: "what is sold can be sold today and is held by no other order",
         codes: &[
             ("NOT_SELLABLE", Outcome::Denied),
@@ -299,18 +337,25 @@ pub const GATES: &[Gate] = &[
     },
     Gate {
         name: "sell before buy",
+        stage: Stage::Check(super::barrier::shut),
         what: "purchases of a plan wait for its sales",
         codes: &[("SELL_BARRIER", Outcome::Deferred)],
         setting: barrier,
     },
     Gate {
         name: "cash",
+        stage: Stage::Check(super::cash::lacking),
         what: "purchases are paid for, fees with them",
-        codes: &[("CASH", Outcome::Deferred), ("BOOK_UNKNOWN", Outcome::Deferred)],
+        codes: &[
+            ("CASH", Outcome::Deferred),
+            ("BOOK_UNKNOWN", Outcome::Deferred),
+            ("ORDER_VALUE_UNKNOWN", Outcome::Denied),
+        ],
         setting: |settings| settings.gates.books.then(|| "the broker's figures".to_owned()),
     },
     Gate {
         name: "rate",
+        stage: Stage::Elsewhere,
         what: "orders and cancels of any one second stay below the number",
         codes: &[("RATE", Outcome::Held)],
         setting: |settings| {

@@ -28,7 +28,7 @@ use qt_market::{Market, Price, Symbol};
 use rust_decimal::Decimal;
 
 pub use list::{Code, GATES, Gate, Outcome};
-pub(crate) use session::is_open as session_is_open;
+pub(crate) use session::{first_day, is_open as session_is_open, rested};
 
 use crate::signal::Signal;
 use crate::time::UtcMillis;
@@ -59,8 +59,8 @@ pub struct Refusal {
 pub(crate) struct Context<'a> {
     /// The moment.
     pub(crate) now: UtcMillis,
-    /// When the signal was taken.
-    pub(crate) received_at: UtcMillis,
+    /// Since when sales of its plan have held it back.
+    pub(crate) barred_since: Option<UtcMillis>,
     /// True when the broker can take orders.
     pub(crate) connected: bool,
     /// Why only sales go, if that is so.
@@ -102,6 +102,17 @@ impl Ask<'_> {
 /// What one gate says: `None` lets the signal pass.
 type Check = fn(&Ask<'_>, &Context<'_>) -> Option<Verdict>;
 
+/// Where a gate stands.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// Before a signal becomes an order, or where orders leave.
+    Elsewhere,
+    /// Here.
+    Check(Check),
+    /// Here; it works out the limit that the gates behind it look at.
+    Price,
+}
+
 fn deny(code: &'static str, reason: String) -> Option<Verdict> {
     Some(Verdict::Deny(Refusal { code, reason }))
 }
@@ -110,42 +121,25 @@ fn defer(code: &'static str, reason: String) -> Option<Verdict> {
     Some(Verdict::Defer(Refusal { code, reason }))
 }
 
-const BEFORE_THE_PRICE: [Check; 7] = [
-    state::reducing,
-    validity::expired,
-    validity::too_early,
-    session::closed,
-    connection::down,
-    board::unknown,
-    day::used_up,
-];
-
-const BEHIND_THE_PRICE: [Check; 12] = [
-    lot::broken,
-    limits::outside,
-    cage::outside,
-    reference::far_off,
-    duplicate::sent_already,
-    value::too_large,
-    loss::reached,
-    turnover::used_up,
-    position::too_large,
-    shares::lacking,
-    barrier::shut,
-    cash::lacking,
-];
-
 /// Runs every gate; the first that does not let the signal pass decides.
 pub(crate) fn check(signal: &Signal, context: &Context<'_>) -> Verdict {
     let mut ask = Ask { signal, limit: None };
-    let stopped = |ask: &Ask<'_>, checks: &[Check]| checks.iter().find_map(|check| check(ask, context));
-    if let Some(verdict) = stopped(&ask, &BEFORE_THE_PRICE) {
-        return verdict;
+    for gate in GATES {
+        let said = match gate.stage {
+            Stage::Elsewhere => None,
+            Stage::Check(check) => check(&ask, context),
+            Stage::Price => match price::protect(signal, context) {
+                Verdict::Pass(limit) => {
+                    ask.limit = limit;
+                    None
+                }
+                verdict => Some(verdict),
+            },
+        };
+        if let Some(verdict) = said {
+            debug_assert!(gate.may_say(&verdict), "the gate {} says {verdict:?}", gate.name);
+            return verdict;
+        }
     }
-    let limit = match price::protect(signal, context) {
-        Verdict::Pass(limit) => limit,
-        verdict => return verdict,
-    };
-    ask.limit = limit;
-    stopped(&ask, &BEHIND_THE_PRICE).unwrap_or(Verdict::Pass(limit))
+    Verdict::Pass(ask.limit)
 }

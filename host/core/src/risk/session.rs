@@ -1,5 +1,6 @@
 //! Orders go while the exchange takes them.
 
+use jiff::civil::Date;
 use qt_market::{Market, Phase, Symbol, TimeOfDay, show_time};
 
 use super::{Ask, Context, Verdict, defer, deny};
@@ -32,7 +33,7 @@ pub(super) fn closed(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict> {
         return None;
     }
     let day = context.now.trading_date();
-    let (next, at) = next_opening(gates, context, ask.symbol());
+    let (next, at) = next_opening(gates, context.market, ask.symbol(), context.now);
     let symbol = ask.symbol();
     if gates.reject_outside_session {
         let reason = format!(
@@ -55,11 +56,12 @@ pub(super) fn closed(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict> {
     )
 }
 
-fn next_opening(gates: &Gates, context: &Context<'_>, symbol: &Symbol) -> (jiff::civil::Date, TimeOfDay) {
-    let (day, time) = (context.now.trading_date().civil(), time_of_day(context.now));
+/// The next moment at which orders of `symbol` may go, after one at which they may not.
+fn next_opening(gates: &Gates, market: &Market, symbol: &Symbol, now: UtcMillis) -> (Date, TimeOfDay) {
+    let (day, time) = (now.trading_date().civil(), time_of_day(now));
     match &gates.sessions {
         TradingSessions::Windows(windows) => {
-            let calendar = context.market.calendar();
+            let calendar = market.calendar();
             let first = windows.iter().map(|(from, _)| *from).min().unwrap_or(0);
             let later = windows
                 .iter()
@@ -72,16 +74,74 @@ fn next_opening(gates: &Gates, context: &Context<'_>, symbol: &Symbol) -> (jiff:
             }
         }
         _ => {
-            let (date, from) = context.market.next_opening(symbol, day, time);
-            let after_hours = context
-                .market
+            let (date, from) = market.next_opening(symbol, day, time);
+            let after_hours = market
                 .window(symbol, date, from)
                 .is_some_and(|window| window.phase == Phase::AfterHours);
             if after_hours {
-                context.market.next_opening(symbol, date, from)
+                market.next_opening(symbol, date, from)
             } else {
                 (date, from)
             }
         }
+    }
+}
+
+/// The day of the first session in which an order of `symbol` that was wished for at `from` may go.
+pub(crate) fn first_day(gates: &Gates, market: &Market, symbol: &Symbol, from: UtcMillis) -> Date {
+    if is_open(gates, market, symbol, from) {
+        from.trading_date().civil()
+    } else {
+        next_opening(gates, market, symbol, from).0
+    }
+}
+
+/// When an order has rested for `rest_ms` since `from`. Where orders are held to sessions, only continuous trading counts, or
+/// the windows that are set: an order that waits for an auction, or over lunch, has had no chance to trade. The end of the
+/// day's trading ends every rest.
+pub(crate) fn rested(
+    gates: &Gates,
+    market: &Market,
+    symbol: &Symbol,
+    from: UtcMillis,
+    rest_ms: i64,
+) -> UtcMillis {
+    let (start, time) = (from.trading_date().start(), time_of_day(from));
+    let date = from.trading_date().civil();
+    let mut spans: Vec<(TimeOfDay, TimeOfDay)> = Vec::new();
+    let mut close = None;
+    match &gates.sessions {
+        TradingSessions::Any => {}
+        TradingSessions::CnA => {
+            for window in market.windows(symbol, date) {
+                if window.phase == Phase::Continuous {
+                    spans.push((window.from, window.to));
+                }
+                if window.phase != Phase::AfterHours {
+                    close = close.max(Some(window.to));
+                }
+            }
+        }
+        TradingSessions::Windows(windows) if market.calendar().is_trading_day(date) => {
+            spans.clone_from(windows);
+            close = windows.iter().map(|(_, to)| *to).max();
+        }
+        TradingSessions::Windows(_) => {}
+    }
+    spans.sort_unstable();
+    let mut at = time;
+    let mut left = rest_ms;
+    for (open, end) in spans {
+        let begins = open.max(at);
+        let room = end.saturating_sub(begins).max(0);
+        if left <= room {
+            return start.plus_ms(begins.saturating_add(left));
+        }
+        left = left.saturating_sub(room);
+        at = at.max(end);
+    }
+    match close.filter(|close| *close > time) {
+        Some(close) => start.plus_ms(close),
+        None => from.plus_ms(rest_ms),
     }
 }

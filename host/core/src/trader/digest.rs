@@ -169,7 +169,7 @@ impl Trader {
         self.submitting += u32::from(state == Submitting);
         self.unknown += usize::from(state == Unknown);
         if let Some(order) = slot.whole() {
-            let wakes = super::timers::wakes_at(&self.settings, order);
+            let wakes = self.wakes_at(order);
             self.wakes.change(id, None, wakes);
         }
         self.digest.sum = self.digest.sum.wrapping_add(slot.hash());
@@ -235,7 +235,7 @@ impl Trader {
         if state == crate::order::OrderState::Intended {
             self.ready.insert((super::intake::Rank::of(&signal), id));
         }
-        let wakes = super::timers::wakes_at(&self.settings, &order);
+        let wakes = self.wakes_at(&order);
         self.wakes.change(id, None, wakes);
         self.exposure.follow_plan(&order);
         self.orders.insert(id, Slot::new(order));

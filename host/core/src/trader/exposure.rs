@@ -13,7 +13,7 @@ use super::governor::Governor;
 use crate::event::{BookFact, Holding};
 use crate::ids::{ClientOrderId, SignalId};
 use crate::order::{Order, OrderState};
-use crate::time::UtcMillis;
+use crate::time::{TradingDate, UtcMillis};
 
 /// No figure of an order that can be real is larger; what is absurd must not make a sum overflow.
 const MOST_SHARES: Shares = 1_000_000_000_000;
@@ -87,6 +87,10 @@ pub(crate) struct Exposure {
     turnover_by_strategy: BTreeMap<String, Decimal>,
     /// All assets when the day began.
     day_began_with: Option<Decimal>,
+    /// When the broker last told what all is worth, and what it told.
+    last_worth: Option<(UtcMillis, Decimal)>,
+    /// Since when purchases have been held back by sales of their plan.
+    barred: BTreeMap<ClientOrderId, UtcMillis>,
     pub(super) governor: Governor,
     /// What follows is worked out from the above or from the orders.
     #[serde(skip)]
@@ -109,9 +113,10 @@ struct Held {
 impl PartialEq for Exposure {
     fn eq(&self, other: &Self) -> bool {
         // What is worked out follows from the rest.
-        let all = |of: &Self| (of.turnover, of.day_began_with);
+        let all = |of: &Self| (of.turnover, of.day_began_with, of.last_worth);
         all(self) == all(other)
             && self.book == other.book
+            && self.barred == other.barred
             && self.holds == other.holds
             && self.recent == other.recent
             && self.turnover_by_strategy == other.turnover_by_strategy
@@ -126,6 +131,7 @@ impl Exposure {
     pub(super) fn forget(&mut self) {
         *self = Self {
             plans: std::mem::take(&mut self.plans),
+            barred: std::mem::take(&mut self.barred),
             ..Self::default()
         };
     }
@@ -219,6 +225,7 @@ impl Exposure {
             return;
         }
         self.day_began_with.get_or_insert(book.total_asset);
+        self.last_worth = Some((book.asked_at, book.total_asset));
         let asked_at = book.asked_at;
         self.holds
             .retain(|_, hold| hold.ended_at.is_none_or(|at| at >= asked_at));
@@ -228,23 +235,35 @@ impl Exposure {
 
     /// A process that starts does not know what happened while none ran.
     pub(super) fn host_started(&mut self, now: UtcMillis) {
-        self.book = None;
         self.governor.calls_ended(now);
+        self.forget_book();
+    }
+
+    /// What the broker told no longer holds: the day is another one, or it was away meanwhile. What is decided by it waits
+    /// until it tells anew.
+    pub(super) fn forget_book(&mut self) {
+        self.book = None;
         self.rebuild();
     }
 
-    pub(super) fn new_day(&mut self) {
+    /// A day begins; what all was worth at the end of the last day on which there was trading before is what it begins with.
+    pub(super) fn new_day(&mut self, today: TradingDate, market: &Market) {
         self.turnover = Decimal::ZERO;
         self.turnover_by_strategy.clear();
         self.recent.clear();
         self.holds.retain(|_, hold| hold.ended_at.is_none());
-        self.day_began_with = self.book.as_ref().map(|book| book.total_asset);
+        let is_last =
+            |at: UtcMillis| market.calendar().next_trading_day(at.trading_date().civil()) >= today.civil();
+        // With a day of trading in between, nobody knows what that day lost: the first figures of today are the base.
+        self.day_began_with = self
+            .last_worth
+            .and_then(|(at, worth)| is_last(at).then_some(worth));
         for plan in self.plans.values_mut() {
             plan.lost.clear();
         }
         self.plans.retain(|_, plan| !plan.open.is_empty());
         self.governor.new_day();
-        self.rebuild();
+        self.forget_book();
     }
 
     /// An order left; `window_ms` is how long it is kept for the look at duplicates.
@@ -267,8 +286,15 @@ impl Exposure {
         }
     }
 
-    /// Takes in what became of an order.
-    pub(super) fn follow(&mut self, order: &Order, market: &Market) {
+    /// Takes in what became of an order. `ended_with` is what was filled of it, in yuan, where it had ended before: such an
+    /// order may hold nothing any more, and its fills are counted already. The turnover is that of `today`'s orders.
+    pub(super) fn follow(
+        &mut self,
+        order: &Order,
+        ended_with: Option<Decimal>,
+        today: TradingDate,
+        market: &Market,
+    ) {
         let was_sent = order.sent_at.is_some() || order.accepted_at.is_some() || !order.fills.is_empty();
         if !was_sent {
             return;
@@ -278,7 +304,16 @@ impl Exposure {
             self.count(hold, false);
         }
         let hold = self.hold_of(order, market);
-        let grown = hold.value - before.map_or(Decimal::ZERO, |hold| hold.value);
+        let counted = match (before, ended_with) {
+            (Some(hold), _) => hold.value,
+            (None, Some(amount)) => countable(amount),
+            (None, None) => Decimal::ZERO,
+        };
+        let grown = if order.day() == today {
+            hold.value - counted
+        } else {
+            Decimal::ZERO
+        };
         self.turnover = self.turnover.saturating_add(grown).max(Decimal::ZERO);
         if let Some(strategy) = &hold.strategy {
             let sum = self.turnover_by_strategy.entry(strategy.clone()).or_default();
@@ -336,6 +371,29 @@ impl Exposure {
                     self.held_cash += sign * hold.cost;
                 }
             }
+        }
+    }
+
+    /// Sales of its plan hold a purchase back; the first moment counts.
+    pub(super) fn bar(&mut self, id: ClientOrderId, now: UtcMillis) {
+        self.barred.entry(id).or_insert(now);
+    }
+
+    /// Nothing holds it back any more.
+    pub(super) fn unbar(&mut self, id: ClientOrderId) {
+        self.barred.remove(&id);
+    }
+
+    /// Since when sales of its plan have held a purchase back.
+    pub(super) fn barred_since(&self, id: ClientOrderId) -> Option<UtcMillis> {
+        self.barred.get(&id).copied()
+    }
+
+    /// The clock was set back: no moment lies behind the present.
+    pub(super) fn clock_set_back(&mut self, now: UtcMillis) {
+        self.governor.clock_set_back(now);
+        for since in self.barred.values_mut() {
+            *since = now.min(*since);
         }
     }
 

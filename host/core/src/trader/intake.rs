@@ -171,7 +171,7 @@ impl Trader {
         let rate = self.settings.gates.rate;
         let context = risk::Context {
             now,
-            received_at: order.received_at,
+            barred_since: self.exposure.barred_since(id),
             connected: self.connected,
             reducing: self.reducing.as_deref(),
             settings: &self.settings,
@@ -191,6 +191,9 @@ impl Trader {
             risk::check(&order.signal, &context)
         };
         let was_intended = order.state == OrderState::Intended;
+        if matches!(&verdict, Verdict::Defer(refusal) if refusal.code == "SELL_BARRIER") {
+            self.exposure.bar(id, now);
+        }
         self.change(id, now, effects, |order| match verdict {
             Verdict::Pass(limit) => {
                 order.limit = limit;

@@ -361,20 +361,25 @@ impl Trader {
             return;
         };
         let before = order.state;
-        let woke = timers::wakes_at(&self.settings, order);
+        let ended_with = before.is_ended().then(|| order.amount());
+        let market = market_of(self.market.as_ref());
+        let woke = timers::wakes_at(&self.settings, market, &self.exposure, order);
         if let Err(illegal) = change(order) {
             effects.push(alarm(
                 "ILLEGAL_STEP",
                 format!("order {id}: {illegal}; it stays as it is"),
             ));
         }
-        let reports = order.tell(now, self.settings.chase_bps, market_of(self.market.as_ref()));
+        let reports = order.tell(now, self.settings.chase_bps, market);
         effects.extend(reports.into_iter().map(Effect::Report));
         let after = order.state;
-        self.wakes
-            .change(id, woke, timers::wakes_at(&self.settings, order));
+        if !matches!(after, OrderState::Deferred | OrderState::Intended) {
+            self.exposure.unbar(id);
+        }
+        let wakes = timers::wakes_at(&self.settings, market, &self.exposure, order);
+        self.wakes.change(id, woke, wakes);
         if self.settings.gates.follow_orders() {
-            self.exposure.follow(order, market_of(self.market.as_ref()));
+            self.exposure.follow(order, ended_with, self.day, market);
         }
         self.look_again |= self.exposure.follow_plan(order);
         if after == OrderState::Deferred && order.code.as_deref().is_some_and(intake::waits_for_facts) {

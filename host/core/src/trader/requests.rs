@@ -94,6 +94,7 @@ impl Trader {
         if up {
             // What happened while it was away is asked for before anything new is sent.
             self.reconciled = false;
+            self.exposure.forget_book();
             effects.push(Effect::Ask);
         } else {
             effects.push(alarm(

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use qt_market::Side;
+use qt_market::{Market, Side};
 
 use super::digest::Key;
 use super::slot::Slot;
-use super::{Settings, Settled, Trader, alarm};
+use super::{Exposure, Settings, Settled, Trader, alarm, market_of};
 use crate::event::Effect;
 use crate::ids::ClientOrderId;
 use crate::order::{Order, OrderState, Step};
@@ -47,7 +47,12 @@ impl Wakes {
 
 /// The earliest moment at which something may be due for an order, whatever else happens but a change of it; `None` where
 /// time brings nothing about.
-pub(super) fn wakes_at(settings: &Settings, order: &Order) -> Option<UtcMillis> {
+pub(super) fn wakes_at(
+    settings: &Settings,
+    market: &Market,
+    exposure: &Exposure,
+    order: &Order,
+) -> Option<UtcMillis> {
     match order.state {
         // What waits for the link is looked at whenever that may be up.
         OrderState::Deferred
@@ -59,12 +64,13 @@ pub(super) fn wakes_at(settings: &Settings, order: &Order) -> Option<UtcMillis> 
             let barrier = order.code.as_deref() == Some("SELL_BARRIER");
             // Of a hard barrier a person is told once; of a soft one it is the end.
             let waits = barrier && !is_told_of_barrier(order);
-            let timeout = waits.then(|| order.received_at.plus_ms(settings.gates.sell_barrier_timeout_ms));
+            let since = exposure.barred_since(order.id).filter(|_| waits);
+            let timeout = since.map(|since| since.plus_ms(settings.gates.sell_barrier_timeout_ms));
             let moments = [order.signal.activate_after, order.signal.valid_until, timeout];
             moments.into_iter().flatten().min()
         }
         OrderState::Working | OrderState::PartiallyFilled | OrderState::Missing => match &order.cancel {
-            None => Some(expires_at(settings, order)),
+            None => Some(expires_at(settings, market, order)),
             Some(cancel) => Some(cancel.sent_at.map_or(UtcMillis(i64::MIN), |at| {
                 at.plus_ms(settings.cancel_wait_ms(cancel.tries))
             })),
@@ -85,17 +91,14 @@ fn is_told_of_barrier(order: &Order) -> bool {
 }
 
 /// When an order is to be cancelled by itself.
-fn expires_at(settings: &Settings, order: &Order) -> UtcMillis {
+fn expires_at(settings: &Settings, market: &Market, order: &Order) -> UtcMillis {
     order.signal.valid_until.unwrap_or_else(|| {
         let rest = match order.signal.side {
             Side::Buy => settings.buy_timeout_ms,
             Side::Sell => settings.sell_timeout_ms,
         };
-        order
-            .accepted_at
-            .or(order.sent_at)
-            .unwrap_or(order.received_at)
-            .plus_ms(rest)
+        let from = order.accepted_at.or(order.sent_at).unwrap_or(order.received_at);
+        crate::risk::rested(&settings.gates, market, &order.signal.symbol, from, rest)
     })
 }
 
@@ -133,7 +136,7 @@ impl Trader {
     pub(super) fn wake_anew(&mut self) {
         let wakes = self
             .live_orders()
-            .filter_map(|order| Some((wakes_at(&self.settings, order)?, order.id)));
+            .filter_map(|order| Some((self.wakes_at(order)?, order.id)));
         self.wakes = Wakes(wakes.collect());
     }
 
@@ -157,7 +160,7 @@ impl Trader {
             );
             effects.push(alarm("CLOCK_BEHIND", text));
         }
-        self.exposure.governor.clock_set_back(now);
+        self.exposure.clock_set_back(now);
         let ids: Vec<_> = self.orders.keys().copied().collect();
         for id in ids {
             let key = self.order(id).map(|order| order.received_at);
@@ -237,7 +240,14 @@ impl Trader {
     fn barrier_is_over(&self, order: &Order, now: UtcMillis) -> bool {
         let gates = &self.settings.gates;
         gates.sell_barrier == super::SellBarrier::Soft
-            && now.since_ms(order.received_at) >= gates.sell_barrier_timeout_ms
+            && self.barred_ms(order, now) >= gates.sell_barrier_timeout_ms
+    }
+
+    /// For how long sales of its plan have held a purchase back.
+    fn barred_ms(&self, order: &Order, now: UtcMillis) -> i64 {
+        self.exposure
+            .barred_since(order.id)
+            .map_or(0, |since| now.since_ms(since))
     }
 
     /// True when a hard barrier has held a purchase for longer than it usually takes, and nobody was told.
@@ -246,7 +256,7 @@ impl Trader {
         gates.sell_barrier == super::SellBarrier::Hard
             && order.code.as_deref() == Some("SELL_BARRIER")
             && !is_told_of_barrier(order)
-            && now.since_ms(order.received_at) >= gates.sell_barrier_timeout_ms
+            && self.barred_ms(order, now) >= gates.sell_barrier_timeout_ms
     }
 
     /// A hard barrier never opens by time: whoever can look at the sales is told that it holds.
@@ -256,7 +266,7 @@ impl Trader {
             Ok(())
         });
         let Some(order) = self.whole(id) else { return };
-        let seconds = now.since_ms(order.received_at) / 1000;
+        let seconds = self.barred_ms(order, now) / 1000;
         let text = format!(
             "the purchase {} of {} has waited for {seconds} s: it {}; look at those sales, or cancel the purchase",
             order.signal.id,
@@ -281,7 +291,12 @@ impl Trader {
     /// When an order is to be cancelled by itself.
     #[must_use]
     pub fn expires_at(&self, order: &Order) -> UtcMillis {
-        expires_at(&self.settings, order)
+        expires_at(&self.settings, self.market(), order)
+    }
+
+    /// The earliest moment at which something may be due for an order.
+    pub(super) fn wakes_at(&self, order: &Order) -> Option<UtcMillis> {
+        wakes_at(&self.settings, self.market(), &self.exposure, order)
     }
 
     /// A new day in Shanghai: orders live for one day, and the broker's lists show one day.
@@ -296,7 +311,7 @@ impl Trader {
             return;
         }
         let live: Vec<_> = self.live.iter().copied().collect();
-        self.exposure.new_day();
+        self.exposure.new_day(today, market_of(self.market.as_ref()));
         self.look_again = true;
         for id in live {
             self.end_of_day(id, now, effects);
@@ -334,8 +349,30 @@ impl Trader {
                     self.put_before_person(id, reason, now, effects);
                 }
             }
+            OrderState::Deferred | OrderState::Intended if self.has_missed_its_day(order) => {
+                self.change(id, now, effects, |order| {
+                    let waited = order.reason.take().map_or_else(String::new, |reason| format!(" ({reason})"));
+                    order.code = Some("DAY_OVER".into());
+                    order.reason = Some(format!(
+                        "its day is over and it was never sent{waited}; give the signal a valid_until where it is to wait longer"
+                    ));
+                    order.step(Step::Deny, now)
+                });
+            }
             _ => {}
         }
+    }
+
+    /// True for an order that was to go on an earlier day: what was wished for then, at that day's prices, may be wrong now. A
+    /// signal that says how long it is good for is taken at its word.
+    fn has_missed_its_day(&self, order: &Order) -> bool {
+        let signal = &order.signal;
+        let from = signal
+            .activate_after
+            .map_or(order.received_at, |at| at.max(order.received_at));
+        let gates = &self.settings.gates;
+        signal.valid_until.is_none()
+            && crate::risk::first_day(gates, self.market(), &signal.symbol, from) < self.day.civil()
     }
 
     /// Orders of earlier days leave the memory; only that they were there is kept.
@@ -355,7 +392,8 @@ impl Trader {
             let Some(order) = slot.order().map(Cow::into_owned) else {
                 continue;
             };
-            self.wakes.change(id, wakes_at(&self.settings, &order), None);
+            let woke = self.wakes_at(&order);
+            self.wakes.change(id, woke, None);
             self.digest.forget(slot, id);
             let entry = Settled {
                 retry_count: order.signal.retry_count,
