@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qt_core::portfolio::{self, Totals, Valuation};
-use qt_core::{BookFact, Event, Holding, UtcMillis};
+use qt_core::{BookFact, Event, Holding, Settings, UtcMillis};
+use qt_market::Listing;
 use rust_decimal::Decimal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -29,8 +30,10 @@ use crate::telemetry::TRADER_LOOP;
 const AFTER_FILL: Duration = Duration::from_millis(100);
 /// Time between two snapshots; the last of a day stays.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
-/// Between two looks at the figures that gates count by, where nothing is synced.
+/// Between two looks at the figures that gates count by.
 const FOR_GATES: Duration = Duration::from_secs(10);
+/// Between two questions to a broker, however much is wanted.
+const SOONEST: Duration = Duration::from_secs(1);
 /// The longest that a round of calls may take before the next one is due.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -49,9 +52,35 @@ pub(crate) struct SyncLinks {
     /// The broker's account number, where configured.
     pub(crate) account_id: Option<String>,
     /// Who counts shares and cash, where that is wanted.
-    pub(crate) gates: Option<Sender>,
+    pub(crate) gates: Option<GateFigures>,
     /// Where the day's snapshot is kept.
     pub(crate) equity: EquityKeeper,
+}
+
+/// Who wants the broker's figures for gates.
+pub(crate) struct GateFigures {
+    engine: Sender,
+    every: Duration,
+    /// What the day earned is wanted, which needs today's trades.
+    with_trades: bool,
+}
+
+impl GateFigures {
+    /// `None` where no gate goes by the broker's figures.
+    pub(crate) fn of(settings: &Settings, engine: &Sender) -> Option<Self> {
+        let gates = &settings.gates;
+        let age = u64::try_from(gates.quote_max_age_ms).unwrap_or(u64::MAX);
+        // A cage goes by prices that are no older than that.
+        let every = match gates.cage {
+            true => FOR_GATES.min(Duration::from_millis(age).max(SOONEST)),
+            false => FOR_GATES,
+        };
+        gates.need_books().then(|| Self {
+            engine: engine.clone(),
+            every,
+            with_trades: gates.max_day_loss.is_some(),
+        })
+    }
 }
 
 /// Syncs until it is aborted.
@@ -62,12 +91,15 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
     ));
     let every = config.execution.position_sync_interval;
     let posts = !every.is_zero();
-    // The gates need the broker's figures even where the backend is not to have them.
-    let every = if every.is_zero() && links.gates.is_some() {
-        FOR_GATES
-    } else {
-        every
+    let post_every = every;
+    // The gates need the broker's figures even where the backend is not to have them, and more often.
+    let every = match &links.gates {
+        Some(gates) if posts => every.min(gates.every),
+        Some(gates) => gates.every,
+        None => every,
     };
+    let with_trades = links.gates.as_ref().is_some_and(|gates| gates.with_trades);
+    let mut next_post = Instant::now();
     let beat_every = config.execution.heartbeat_interval;
     if !posts {
         info!(target: TRADER_LOOP, "Position sync: DISABLED");
@@ -80,6 +112,8 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
     let mut failing = false;
     let mut next_snapshot = Instant::now();
     let mut opening = links.status.clone();
+    let mut lacking = links.status.clone();
+    let mut next_wish = Instant::now();
     loop {
         let now = Instant::now();
         // Before the broker is open there is nothing to sync, and all the more a heartbeat that says so.
@@ -92,13 +126,21 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
         }
         if !every.is_zero() && now >= next_sync {
             next_sync = now + every;
-            fills = links.status.borrow().fills;
-            match links.broker.book(config.execution.call_deadline, false).await {
+            let filled = links.status.borrow().fills;
+            // What was just traded is shown at once.
+            let posts = posts && (now >= next_post || filled != fills);
+            fills = filled;
+            match links
+                .broker
+                .book(config.execution.call_deadline, with_trades)
+                .await
+            {
                 Ok(book) => {
                     failing = false;
                     links.gauge.meters().set_figures(figures(&book));
                     tell_gates(links.gates.as_ref(), &book).await;
                     if posts {
+                        next_post = now + post_every;
                         show(&sync, &book).await;
                     }
                     if posts && Instant::now() >= next_snapshot {
@@ -117,13 +159,26 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
         let far = Instant::now() + Duration::from_secs(3600);
         let sync_at = if every.is_zero() { far } else { next_sync };
         let beat_at = if beat_every.is_zero() { far } else { next_beat };
+        let wish_at = if ready && Instant::now() < next_wish {
+            next_wish
+        } else {
+            far
+        };
         tokio::select! {
-            () = sleep_until(sync_at.min(beat_at)) => {}
+            () = sleep_until(sync_at.min(beat_at).min(wish_at)) => {}
             seen = fills_other_than(&mut links.status, fills), if !every.is_zero() => {
                 if !seen {
                     return;
                 }
                 sleep(AFTER_FILL).await;
+                next_sync = Instant::now();
+            }
+            seen = book_is_lacking(&mut lacking), if ready && Instant::now() >= next_wish => {
+                if !seen {
+                    return;
+                }
+                // The day is another one, or the broker was away: orders wait for this.
+                next_wish = Instant::now() + SOONEST;
                 next_sync = Instant::now();
             }
             seen = becomes_ready(&mut opening), if !ready => {
@@ -168,28 +223,33 @@ fn figures(book: &Book) -> Figures {
 }
 
 /// Tells the core what the account holds.
-async fn tell_gates(gates: Option<&Sender>, book: &Book) {
-    let Some(engine) = gates else { return };
-    let holdings = book.positions.iter().map(|position| Holding {
-        symbol: position.symbol,
-        total: position.total,
-        sellable: position.sellable,
-        frozen: position.frozen,
-        last_price: position.last_price,
-        previous_close: position.previous_close,
+async fn tell_gates(gates: Option<&GateFigures>, book: &Book) {
+    let Some(gates) = gates else { return };
+    let holdings = book.positions.iter().map(|position| {
         // The exchanges mark such shares in their names.
-        special_treatment: position
-            .name
-            .as_deref()
-            .is_some_and(|name| name.trim_start_matches('*').starts_with("ST")),
+        let listing = position.name.as_deref().map(Listing::of_name).unwrap_or_default();
+        Holding {
+            symbol: position.symbol,
+            total: position.total,
+            sellable: position.sellable,
+            frozen: position.frozen,
+            last_price: position.last_price,
+            previous_close: position.previous_close,
+            special_treatment: listing.special_treatment,
+            trading_day: listing.trading_day,
+        }
     });
+    let day = gates.with_trades.then(|| crate::book::whole_day(book)).flatten();
     let fact = BookFact {
         asked_at: book.asked_at,
         total_asset: book.account.total_asset,
         available_cash: book.account.available_cash,
+        // Nothing less nothing may be below nothing, which no file keeps.
+        day_pnl: day.map(|day| day.total.normalize()),
         holdings: holdings.collect(),
     };
-    engine
+    gates
+        .engine
         .send(Input::Fact(Event::BookSeen(Box::new(fact))))
         .await
         .ok();
@@ -198,6 +258,11 @@ async fn tell_gates(gates: Option<&Sender>, book: &Book) {
 /// Waits for another number of fills; false when the engine is gone.
 async fn fills_other_than(status: &mut watch::Receiver<Status>, fills: u64) -> bool {
     status.wait_for(|status| status.fills != fills).await.is_ok()
+}
+
+/// Waits until gates lack the broker's figures; false when the engine is gone.
+async fn book_is_lacking(status: &mut watch::Receiver<Status>) -> bool {
+    status.wait_for(|status| status.lacks_book).await.is_ok()
 }
 
 /// Waits until the broker's books were compared; false when the engine is gone.

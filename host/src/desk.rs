@@ -16,6 +16,7 @@ use crate::backend::client::Client;
 use crate::backend::gauge::Gauge;
 use crate::backend::poller::Route;
 use crate::backend::reporter::{self, OutboxRow, OutboxSource, ReportLinks, ReportSettings};
+use crate::book_sync::GateFigures;
 use crate::broker::link::OpenFailure;
 use crate::broker::supervisor::{First, Supervisor};
 use crate::broker::{self, BrokerSender, Lanes, Listener};
@@ -258,9 +259,9 @@ impl Opened {
         engine.set_meters(self.gauge.meters().clone());
         let is_paper = gating::is_paper(place.plugin.manifest());
         let settings = gating::set(place.settings(), config, is_paper).map_err(AppError::Setting)?;
-        let gates = settings.gates.need_books().then(|| self.engine_in.clone());
+        let gates = GateFigures::of(&settings, &self.engine_in);
         gating::warn_of_calendar(&settings, place.clock);
-        let sessions = settings.gates.sessions.clone();
+        let sessions = gating::Sessions::of(&settings);
         engine.start(settings)?;
         let exchange = Exchange::new(
             room,
@@ -421,7 +422,7 @@ impl Place {
         broker: &BrokerSender,
         status: &watch::Receiver<Status>,
         gauge: &Gauge,
-        gates: Option<Sender>,
+        gates: Option<GateFigures>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let adapter = self.plugin.name();
         let equity = self.data_dir.join(crate::equity::FILE_NAME);

@@ -1,13 +1,17 @@
 //! What the gates of an account are set to, by its configuration and its broker.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use qt_core::{Settings, TradingSessions, UtcMillis};
-use qt_market::{Market, Phase, Symbol};
+use qt_market::Market;
 use qt_plugin_api::manifest::Manifest;
 use tracing::warn;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::desk::broker_account;
+use crate::plugin;
 
 /// True for a broker that moves no money, by its plugin's word.
 pub(crate) fn is_paper(manifest: &Manifest) -> bool {
@@ -46,22 +50,44 @@ pub(crate) fn set(mut settings: Settings, config: &Config, is_paper: bool) -> Re
     Ok(settings)
 }
 
-/// True while orders for the broker's market may go, as these sessions have it. The main board stands for the market.
-pub(crate) fn in_session(sessions: &TradingSessions, now: UtcMillis) -> bool {
-    let market = Market::builtin();
-    let day = now.trading_date();
-    let (date, time) = (day.civil(), now.since_ms(day.start()));
-    match sessions {
-        TradingSessions::Any => true,
-        TradingSessions::CnA => "000001.SZ".parse::<Symbol>().is_ok_and(|symbol| {
-            market
-                .window(&symbol, date, time)
-                .is_some_and(|window| window.phase != Phase::AfterHours)
-        }),
-        TradingSessions::Windows(windows) => {
-            market.calendar().is_trading_day(date)
-                && windows.iter().any(|(from, to)| *from <= time && time < *to)
+/// When orders may go, for whoever only wants to know whether there is trading.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sessions {
+    sessions: TradingSessions,
+    /// The market's rules, where the settings bring their own.
+    market: Option<Arc<Market>>,
+}
+
+impl Sessions {
+    pub(crate) fn of(settings: &Settings) -> Self {
+        Self {
+            sessions: settings.gates.sessions.clone(),
+            market: own_market(settings).map(Arc::new),
         }
+    }
+
+    /// True while orders for the broker's market may go.
+    pub(crate) fn are_open(&self, now: UtcMillis) -> bool {
+        let market = self.market.as_deref().unwrap_or_else(|| Market::builtin());
+        self.sessions.are_open_for_all(market, now)
+    }
+}
+
+fn own_market(settings: &Settings) -> Option<Market> {
+    settings
+        .gates
+        .tables
+        .as_deref()
+        .and_then(|text| Market::read(text).ok())
+}
+
+/// True where the plugin that a configuration means moves no money, by its word; without the plugin caution decides, but for
+/// the broker that comes with the program.
+pub(crate) fn is_paper_by(config: &Config, data_dir: &Path) -> bool {
+    let wanted = config.names_broker.then_some(config.broker.as_str());
+    match plugin::keep(&crate::desk::search_plan(config, data_dir), wanted, data_dir) {
+        Ok(found) => is_paper(found.manifest()),
+        Err(_) => config.broker.eq_ignore_ascii_case(plugin::DEFAULT_BROKER),
     }
 }
 
@@ -72,7 +98,7 @@ pub(crate) fn warn_of_calendar(settings: &Settings, clock: Clock) {
         return;
     }
     let today = UtcMillis(clock.now_ms()).trading_date().civil();
-    let tables = gates.tables.as_deref().and_then(|text| Market::read(text).ok());
+    let tables = own_market(settings);
     let market = tables.as_ref().unwrap_or_else(|| Market::builtin());
     if let Some(warning) = market.calendar().warning(today) {
         warn!("{warning}");

@@ -132,6 +132,9 @@ pub struct BookFact {
     pub total_asset: Decimal,
     /// Cash that may be used, in yuan.
     pub available_cash: Decimal,
+    /// What today earned in yuan, money that came or went apart; `None` where it cannot be told.
+    #[serde(default)]
+    pub day_pnl: Option<Decimal>,
     /// Every holding.
     pub holdings: Vec<Holding>,
 }
@@ -155,6 +158,9 @@ pub struct Holding {
     /// Under special treatment (ST), by its name.
     #[serde(default)]
     pub special_treatment: bool,
+    /// Which trading day since its listing this is, where its name tells: then other price limits hold, or none.
+    #[serde(default)]
+    pub trading_day: Option<u32>,
 }
 
 /// What a broker says about an order.

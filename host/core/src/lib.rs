@@ -19,7 +19,7 @@ pub use event::{
     Alarm, BookFact, BrokerFill, BrokerOrder, BrokerOrderStatus, Effect, Event, Holding, NewOrder, Snapshot,
 };
 pub use ids::{BrokerOrderId, ClientOrderId, FillId, SignalId};
-pub use order::{Fill, IllegalTransition, Order, OrderState, Step};
+pub use order::{Cancel, Fill, IllegalTransition, Order, OrderState, Step};
 pub use report::{Execution, ExecutionStatus, Fees, Report, ReportBody, ReportKind};
 pub use signal::{InvalidSignal, Signal};
 pub use time::{TradingDate, UtcMillis};

@@ -22,6 +22,33 @@ pub struct Listing {
     pub rate: Option<Decimal>,
 }
 
+impl Listing {
+    /// What a security's short name tells, as exchanges and brokers show it: `ST` and `*ST` mark special treatment, a leading
+    /// `N` the first day after a listing and a leading `C` the second to the fifth (the exchanges' trading rules on short
+    /// names of new listings). A name in Latin letters, such as a fund's, is none of these.
+    #[must_use]
+    pub fn of_name(name: &str) -> Self {
+        let name = name.trim();
+        let marked = |mark: char| {
+            let rest = name.strip_prefix(mark);
+            rest.and_then(|rest| rest.chars().next())
+                .is_some_and(|second| !second.is_ascii())
+        };
+        let trading_day = if marked('N') {
+            Some(1)
+        } else if marked('C') {
+            Some(2)
+        } else {
+            None
+        };
+        Self {
+            special_treatment: name.trim_start_matches('*').starts_with("ST"),
+            trading_day,
+            rate: None,
+        }
+    }
+}
+
 /// The lowest and the highest price of a day, both allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PriceLimits {

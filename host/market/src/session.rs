@@ -142,6 +142,17 @@ impl Market {
             .copied()
     }
 
+    /// The window that a moment lies in for the market as a whole, for which Shenzhen's main board stands.
+    #[must_use]
+    pub fn main_window(&self, date: Date, time: TimeOfDay) -> Option<Window> {
+        let windows = self.sessions.of(Board::Main, Exchange::SZ, date);
+        windows
+            .iter()
+            .find(|window| window.from <= time && time < window.to)
+            .filter(|_| self.calendar.is_trading_day(date))
+            .copied()
+    }
+
     /// The next moment at which trading begins, after one that lies in no window.
     #[must_use]
     pub fn next_opening(&self, symbol: &Symbol, date: Date, time: TimeOfDay) -> (Date, TimeOfDay) {

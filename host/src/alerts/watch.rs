@@ -11,7 +11,6 @@ use super::{Alert, Alerts, Kind};
 use crate::backend::client::{Client, TokenTrouble};
 use crate::clock::Clock;
 use crate::config;
-use crate::gating;
 use crate::monitor::{self, Monitor, Watched};
 use crate::system;
 
@@ -138,7 +137,7 @@ impl Sample {
             halted: status.halted,
             is_connected: status.connected,
             why_not: monitor::why(&account.seen.borrow()),
-            in_session: gating::in_session(&account.sessions, UtcMillis(at_ms)),
+            in_session: account.sessions.are_open(UtcMillis(at_ms)),
             is_journal_failing: status.journal_failing,
             unknown: counts.of(OrderState::Unknown),
             unknown_for: lasts(counts.unknown_since_ms),

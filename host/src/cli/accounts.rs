@@ -114,15 +114,23 @@ pub(super) fn show_books(
     form: Form,
     render: impl Fn(&Config, &BookView) -> Result<String, Failure>,
 ) -> Result<(), Failure> {
-    let each = book.load_each(options)?;
-    if let [only] = &*each {
-        let view = book.view(only)?;
-        return print(&render(only, &view)?);
+    show_each(&book.load_each(options)?, form, |config| {
+        render(config, &book.view(config)?)
+    })
+}
+
+/// Shows what `render` makes of every account; one that cannot be shown keeps none of the others back.
+pub(super) fn show_each(
+    each: &[Config],
+    form: Form,
+    render: impl Fn(&Config) -> Result<String, Failure>,
+) -> Result<(), Failure> {
+    if let [only] = each {
+        return print(&render(only)?);
     }
     let (mut texts, mut failures) = (Vec::new(), Vec::new());
-    for config in &each {
-        let text = book.view(config).and_then(|view| render(config, &view));
-        match text {
+    for config in each {
+        match render(config) {
             Ok(text) => texts.push((config, text)),
             Err(failure) => failures.push((id_of(config), failure)),
         }
@@ -148,7 +156,13 @@ fn as_one_list(texts: &[(&Config, String)]) -> Result<Value, Failure> {
             one => vec![one],
         };
         all.extend(rows.into_iter().map(|mut row| {
-            row["account"] = json!(id_of(config));
+            // The sheet of an account has the broker's number under that name.
+            let key = if row.get("account").is_none() {
+                "account"
+            } else {
+                "of_account"
+            };
+            row[key] = json!(id_of(config));
             row
         }));
     }

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
-use qt_core::{Order, TradingDate, UtcMillis};
+use qt_core::{Cancel, Order, TradingDate, UtcMillis};
 use qt_market::Market;
 use serde_json::{Value, json};
 
+use super::accounts::{Form, show_each};
 use super::table::{Align, Table};
 use super::{Failure, Options, masked};
 use crate::config::{Config, Purpose};
-use crate::journal;
+use crate::{gating, journal};
 
 const SECOND_MS: i64 = 1_000;
 
@@ -40,18 +41,36 @@ pub(super) struct ReportArgs {
 
 pub(super) fn run(command: &ComplianceCommand, options: &Options) -> Result<(), Failure> {
     let ComplianceCommand::Report(args) = command;
-    let config = options.load(Purpose::Look)?;
-    let path = config.data_dir()?.join(journal::FILE_NAME);
-    let orders = journal::every_order(&path, None)?;
-    let cancels = journal::cancels(&path)?;
-    let sheet = Sheet::of(&config, &orders, &cancels, args.full_account);
-    super::print(&if args.json {
-        format!("{}\n", sheet.json())
-    } else if args.csv {
-        sheet.csv()?
-    } else {
-        sheet.text()
+    let form = match (args.json, args.csv) {
+        (true, _) => Form::Json,
+        (_, true) => Form::Csv,
+        _ => Form::Text,
+    };
+    show_each(&options.load_each(Purpose::Look)?, form, |config| {
+        let data_dir = config.data_dir()?;
+        let orders = journal::every_order(&data_dir.join(journal::FILE_NAME), None)?;
+        let is_paper = gating::is_paper_by(config, &data_dir);
+        let sheet = Sheet::of(config, is_paper, &orders, args.full_account);
+        Ok(match form {
+            Form::Json => format!("{}\n", sheet.json()),
+            Form::Csv => sheet.csv()?,
+            Form::Text => sheet.text(),
+        })
     })
+}
+
+/// When the cancels of one order left. The last and, where there were several, the first are known to the moment; those
+/// between them, at least 15 seconds apart by default, are spread evenly.
+fn moments_of(cancel: &Cancel) -> Vec<UtcMillis> {
+    let Some(last) = cancel.sent_at else {
+        return Vec::new();
+    };
+    let gaps = i64::from(cancel.tries.max(1)) - 1;
+    let first = if gaps == 0 { last } else { cancel.wanted_at };
+    let between = last.since_ms(first);
+    (0..=gaps)
+        .map(|n| first.plus_ms(if gaps == 0 { 0 } else { between / gaps * n }))
+        .collect()
 }
 
 /// What a strategy did.
@@ -109,7 +128,12 @@ fn busiest_day(moments: &[UtcMillis]) -> Option<(usize, TradingDate)> {
 }
 
 impl Sheet {
-    fn of(config: &Config, orders: &[Order], cancels: &[UtcMillis], full_account: bool) -> Self {
+    fn of(config: &Config, is_paper: bool, orders: &[Order], full_account: bool) -> Self {
+        let cancels: Vec<UtcMillis> = orders
+            .iter()
+            .filter_map(|order| order.cancel.as_ref())
+            .flat_map(moments_of)
+            .collect();
         let sent: Vec<(&Order, UtcMillis)> = orders
             .iter()
             .filter_map(|order| Some((order, order.sent_at?)))
@@ -135,7 +159,6 @@ impl Sheet {
             *day += 1;
             strategy.highest_day = strategy.highest_day.max(*day);
         }
-        let is_paper = config.broker.eq_ignore_ascii_case(crate::plugin::DEFAULT_BROKER);
         let rate = config.gates.rate(is_paper);
         let account = crate::desk::broker_account(config, &config.broker);
         Self {
@@ -314,6 +337,26 @@ mod tests {
         assert_eq!(busiest_second(&moments), Some((3, UtcMillis(900))));
         let every = at(&(0..300).map(|n| n * 10).collect::<Vec<_>>());
         assert_eq!(busiest_second(&every), Some((100, UtcMillis(0))));
+    }
+
+    #[test]
+    fn every_cancel_that_left_counts_answered_or_not() {
+        let cancel = |tries, sent_at: Option<i64>| Cancel {
+            by: "test".into(),
+            wanted_at: UtcMillis(1_000),
+            sent_at: sent_at.map(UtcMillis),
+            tries,
+            problem: None,
+        };
+        for (tries, sent_at, expected) in [
+            (0, None, vec![]),
+            (1, Some(1_500), vec![1_500]),
+            (2, Some(16_000), vec![1_000, 16_000]),
+            (3, Some(41_000), vec![1_000, 21_000, 41_000]),
+        ] {
+            let expected: Vec<_> = expected.into_iter().map(UtcMillis).collect();
+            assert_eq!(moments_of(&cancel(tries, sent_at)), expected, "{tries}");
+        }
     }
 
     #[test]

@@ -5,10 +5,11 @@ use qt_core::Settings;
 use qt_core::risk::GATES;
 use serde_json::{Value, json};
 
+use super::accounts::{Form, show_each};
 use super::table::{Align, Table};
 use super::{Failure, Options};
 use crate::config::Purpose;
-use crate::plugin;
+use crate::gating;
 
 /// List the gates that every order passes, in their order, with what each is set to.
 #[derive(Debug, Args)]
@@ -27,39 +28,42 @@ pub(super) struct GatesArgs {
 }
 
 pub(super) fn run(args: &GatesArgs, options: &Options) -> Result<(), Failure> {
-    let config = options.load(Purpose::Look)?;
-    let data_dir = config.data_dir()?;
-    // Whether a broker moves money is its plugin's word; without the plugin caution decides.
-    let wanted = config.names_broker.then_some(config.broker.as_str());
-    let found = plugin::keep(&crate::desk::search_plan(&config, &data_dir), wanted, &data_dir);
-    let is_paper = match &found {
-        Ok(plugin) => crate::gating::is_paper(plugin.manifest()),
-        Err(_) => config.broker.eq_ignore_ascii_case(plugin::DEFAULT_BROKER),
-    };
-    let own = Settings {
-        securities_account_id: config.securities_account_id.clone(),
-        max_slippage_bps: config.execution.max_slippage_bps,
-        ..Settings::default()
-    };
-    let settings = crate::gating::set(own, &config, is_paper).map_err(Failure::usage)?;
-    if args.json {
-        let gates: Vec<Value> = GATES
-            .iter()
-            .enumerate()
-            .map(|(place, gate)| {
-                let setting = (gate.setting)(&settings);
-                json!({
-                    "place": place + 1,
-                    "gate": gate.name,
-                    "holds_to": gate.what,
-                    "codes": gate.codes.iter().map(|(code, outcome)| json!({ "code": code, "outcome": outcome.name() })).collect::<Vec<_>>(),
-                    "on": setting.is_some(),
-                    "setting": setting,
-                })
+    let form = if args.json { Form::Json } else { Form::Text };
+    show_each(&options.load_each(Purpose::Look)?, form, |config| {
+        let is_paper = gating::is_paper_by(config, &config.data_dir()?);
+        let own = Settings {
+            securities_account_id: config.securities_account_id.clone(),
+            max_slippage_bps: config.execution.max_slippage_bps,
+            ..Settings::default()
+        };
+        let settings = gating::set(own, config, is_paper).map_err(Failure::usage)?;
+        Ok(match form {
+            Form::Json => format!("{}\n", as_json(&settings, is_paper)),
+            _ => as_table(&settings),
+        })
+    })
+}
+
+fn as_json(settings: &Settings, is_paper: bool) -> Value {
+    let gates: Vec<Value> = GATES
+        .iter()
+        .enumerate()
+        .map(|(place, gate)| {
+            let setting = (gate.setting)(settings);
+            json!({
+                "place": place + 1,
+                "gate": gate.name,
+                "holds_to": gate.what,
+                "codes": gate.codes.iter().map(|(code, outcome)| json!({ "code": code, "outcome": outcome.name() })).collect::<Vec<_>>(),
+                "on": setting.is_some(),
+                "setting": setting,
             })
-            .collect();
-        return super::print(&format!("{}\n", json!({ "paper": is_paper, "gates": gates })));
-    }
+        })
+        .collect();
+    json!({ "paper": is_paper, "gates": gates })
+}
+
+fn as_table(settings: &Settings) -> String {
     let mut table = Table::new(&[
         ("#", Align::Right),
         ("Gate", Align::Left),
@@ -77,8 +81,8 @@ pub(super) fn run(args: &GatesArgs, options: &Options) -> Result<(), Failure> {
             gate.name.to_owned(),
             gate.what.to_owned(),
             codes.collect::<Vec<_>>().join(", "),
-            (gate.setting)(&settings).unwrap_or_else(|| "off".to_owned()),
+            (gate.setting)(settings).unwrap_or_else(|| "off".to_owned()),
         ]);
     }
-    super::print(&table.render("no gates"))
+    table.render("no gates")
 }

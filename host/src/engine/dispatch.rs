@@ -157,6 +157,7 @@ impl Engine {
         let status = Status {
             ready: self.trader.is_reconciled(),
             connected: self.trader.is_connected(),
+            lacks_book: self.trader.lacks_book(),
             halted: self.trader.halted().map(str::to_owned),
             live: self.trader.live_count(),
             on_their_way: self.trader.on_their_way(),

@@ -45,6 +45,8 @@ pub(crate) struct Status {
     pub(crate) ready: bool,
     /// The broker takes orders.
     pub(crate) connected: bool,
+    /// Gates wait for the broker's figures.
+    pub(crate) lacks_book: bool,
     /// Why trading is halted.
     pub(crate) halted: Option<String>,
     /// Orders that have not ended.

@@ -7,7 +7,6 @@
 
 mod archive;
 mod free;
-mod history;
 mod load;
 mod outbox;
 mod schema;
@@ -20,7 +19,6 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use history::cancels;
 pub(crate) use load::{Loaded, every_order, load, open_read_only, orders_since};
 pub(crate) use outbox::{OutboxReader, ReportRow, ReportState};
 pub(crate) use verify::{export, facts_of, verify};

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use qt_core::TradingSessions;
 use qt_plugin_api::ConnectionState;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -18,6 +17,7 @@ use tokio::sync::watch;
 use crate::backend::gauge::Gauge;
 use crate::broker::supervisor::Seen;
 use crate::engine::Status;
+use crate::gating::Sessions;
 use meters::Meters;
 
 /// An engine that makes no turn for so long hangs: it makes twenty in a second.
@@ -39,7 +39,7 @@ pub(crate) struct Watched {
     /// Its journal, where it has one.
     pub(crate) journal: Option<PathBuf>,
     /// When its broker is expected to be connected.
-    pub(crate) sessions: TradingSessions,
+    pub(crate) sessions: Sessions,
 }
 
 /// The accounts of a host. Cheap to clone; all clones are one.
@@ -236,7 +236,7 @@ mod tests {
             seen: seen_seen,
             plugin: ("mine".to_owned(), "1".to_owned()),
             journal: None,
-            sessions: TradingSessions::Any,
+            sessions: Sessions::default(),
         });
         gauge.set_last_poll(qt_core::UtcMillis(1));
         Scene {

@@ -172,6 +172,8 @@ impl Stage {
                 self.pass(ends)?;
             }
             self.keep_states();
+            // What the day ended with is what the next one begins with.
+            self.show_book()?;
             if let Some(opens) = self.opening(to).filter(|opens| *opens < at) {
                 self.pass(opens)?;
             }
@@ -223,6 +225,7 @@ impl Stage {
             last_price: venue.last(symbol).map(from_e4),
             previous_close: venue.previous_close(symbol).map(from_e4),
             special_treatment: false,
+            trading_day: None,
         };
         let mut holdings: Vec<Holding> = account
             .holdings()
@@ -238,6 +241,7 @@ impl Stage {
             asked_at: UtcMillis(self.now),
             total_asset: self.exchange.total_asset(),
             available_cash: account.available_cash(),
+            day_pnl: None,
             holdings,
         }
     }

@@ -681,3 +681,59 @@ fn each_account_has_its_own_gates_and_what_one_denies_another_sends() {
     assert_eq!((accepted(&desk, A), accepted(&desk, B)), (1, 4));
     assert_eq!(host.stop(), Some(0));
 }
+
+/// Each account's sheet and gates are its own: by its journal, its block, and its plugin's word.
+#[test]
+fn the_sheet_and_the_gates_are_those_of_each_account() {
+    let backend = Backend::start();
+    let desk = two(&backend, plain(), plain());
+    let mut strict = entry(&desk, B, "simulated", "in-process", &json!({}));
+    strict["gates"] = json!({ "max_per_second": 77 });
+    let accounts = json!([entry(&desk, A, "simulated", "in-process", &json!({})), strict]);
+    desk.configure(&backend, &json!({ "accounts": accounts, "simulated": null }));
+    let host = desk.trading();
+    backend.add(&signals(A, 0, 3));
+    backend.add(&signals(B, 0, 2));
+    wait_until("all are filled", || {
+        let state = backend.state();
+        settled(&state, A) + settled(&state, B) == 5
+    });
+    assert_eq!(host.stop(), Some(0));
+    let sheets = desk.json(&["compliance", "report"]);
+    let told: Vec<_> = sheets
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|sheet| {
+            (
+                &sheet["securities_account_id"],
+                &sheet["orders_sent"],
+                &sheet["own_limit_per_second"],
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (&json!(A), &json!(3), &Value::Null),
+            (&json!(B), &json!(2), &json!(77))
+        ]
+    );
+    let one = desk.json(&["compliance", "report", "--account", B]);
+    assert_eq!(one["orders_sent"], 2);
+    let csv = desk.done(&["compliance", "report", "--csv"]);
+    assert!(
+        csv.starts_with("account,item,value,remark\nSA-A,Software,quantTrader,"),
+        "{csv}"
+    );
+    let rate = |listed: &Value| {
+        let gates = listed["gates"].as_array().unwrap().iter();
+        gates
+            .filter(|gate| gate["gate"] == "rate")
+            .map(|gate| gate["on"].clone())
+            .next_back()
+    };
+    let listed = desk.json(&["gates"]);
+    let each: Vec<_> = listed.as_array().unwrap().iter().map(rate).collect();
+    assert_eq!(each, [Some(json!(false)), Some(json!(true))]);
+}

@@ -1,7 +1,7 @@
 //! Every gate refuses and lets pass, with the real binary, the real plugin and the real journal.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use qt_test_support::{Backend, Desk, wait_until};
+use qt_test_support::{Backend, Desk, to_ten_in_shanghai_ms, wait_until};
 use serde_json::{Value, json};
 
 fn signal(id: &str, more: &Value) -> Value {
@@ -203,6 +203,137 @@ fn a_session_that_is_over_is_waited_for_or_refused() {
         expect(&desk, "S1", expected);
         assert_eq!(host.stop(), Some(0));
     }
+}
+
+/// How far a desk's clock is off its ten o'clock on 2026-12-01, a Tuesday, at this time in Shanghai.
+fn to_tuesday(hour: i64, minute: i64, second: i64) -> i64 {
+    let midnight = 1_796_054_400_000;
+    let now = std::time::SystemTime::now();
+    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let of_desk = i64::try_from(now).unwrap() + to_ten_in_shanghai_ms();
+    midnight + ((hour * 60 + minute) * 60 + second) * 1_000 - of_desk
+}
+
+/// The sessions are those of the tables: night, the opening auction, lunch, and after hours.
+#[test]
+fn orders_wait_for_the_exchanges_own_sessions() {
+    let backend = Backend::start();
+    let desk = Desk::new(
+        &backend,
+        &json!({ "execution": { "trading_sessions": "CN_A" }, "simulated": { "fill": "never" } }),
+    );
+    desk.set_clock(to_tuesday(9, 14, 30));
+    let host = desk.trading();
+    backend.add(&signal("NIGHT", &json!({ "action": "SELL", "size": 200 })));
+    expect(&desk, "NIGHT", "DEFERRED OUTSIDE_SESSION");
+    wait_until(&told(&backend, "NIGHT"), || {
+        told(&backend, "NIGHT")
+            .starts_with("retry_pending: waits for the session of 000858.SZ that begins at 09:15")
+    });
+    desk.set_clock(to_tuesday(9, 15, 0));
+    expect(&desk, "NIGHT", "WORKING");
+    // A sale may rest for 90 seconds by default; for ten minutes of auction it had no chance, and none in the minute after.
+    desk.set_clock(to_tuesday(9, 31, 0));
+    backend.add(&signal("MORNING", &json!({})));
+    expect(&desk, "MORNING", "WORKING");
+    assert_eq!(verdict(&desk, "NIGHT"), "WORKING");
+    desk.set_clock(to_tuesday(9, 31, 30));
+    expect(&desk, "NIGHT", "CANCELLED");
+    desk.set_clock(to_tuesday(11, 30, 0));
+    backend.add(&signal("LUNCH", &json!({ "size": 300 })));
+    expect(&desk, "LUNCH", "DEFERRED OUTSIDE_SESSION");
+    desk.set_clock(to_tuesday(15, 6, 0));
+    backend.add(&signal("LATE", &json!({ "size": 400 })));
+    expect(&desk, "LATE", "DEFERRED OUTSIDE_SESSION");
+    // What waited for the afternoon, which passed in no time here, is not for another day; what came after the close is.
+    desk.set_clock(to_tuesday(24, 0, 1));
+    expect(&desk, "LUNCH", "DENIED DAY_OVER");
+    assert_eq!(verdict(&desk, "LATE"), "DEFERRED OUTSIDE_SESSION");
+    assert_eq!(host.stop(), Some(0));
+    desk.done(&["journal", "verify"]);
+}
+
+/// The gates that need the market's price, the day's result, or shares that another order holds.
+#[test]
+fn what_goes_by_the_brokers_figures_refuses_and_lets_pass() {
+    let backend = Backend::start();
+    let held = json!([{ "symbol": "000858.SZ", "quantity": 1_000, "avg_cost": 40, "last_price": 43.2, "previous_close": 43.2 }]);
+    let desk = Desk::new(
+        &backend,
+        &json!({
+            "gates": { "market_rules": true, "price_cage": true, "quote_max_age_seconds": 5, "count_shares_and_cash": true },
+            "securities_account_id": "SA-1",
+            "simulated": { "fill": "never", "cash": 100_000, "positions": held },
+        }),
+    );
+    desk.set_clock(to_tuesday(10, 0, 0));
+    let host = desk.trading();
+    backend.add(&json!([
+        signal("ELSEWHERE", &json!({ "securities_account_id": "SA-2" })),
+        signal("WITHIN", &json!({ "price": 44.06 })),
+        signal("ABOVE", &json!({ "price": 44.07, "size": 200 })),
+        signal("DUST", &json!({ "price": 0.004, "size": 300 })),
+        signal("ALL", &json!({ "action": "SELL", "size": 1_000, "price": 43.5 })),
+    ]));
+    expect(&desk, "WITHIN", "WORKING");
+    expect(&desk, "ABOVE", "DEFERRED OUTSIDE_CAGE");
+    expect(&desk, "DUST", "DENIED PRICE_BELOW_TICK");
+    expect(&desk, "ALL", "WORKING");
+    assert_eq!(verdict(&desk, "ELSEWHERE"), "");
+    backend.add(&signal(
+        "AGAIN",
+        &json!({ "action": "SELL", "size": 100, "price": 43.4 }),
+    ));
+    expect(&desk, "AGAIN", "DEFERRED SHARES_HELD");
+    desk.done(&["cancel", "ALL"]);
+    expect(&desk, "ALL", "CANCELLED");
+    expect(&desk, "AGAIN", "WORKING");
+    assert_eq!(host.stop(), Some(0));
+
+    // 1,200 yuan were lost today by the close before, whatever all was worth when the host began to look.
+    let lost = json!([{ "symbol": "000858.SZ", "quantity": 1_000, "avg_cost": 40, "last_price": 42, "previous_close": 43.2 }]);
+    for (most, expected) in [(1_200, "DENIED DAY_LOSS"), (1_201, "FILLED")] {
+        let backend = Backend::start();
+        let desk = Desk::new(
+            &backend,
+            &json!({ "gates": { "max_loss_per_day": most }, "simulated": { "cash": 100_000, "positions": lost } }),
+        );
+        let host = desk.trading();
+        backend.add(&signal("BUY", &json!({})));
+        expect(&desk, "BUY", expected);
+        backend.add(&signal("SELL", &json!({ "action": "SELL", "price": null })));
+        expect(&desk, "SELL", "FILLED");
+        assert_eq!(host.stop(), Some(0));
+    }
+}
+
+/// A soft barrier gives the sales their time from when it holds the purchase back, and then lets it go.
+#[test]
+fn a_soft_barrier_opens_by_time() {
+    let backend = Backend::start();
+    let desk = Desk::new(
+        &backend,
+        &json!({ "execution": { "trading_sessions": "CN_A", "sell_barrier_mode": "soft", "sell_barrier_timeout_seconds": 600 },
+                 "simulated": { "fill": "never" } }),
+    );
+    desk.set_clock(to_tuesday(9, 0, 0));
+    let host = desk.trading();
+    backend.add(&json!([
+        signal("SALE", &json!({ "action": "SELL", "plan_id": "P" })),
+        signal("BUY", &json!({ "plan_id": "P" })),
+    ]));
+    expect(&desk, "BUY", "DEFERRED OUTSIDE_SESSION");
+    desk.set_clock(to_tuesday(9, 16, 0));
+    expect(&desk, "SALE", "WORKING");
+    expect(&desk, "BUY", "DEFERRED SELL_BARRIER");
+    desk.set_clock(to_tuesday(9, 24, 0));
+    backend.add(&signal("OTHER", &json!({ "size": 300 })));
+    expect(&desk, "OTHER", "WORKING");
+    assert_eq!(verdict(&desk, "BUY"), "DEFERRED SELL_BARRIER");
+    // From 9:25 to 9:30 nothing goes.
+    desk.set_clock(to_tuesday(9, 30, 0));
+    expect(&desk, "BUY", "WORKING");
+    assert_eq!(host.stop(), Some(0));
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub(super) fn outside(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict> {
     let close = holding.previous_close?;
     let listing = Listing {
         special_treatment: holding.special_treatment,
+        trading_day: holding.trading_day,
         ..Listing::default()
     };
     let day = context.now.trading_date().civil();

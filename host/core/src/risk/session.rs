@@ -1,7 +1,7 @@
 //! Orders go while the exchange takes them.
 
 use jiff::civil::Date;
-use qt_market::{Market, Phase, Symbol, TimeOfDay, show_time};
+use qt_market::{Market, Phase, Symbol, TimeOfDay, Window, show_time};
 
 use super::{Ask, Context, Verdict, defer, deny};
 use crate::time::UtcMillis;
@@ -13,16 +13,33 @@ fn time_of_day(now: UtcMillis) -> TimeOfDay {
 
 /// True while orders of `symbol` may go.
 pub(crate) fn is_open(gates: &Gates, market: &Market, symbol: &Symbol, now: UtcMillis) -> bool {
-    let (day, time) = (now.trading_date().civil(), time_of_day(now));
-    match &gates.sessions {
-        TradingSessions::Any => true,
-        // After hours an exchange takes orders of another kind alone, at the closing price.
-        TradingSessions::CnA => market
-            .window(symbol, day, time)
-            .is_some_and(|window| window.phase != Phase::AfterHours),
-        TradingSessions::Windows(windows) => {
-            market.calendar().is_trading_day(day)
-                && windows.iter().any(|(from, to)| *from <= time && time < *to)
+    gates
+        .sessions
+        .are_open(market, now, |day, time| market.window(symbol, day, time))
+}
+
+impl TradingSessions {
+    /// True while orders may go for the market as a whole.
+    #[must_use]
+    pub fn are_open_for_all(&self, market: &Market, now: UtcMillis) -> bool {
+        self.are_open(market, now, |day, time| market.main_window(day, time))
+    }
+
+    fn are_open(
+        &self,
+        market: &Market,
+        now: UtcMillis,
+        window: impl Fn(Date, TimeOfDay) -> Option<Window>,
+    ) -> bool {
+        let (day, time) = (now.trading_date().civil(), time_of_day(now));
+        match self {
+            Self::Any => true,
+            // After hours an exchange takes orders of another kind alone, at the closing price.
+            Self::CnA => window(day, time).is_some_and(|window| window.phase != Phase::AfterHours),
+            Self::Windows(windows) => {
+                market.calendar().is_trading_day(day)
+                    && windows.iter().any(|(from, to)| *from <= time && time < *to)
+            }
         }
     }
 }

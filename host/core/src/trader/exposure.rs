@@ -176,12 +176,14 @@ impl Exposure {
         }
     }
 
-    /// What the day has lost so far, in yuan; below zero for a gain.
+    /// What the day has lost so far, in yuan; below zero for a gain. Where the broker's figures do not tell, all assets are
+    /// compared with those at the day's beginning, and money that was paid in or out is in it.
     pub(crate) fn day_loss(&self) -> Option<Decimal> {
-        Some(
-            self.day_began_with?
-                .saturating_sub(self.book.as_ref()?.total_asset),
-        )
+        let book = self.book.as_ref()?;
+        match book.day_pnl {
+            Some(pnl) => Some(-pnl),
+            None => Some(self.day_began_with?.saturating_sub(book.total_asset)),
+        }
     }
 
     /// Another signal's order alike that was sent within `window_ms`.
@@ -205,15 +207,18 @@ impl Exposure {
             .map(|sent| (&sent.signal, now.since_ms(sent.at)))
     }
 
-    /// True when the broker's figures of now would tell more than those that are known.
-    pub(crate) fn wants(&self, book: &BookFact) -> bool {
+    /// True when the broker's figures of now would tell more than those that are known; `price_age_ms` is how long a price is
+    /// taken for the present one, where that matters.
+    pub(crate) fn wants(&self, book: &BookFact, price_age_ms: Option<i64>) -> bool {
         let Some(known) = &self.book else { return true };
         if book.asked_at < known.asked_at {
             return false;
         }
-        let same = (known.total_asset, known.available_cash, &known.holdings)
-            == (book.total_asset, book.available_cash, &book.holdings);
-        !same || self.holds.values().any(|hold| !hold.is_in(known.asked_at))
+        let of = |book: &BookFact| (book.total_asset, book.available_cash, book.day_pnl);
+        let same = of(known) == of(book) && known.holdings == book.holdings;
+        // The same price once more is news where an old one says nothing.
+        let ages = price_age_ms.is_some_and(|most| book.asked_at.since_ms(known.asked_at) >= most);
+        !same || ages || self.holds.values().any(|hold| !hold.is_in(known.asked_at))
     }
 
     pub(super) fn see_book(&mut self, book: &BookFact) {

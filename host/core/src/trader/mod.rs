@@ -304,7 +304,25 @@ impl Trader {
     /// True when the broker's figures would tell the gates something new.
     #[must_use]
     pub fn wants_book(&self, book: &BookFact) -> bool {
-        self.settings.gates.need_books() && self.exposure.wants(book)
+        let gates = &self.settings.gates;
+        // Outside of continuous trading there is no cage.
+        let price_age_ms =
+            (gates.cage && self.is_continuous(book.asked_at)).then_some(gates.quote_max_age_ms / 2);
+        gates.need_books() && self.exposure.wants(book, price_age_ms)
+    }
+
+    /// True where gates wait for the broker's figures: nothing is known of the present day, or since the broker came back.
+    #[must_use]
+    pub fn lacks_book(&self) -> bool {
+        self.settings.gates.need_books() && self.exposure.book().is_none()
+    }
+
+    /// True in continuous trading, for which the main board stands.
+    fn is_continuous(&self, now: UtcMillis) -> bool {
+        let day = now.trading_date();
+        self.market()
+            .main_window(day.civil(), now.since_ms(day.start()))
+            .is_some_and(|window| window.phase == qt_market::Phase::Continuous)
     }
 
     /// The market's rules in force.

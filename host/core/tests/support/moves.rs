@@ -347,11 +347,13 @@ fn book(cash: u8, sellable: u8, now: UtcMillis) -> BookFact {
         last_price: Some(rust_decimal::Decimal::TEN),
         previous_close: Some(rust_decimal::Decimal::TEN),
         special_treatment: false,
+        trading_day: None,
     };
     BookFact {
         asked_at: now.plus_ms(-i64::from(sellable) * 100),
         total_asset: rust_decimal::Decimal::from(u32::from(cash) * 1000 + 8000),
         available_cash: rust_decimal::Decimal::from(u32::from(cash) * 1000),
+        day_pnl: None,
         holdings: vec![holding],
     }
 }

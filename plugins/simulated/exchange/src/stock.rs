@@ -167,7 +167,8 @@ impl Stock {
             .iter()
             .filter(|window| (window.phase == Phase::AfterHours) == after_hours);
         let last = ends.next_back().map_or(0, |window| window.to);
-        if after_hours { last } else { last + GRACE_MS }
+        // The last bar of a window bears its end, and tells what traded before.
+        last + GRACE_MS
     }
 
     /// An order has come to rest during an auction, or an auction begins while some rest.

@@ -226,6 +226,40 @@ fn a_closing_auction_takes_what_rests_and_what_comes() {
     assert_eq!(fills(&exchange.take_facts()), ["COMES 100@102", "RESTS 100@102"]);
 }
 
+/// The bar that ends at 15:30 tells what traded before, and orders of after hours trade with it.
+#[test]
+fn an_order_of_after_hours_takes_part_in_its_last_bar() {
+    let mut exchange = opened();
+    exchange.quote(&bar(
+        at("15:00"),
+        MOUTAI,
+        ["100", "100", "100", "100"],
+        50_000,
+        "100",
+    ));
+    exchange.advance(at("15:06"));
+    exchange.take_facts();
+    assert_eq!(
+        verdict(&exchange.submit(at("15:06"), "A", &limit(MOUTAI, Side::Buy, 300, "100"))),
+        "ok"
+    );
+    exchange.quote(&bar(
+        at("15:30"),
+        MOUTAI,
+        ["100", "100", "100", "100"],
+        200,
+        "100",
+    ));
+    assert_eq!(fills(&exchange.take_facts()), ["A 200@100"]);
+    exchange.advance(at("15:35"));
+    let facts = exchange.take_facts();
+    assert_eq!(
+        (facts[0].event, facts[0].quantity),
+        (Event::Ended, 100),
+        "and what is left lapses: {facts:?}"
+    );
+}
+
 #[test]
 fn what_was_bought_today_is_sold_tomorrow() {
     let mut exchange = opened();

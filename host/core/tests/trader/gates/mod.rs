@@ -38,11 +38,13 @@ fn book(at: UtcMillis) -> BookFact {
         last_price: Some(d(last)),
         previous_close: Some(d(close)),
         special_treatment: false,
+        trading_day: None,
     };
     BookFact {
         asked_at: at,
         total_asset: d("200000"),
         available_cash: d("20000"),
+        day_pnl: None,
         holdings: vec![
             holding("000858.SZ", 1000, 600, 0, "10.00", "10.00"),
             holding("600519.SH", 150, 150, 0, "1000.00", "1000.00"),

@@ -112,11 +112,13 @@ fn trader(gates: Gates) -> Trader {
         last_price: Some(Decimal::TEN),
         previous_close: Some(Decimal::TEN),
         special_treatment: false,
+        trading_day: None,
     };
     let book = BookFact {
         asked_at: MORNING,
         total_asset: 1_000_000_000.into(),
         available_cash: 500_000_000.into(),
+        day_pnl: None,
         holdings: (0..300).map(holding).collect(),
     };
     trader.handle(MORNING, &Event::BookSeen(Box::new(book))).unwrap();
