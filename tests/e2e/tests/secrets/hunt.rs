@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use qt_test_support::{Backend, Desk, qt_host, wait_until};
 use serde_json::json;
 
@@ -145,18 +146,23 @@ impl Hunt {
             .copied()
             .take_while(|word| word.bytes().all(|b| b.is_ascii_lowercase()))
             .collect();
-        for count in 1..=names.len() {
-            self.ran.insert(names[..count].join(" "));
-        }
         let out = self
             .desk
             .command()
             .args(["--log-level", "DEBUG"])
             .args(&words)
+            // Where a service of the user would be looked for.
+            .env("XDG_CONFIG_HOME", self.desk.path("home"))
             .current_dir(self.desk.path(""))
             .output()
             .unwrap();
         self.took(line, &out);
+        // One that stumbled over its command line has seen nothing secret.
+        if !is_usage_error(&out) {
+            for count in 1..=names.len() {
+                self.ran.insert(names[..count].join(" "));
+            }
+        }
         out
     }
 
@@ -166,6 +172,11 @@ impl Hunt {
             *watch.needles.lock().unwrap() = self.needles.clone();
         }
     }
+}
+
+/// What the reader of command lines ends every complaint with.
+fn is_usage_error(out: &Output) -> bool {
+    out.status.code() == Some(2) && text(&out.stderr).contains("For more information, try '--help'")
 }
 
 /// Every command that people see, subcommands included, as the help has them.
@@ -196,7 +207,7 @@ fn commands(prefix: &[&str]) -> Vec<String> {
 }
 
 /// Every command in turn, beside a host that trades. `plugins` that change what lies there come last.
-const LINES: [&str; 73] = [
+const LINES: [&str; 69] = [
     "config check",
     "config check --json",
     "config show",
@@ -259,17 +270,13 @@ const LINES: [&str; 73] = [
     "completions powershell",
     "man",
     "man --out man",
-    "sandbox --listen 256.0.0.1:1",
     "alerts test",
-    "service status",
-    "service install --nonsense",
-    "service uninstall --nonsense",
-    "service start --nonsense",
-    "service stop --nonsense",
-    "paper --nonsense",
+    "service status --name hunted",
+    "service install --print",
+    "service uninstall --name hunted",
+    "service start --name hunted",
+    "service stop --name hunted",
     "login",
-    "logout --nonsense",
-    "stop --nonsense",
 ];
 
 /// Every file below a folder.
@@ -297,6 +304,13 @@ fn unpacked(path: &Path) -> Vec<(String, Vec<u8>)> {
             (file.name().unwrap().into_owned(), bytes)
         })
         .collect()
+}
+
+/// The rows of a Parquet file, which is compressed.
+fn rows(path: &Path) -> Vec<String> {
+    let file = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
+    let rows = file.get_row_iter(None).unwrap();
+    rows.map(|row| row.unwrap().to_string()).collect()
 }
 
 fn hunt(backend: &Backend) -> Hunt {
@@ -384,6 +398,54 @@ fn configurations_fail(hunt: &mut Hunt, backend: &Backend, token: &str) {
     private(&hunt.desk, "passphrase", PASSPHRASE);
 }
 
+/// Signals and quotes of the examples, and then the signals that wait at the backend.
+fn on_paper(hunt: &mut Hunt) {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/paper");
+    let (signals, quotes) = (examples.join("signals.jsonl"), examples.join("quotes.csv"));
+    let quotes = quotes.display();
+    let line = format!(
+        "paper --signals {} --quotes {quotes} --ledger run.jsonl --picture run.svg",
+        signals.display()
+    );
+    let out = hunt.run(&line);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    hunt.run(&format!("paper --signals backend --quotes {quotes} --json"));
+}
+
+/// A host whose backend is NATS, with the credentials of a user, some of them broken.
+fn nats_fails(hunt: &mut Hunt, backend: &Backend) {
+    const SEED: &str = "SUAIO3FHUX5PNV2LQIIP7TZ3N4L7TX3W53MQGEIVYFIGA635OZCKEYHFLM";
+    let claims =
+        data_encoding::BASE64URL_NOPAD.encode(br#"{"jti":"HUNTEDHUNTED","sub":"UHUNTED","nats":{}}"#);
+    hunt.add("a seed of NATS", SEED);
+    hunt.add("a user's token of NATS", &claims);
+    let whole = format!(
+        "-----BEGIN NATS USER JWT-----\neyJ0eXAiOiJKV1QifQ.{claims}.c2lnbmVk\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{SEED}\n------END USER NKEY SEED------\n"
+    );
+    let broken = whole
+        .replace("SEED-----\n", "SEED-----\nx")
+        .replace("JWT-----\n", "JWT-----\n\n");
+    for credentials in [whole.as_str(), &broken, SEED] {
+        private(&hunt.desk, "nats.creds", credentials);
+        let nats = json!({ "url": "nats://127.0.0.1:1", "credentials": hunt.desk.path("nats.creds") });
+        configure(
+            &hunt.desk,
+            backend,
+            &json!({ "backend": "nats", "nats": nats, "log_level": "DEBUG" }),
+        );
+        for line in [
+            "config check --json",
+            "config show",
+            "doctor",
+            "doctor --bundle nats.zip",
+            "--once",
+        ] {
+            hunt.run(line);
+        }
+    }
+}
+
 #[test]
 fn no_secret_is_in_any_output_log_journal_export_or_command_line() {
     let backend = Backend::with(&["--token-life", "3600"]);
@@ -407,6 +469,13 @@ fn no_secret_is_in_any_output_log_journal_export_or_command_line() {
     for line in LINES {
         hunt.run(line);
     }
+    // Its place is taken, so that it ends.
+    let taken = backend
+        .base_url
+        .trim_start_matches("http://")
+        .trim_end_matches("/api");
+    hunt.run(&format!("sandbox --listen {taken}"));
+    on_paper(&mut hunt);
     // Its pins are from before and after `untrust`, and would refuse the plugin from now on.
     std::fs::remove_file(hunt.desk.path("data/plugins.lock")).unwrap();
     backend_fails(&mut hunt, &backend);
@@ -438,6 +507,8 @@ fn no_secret_is_in_any_output_log_journal_export_or_command_line() {
     });
     assert_eq!(host.stop(), Some(0));
     configurations_fail(&mut hunt, &backend, &token);
+    nats_fails(&mut hunt, &backend);
+    configure(&hunt.desk, &backend, &json!({}));
 
     // A journal that is damaged.
     let journal = hunt.desk.path("data/journal.db");
@@ -462,10 +533,11 @@ fn conclude(mut hunt: Hunt) {
     let folder = hunt.desk.path("");
     let mut searched = 0;
     let mut unpacked_files = 0;
+    let mut parquet_rows = 0;
     for path in files(&folder) {
         let name = path.strip_prefix(&folder).unwrap().display().to_string();
         // Where the secret was put by its owner.
-        if ["config.json", "passphrase"].contains(&&*name) {
+        if ["config.json", "passphrase", "nats.creds"].contains(&&*name) {
             continue;
         }
         let bytes = std::fs::read(&path).unwrap();
@@ -478,12 +550,21 @@ fn conclude(mut hunt: Hunt) {
                 unpacked_files += 1;
             }
         }
+        if name.ends_with(".parquet") {
+            for row in rows(&path) {
+                hunt.searched(&format!("a row of {name}"), row.as_bytes());
+                parquet_rows += 1;
+            }
+        }
     }
     let log = std::fs::read_to_string(hunt.desk.path("data/logs/quantTrader.log")).unwrap();
     assert!(log.contains("[DEBUG]"), "nothing was logged at DEBUG");
-    assert!(unpacked_files >= 8, "{unpacked_files}");
+    assert!(
+        unpacked_files >= 8 && parquet_rows >= 1,
+        "{unpacked_files} {parquet_rows}"
+    );
     println!(
-        "the hunt: {} commands, {} streams, files and names searched ({searched} files, {unpacked_files} of bundles), {lines} \
+        "the hunt: {} commands, {} streams, files and names searched ({searched} files, {unpacked_files} of bundles, {parquet_rows} rows of Parquet), {lines} \
          command lines of processes, for {} needles: {} found",
         hunt.ran.len(),
         hunt.outputs,
