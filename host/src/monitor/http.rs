@@ -1,18 +1,32 @@
 //! Figures and health over HTTP: `/metrics`, `/healthz`, `/readyz`.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::Listener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
 use tracing::{error, info, warn};
 
 use super::{Health, Monitor};
 use crate::clock::Clock;
 use crate::telemetry::QUANT_TRADER;
 
+/// Connections at once; a scraper has one.
+const MOST: usize = 32;
+/// How long one lives at most. A scraper whose connection ended makes another.
+const LIVES: Duration = Duration::from_secs(30);
 /// What a reader of Prometheus' text expects to be told.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -50,8 +64,83 @@ pub(crate) async fn serve(listener: TcpListener, monitor: Monitor) {
             );
         }
     }
+    let listener = Bounded {
+        listener,
+        places: Arc::new(Semaphore::new(MOST)),
+        lives: LIVES,
+    };
     // Accepting never fails for good: it ends with the task alone.
     let _ = axum::serve(listener, router(monitor)).await;
+}
+
+/// Takes no more connections than there are places, and ends each after its time, whatever its other side does: one that
+/// says nothing would keep its handle, and the journal needs handles.
+struct Bounded {
+    listener: tokio::net::TcpListener,
+    places: Arc<Semaphore>,
+    lives: Duration,
+}
+
+impl Listener for Bounded {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        // It is never closed.
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        let connection = Connection {
+            stream,
+            ends: Box::pin(sleep(self.lives)),
+            _place: place,
+        };
+        (connection, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+struct Connection {
+    stream: TcpStream,
+    ends: Pin<Box<Sleep>>,
+    /// Given back with the connection.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    /// The stream, until its time is over.
+    fn within(&mut self, cx: &mut Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
+        if self.ends.as_mut().poll(cx).is_ready() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(Pin::new(&mut self.stream))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.within(cx)?.poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.within(cx)?.poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.within(cx)?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.within(cx)?.poll_shutdown(cx)
+    }
 }
 
 fn router(monitor: Monitor) -> Router {
@@ -95,4 +184,47 @@ async fn readyz(State(monitor): State<Monitor>) -> Response {
         "ready",
         "not_ready",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_that_say_nothing_are_ended_and_keep_nobody_out_for_long() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounded = Bounded {
+            listener,
+            places: Arc::new(Semaphore::new(2)),
+            lives: Duration::from_millis(300),
+        };
+        tokio::spawn(async move { axum::serve(bounded, router(Monitor::default())).await });
+        let mut silent = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // The head of a call that never comes to its end.
+            stream
+                .write_all(b"GET /healthz HTTP/1.1\r\nHost: ")
+                .await
+                .unwrap();
+            silent.push(stream);
+        }
+        let work = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let call = b"GET /healthz HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
+            stream.write_all(call).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            for mut stream in silent {
+                // An end or a reset: what the system makes of it.
+                let mut rest = Vec::new();
+                stream.read_to_end(&mut rest).await.ok();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), work).await.unwrap();
+    }
 }
