@@ -99,7 +99,20 @@ pub fn leave_no_core_dump() {
         };
         // A system that refuses to give less is not known; there is nothing better to do either.
         setrlimit(Resource::Core, none).ok();
+        // The limit does not count where the system hands images to a program. Tests look into a host's files, which are
+        // its own alone then.
+        #[cfg(all(target_os = "linux", not(feature = "failpoints")))]
+        have_no_image();
     }
+}
+
+/// Has the system make no image of this process' memory, whoever would get it, and let no other process of the user read
+/// that memory.
+#[cfg(target_os = "linux")]
+#[cfg_attr(feature = "failpoints", allow(dead_code, reason = "a test calls it"))]
+fn have_no_image() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).ok();
 }
 
 /// Makes a folder, and those above it, that only its owner may enter. One that exists is left as it is.
@@ -689,5 +702,22 @@ mod tests {
             kill_process(pid, second).unwrap();
             assert_eq!(child.wait().unwrap().code(), Some(code));
         }
+    }
+
+    /// In a process of its own, as the runner of tests has it: it counts for all that comes after.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_has_no_image_still_knows_what_it_uses() {
+        use rustix::process::{DumpableBehavior, dumpable_behavior};
+        have_no_image();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        let usage = own_usage().unwrap();
+        assert!(usage.memory > 0 && usage.handles > 2 && usage.threads > 0);
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .arg("--list")
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        assert!(child.wait().unwrap().success());
     }
 }
