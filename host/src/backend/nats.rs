@@ -48,6 +48,26 @@ pub(crate) struct Nats {
     handed_out: Mutex<Vec<(Option<String>, Message)>>,
 }
 
+/// What there is at NATS.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// How many messages the stream of signals has.
+    pub(crate) signals: Result<u64, String>,
+    /// Where the consumer stands; `None` where it is not there yet.
+    pub(crate) consumer: Result<Option<Standing>, String>,
+    /// The stream that takes reports.
+    pub(crate) reports: Result<String, String>,
+}
+
+/// Where a consumer stands.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    /// Signals that are still to be handed out.
+    pub(crate) pending: u64,
+    /// Those that are handed out and not acknowledged.
+    pub(crate) open: usize,
+}
+
 #[derive(Clone)]
 struct Link {
     context: jetstream::Context,
@@ -74,6 +94,41 @@ impl Nats {
             settings: settings.clone(),
             link: Mutex::default(),
             handed_out: Mutex::default(),
+        })
+    }
+
+    /// Looks at what there is, and makes and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// There is no connection.
+    pub(crate) async fn look(&self) -> Result<Seen, String> {
+        let seconds = ANSWER.as_secs();
+        let late = |_| format!("no answer from {} within {seconds} s", self.shown());
+        let context = timeout(ANSWER, self.link()).await.map_err(late)??.context;
+        let stream = context.get_stream(&self.settings.signals_stream).await;
+        let consumer = match &stream {
+            Ok(stream) => match stream.consumer_info(&self.settings.consumer).await {
+                Ok(info) => Ok(Some(Standing {
+                    pending: info.num_pending,
+                    open: info.num_ack_pending,
+                })),
+                Err(e) if e.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
+                Err(e) => Err(e.to_string()),
+            },
+            Err(_) => Ok(None),
+        };
+        let subject = |kind| format!("{}.{kind}", self.settings.reports_subject);
+        let (status, executions) = (
+            context.stream_by_subject(subject("status")).await,
+            context.stream_by_subject(subject("executions")).await,
+        );
+        Ok(Seen {
+            signals: stream
+                .map(|stream| stream.cached_info().state.messages)
+                .map_err(|e| e.to_string()),
+            consumer,
+            reports: executions.and(status).map_err(|e| e.to_string()),
         })
     }
 

@@ -78,7 +78,9 @@ impl Client {
     /// Notes how the backend's clock stands.
     pub(super) fn note_date(&self, headers: &HeaderMap) {
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-        let ahead_ms = date.and_then(moment_s).map_or(0, |seconds| {
+        let moment = date.and_then(moment_s);
+        self.tells_time.store(moment.is_some(), Ordering::Relaxed);
+        let ahead_ms = moment.map_or(0, |seconds| {
             // Dates are cut to the second: half of one is nearer than none.
             seconds * 1000 + 500 - Clock::system().now_ms()
         });

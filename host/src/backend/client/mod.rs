@@ -6,7 +6,7 @@ mod settings;
 mod token;
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -123,6 +123,8 @@ pub(crate) struct Client {
     remedy: String,
     /// How far the backend's clock is ahead of ours, in milliseconds; the least value before any answer.
     ahead_ms: AtomicI64,
+    /// Whether the last answer had a date.
+    tells_time: AtomicBool,
 }
 
 /// Nothing has been answered yet.
@@ -180,6 +182,7 @@ impl Client {
             call_timeout: settings.call_timeout,
             remedy: settings.remedy.clone(),
             ahead_ms: AtomicI64::new(NO_ANSWER),
+            tells_time: AtomicBool::new(false),
         })
     }
 
@@ -220,6 +223,11 @@ impl Client {
     pub(crate) fn clock_ahead_ms(&self) -> Option<i64> {
         let ahead_ms = self.ahead_ms.load(Ordering::Relaxed);
         (ahead_ms != NO_ANSWER).then_some(ahead_ms)
+    }
+
+    /// Whether the backend's last answer said what time it is there.
+    pub(crate) fn tells_time(&self) -> bool {
+        self.tells_time.load(Ordering::Relaxed)
     }
 
     /// For whoever gets new tokens: how far that is, to be watched and to be changed.

@@ -252,3 +252,26 @@ async fn https_is_spoken_and_certificates_are_asked_for() {
         "{why}"
     );
 }
+
+/// A clock that nobody told of does not agree with ours.
+#[tokio::test]
+async fn a_backend_whose_answers_have_no_date_does_not_tell_the_time() {
+    let server = Server::start().await;
+    let told = server.client();
+    told.signals(1, View::Pending).await;
+    assert!(told.tells_time());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client_at(&format!("http://{}/api", listener.local_addr().unwrap()));
+    let work = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut call = [0; 4096];
+        let _ = stream.read(&mut call).await.unwrap();
+        let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    let answer = client.signals(1, View::Pending).await;
+    work.await.unwrap();
+    assert_eq!(answer, Answer::Done(json!({})));
+    assert!(!client.tells_time());
+    assert_eq!(client.clock_ahead_ms(), Some(0));
+}

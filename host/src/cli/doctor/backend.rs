@@ -30,6 +30,9 @@ pub(super) fn examine(
     accounts: &[(&Config, State)],
     report: &mut Report,
 ) -> Result<(), Failure> {
+    if let Some(nats) = &config.nats {
+        return super::nats::examine(config, nats, report);
+    }
     let Some(url) = &config.api_base_url else {
         return Ok(());
     };
@@ -158,7 +161,11 @@ fn token(config: &Config, url: &ApiBaseUrl, report: &mut Report) -> Option<(Sour
         Err(why) => {
             if matches!(place, ApiToken::Keyring) {
                 report.code(2);
-                report.bad("token", why, "run `qt-host login` as the user that trades");
+                report.bad(
+                    "token",
+                    why.to_string(),
+                    "run `qt-host login` as the user that trades",
+                );
             }
             None
         }
@@ -258,6 +265,13 @@ fn clock(client: &Client, report: &mut Report) {
     let Some(ahead_ms) = client.clock_ahead_ms() else {
         return;
     };
+    if !client.tells_time() {
+        return report.unclear(
+            "clock",
+            "the backend does not say what time it is there (its answers have no `Date`)",
+            "have it, or the proxy before it, send the header; until then see that this machine's clock is set by a time server",
+        );
+    }
     let seconds = ahead_ms.abs() / 1000;
     let saw = match ahead_ms {
         _ if ahead_ms.abs() < CLOCK_UNCLEAR_MS => {

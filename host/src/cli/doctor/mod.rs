@@ -3,6 +3,7 @@
 mod backend;
 mod broker;
 mod bundle;
+mod nats;
 mod place;
 mod signals;
 

@@ -302,6 +302,50 @@ fn judge(house: &House, desk: &Desk, total: usize) {
 }
 
 #[test]
+fn doctor_looks_at_nats() {
+    let Some(mut server) = Server::start() else { return };
+    let unused = Backend::start();
+    let desk = desk(&unused, &server);
+    let said = || {
+        let out = desk.run(&["doctor"]);
+        (
+            out.status.code(),
+            String::from_utf8_lossy(&out.stdout).into_owned(),
+        )
+    };
+    let (code, text) = said();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("the stream QT_SIGNALS cannot be used"), "{text}");
+    assert!(
+        text.contains("no stream takes the subjects qt.reports.status"),
+        "{text}"
+    );
+    let house = House::of(&server);
+    house.publish(&signal(1));
+    let (code, text) = said();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("the stream QT_SIGNALS has 1 messages"), "{text}");
+    assert!(text.contains("is not there yet: the host makes it"), "{text}");
+    assert!(
+        text.contains("the stream QT_REPORTS takes qt.reports.>"),
+        "{text}"
+    );
+    let host = desk.trading();
+    wait_until("the signal is acknowledged", || {
+        desk.accepted() == 1 && house.open() == 0
+    });
+    assert_eq!(host.stop(), Some(0));
+    let (code, text) = said();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("0 signals still to hand out"), "{text}");
+    server.kill();
+    let (code, text) = said();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("no connection to NATS"), "{text}");
+    server.again();
+}
+
+#[test]
 fn what_is_missing_at_nats_is_said_and_waited_for() {
     let Some(server) = Server::start() else { return };
     let unused = Backend::start();

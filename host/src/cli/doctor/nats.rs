@@ -1,0 +1,85 @@
+//! The way by NATS: the servers, both streams, and how far the consumer is.
+
+use super::Report;
+use crate::backend::nats::{Nats, Seen};
+use crate::cli::Failure;
+use crate::cli::login::wait_for;
+use crate::config::{self, Config};
+
+/// Looks at NATS for all accounts.
+pub(super) fn examine(config: &Config, settings: &config::Nats, report: &mut Report) -> Result<(), Failure> {
+    let url = &settings.url;
+    if settings.is_exposed() {
+        let saw = format!("{url} is spoken to without TLS: everybody on the way can change signals");
+        let todo = if config.allow_insecure_http {
+            "give a tls:// address"
+        } else {
+            "give a tls:// address. A broker that moves money is not traded this way without \"allow_insecure_http\": true"
+        };
+        report.unclear("address", saw, todo);
+    } else {
+        report.good("address", url.as_str());
+    }
+    let nats = match Nats::new(settings) {
+        Ok(nats) => nats,
+        Err(why) => {
+            report.code(2);
+            report.bad("credentials", why, "name the .creds file that your user may read");
+            return Ok(());
+        }
+    };
+    match wait_for(nats.look())? {
+        Ok(seen) => {
+            report.good("connection", format!("{url} answers"));
+            streams(settings, &seen, report);
+        }
+        Err(why) => report.bad(
+            "connection",
+            why,
+            "start nats-server, correct `nats.url` and `nats.credentials`, or let the firewall allow this machine's connections \
+             to it",
+        ),
+    }
+    Ok(())
+}
+
+fn streams(settings: &config::Nats, seen: &Seen, report: &mut Report) {
+    let (stream, consumer) = (&settings.signals_stream, &settings.consumer);
+    match &seen.signals {
+        Ok(count) => {
+            report.good("signals", format!("the stream {stream} has {count} messages"));
+            match &seen.consumer {
+                Ok(Some(consumer_at)) => report.good(
+                    "consumer",
+                    format!(
+                        "{consumer} has {} signals still to hand out and {} that are handed out and not acknowledged",
+                        consumer_at.pending, consumer_at.open
+                    ),
+                ),
+                Ok(None) => report.good(
+                    "consumer",
+                    format!("{consumer} is not there yet: the host makes it at its first start"),
+                ),
+                Err(why) => report.bad(
+                    "consumer",
+                    format!("{consumer}: {why}"),
+                    "may these credentials see and make consumers of the stream?",
+                ),
+            }
+        }
+        Err(why) => report.bad(
+            "signals",
+            format!("the stream {stream} cannot be used: {why}"),
+            "whoever publishes signals makes it; is `nats.signals_stream` right?",
+        ),
+    }
+    let subject = &settings.reports_subject;
+    match &seen.reports {
+        Ok(stream) => report.good("reports", format!("the stream {stream} takes {subject}.>")),
+        Err(why) => report.bad(
+            "reports",
+            format!("no stream takes the subjects {subject}.status and {subject}.executions: {why}"),
+            "whoever reads reports makes one; is `nats.reports_subject` right?",
+        ),
+    }
+}
