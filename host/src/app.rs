@@ -26,7 +26,7 @@ use crate::lease::{Lease, LeaseError};
 use crate::monitor::{self, Monitor};
 use crate::plugin::PluginError;
 use crate::round;
-use crate::secrets;
+use crate::secrets::{self, NoToken};
 use crate::system::notify::{self, Stand};
 use crate::system::{self, ShutdownCause, ShutdownReceiver, ShutdownSender};
 use crate::telemetry::{self, TRADER_LOOP};
@@ -44,6 +44,9 @@ pub(crate) enum AppError {
     /// A setting cannot be used.
     #[error("{0}")]
     Setting(String),
+    /// What may be otherwise at the next start, which the system's keeper is to make.
+    #[error("{0}")]
+    NotNow(String),
     /// The data folder.
     #[error(transparent)]
     Folder(#[from] system::SystemError),
@@ -132,7 +135,7 @@ pub(crate) fn run(
         .metrics
         .map(monitor::http::bind)
         .transpose()
-        .map_err(AppError::Setting)?;
+        .map_err(AppError::NotNow)?;
     let (alerts, alerting) = alerts::start(&config.alerts).map_err(AppError::Setting)?;
     let each = config.each_account()?;
     layout::check(config, &each)?;
@@ -200,7 +203,10 @@ fn client(config: &Config, places: &[Place]) -> Result<(Arc<Client>, Option<Toke
     }
     let (url, token) = config.backend().map_err(|e| AppError::Setting(e.to_string()))?;
     check_exposure(config, url, places)?;
-    let (source, found) = secrets::open(config, url.as_str(), token).map_err(AppError::Setting)?;
+    let (source, found) = secrets::open(config, url.as_str(), token).map_err(|e| match e {
+        NoToken::Wrong(why) => AppError::Setting(why),
+        NoToken::NotNow(_) => AppError::NotNow(e.to_string()),
+    })?;
     let client = Client::new(&ClientSettings {
         token: Some(Token::new(found.token.expose())?),
         remedy: source.remedy(),

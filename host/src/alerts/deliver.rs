@@ -197,7 +197,11 @@ async fn run(command: &[String], alert: &Alert, held_back: u64) -> Result<(), St
     let Some((program, arguments)) = command.split_first() else {
         return Ok(());
     };
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    crate::secrets::hide_from(|name| {
+        command.env_remove(name);
+    });
+    let mut child = command
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -69,7 +69,7 @@ fn keyring_mistake(config: &Config) -> Option<Mistakes> {
         origin: Origin::Nowhere,
         key: None,
         value: None,
-        expected: why,
+        expected: why.to_string(),
         near_miss: None,
     }))
 }

@@ -340,7 +340,7 @@ pub(super) fn whoami(args: &WhoamiArgs, options: &Options) -> Result<(), Failure
     let url = backend_of(&config)?;
     // Whoever has just logged in may not have written it into the configuration yet.
     let place = config.api_token.as_ref().unwrap_or(&ApiToken::Keyring);
-    let (source, found) = secrets::open(&config, url.as_str(), place).map_err(Failure::usage)?;
+    let (source, found) = secrets::open(&config, url.as_str(), place)?;
     let (kept, from) = match place {
         ApiToken::Keyring => {
             let kept = Keyring::of(&config, url.as_str())?

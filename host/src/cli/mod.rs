@@ -295,6 +295,7 @@ impl Options {
     pub fn load(&self, purpose: Purpose) -> Result<crate::config::Config, Failure> {
         let Loaded { config, warnings } = crate::config::load(&self.sources(), purpose)?;
         warnings.iter().for_each(|warning| warn(warning));
+        crate::secrets::note_variables(&config);
         Ok(config)
     }
 }

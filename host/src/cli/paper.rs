@@ -267,7 +267,7 @@ fn of_file(file: &Path) -> Result<(Vec<Signal>, usize), Failure> {
 fn of_backend(config: &Config) -> Result<(Vec<Signal>, usize, Vec<String>), Failure> {
     let failed = |why: String| Failure::failed(format!("the backend's signals cannot be fetched: {why}"));
     let (url, token) = config.backend()?;
-    let (_, found) = secrets::open(config, url.as_str(), token).map_err(Failure::usage)?;
+    let (_, found) = secrets::open(config, url.as_str(), token)?;
     let wrong = |error: SetupError| Failure::usage(error.to_string());
     let settings = ClientSettings {
         token: Some(Token::new(found.token.expose()).map_err(wrong)?),

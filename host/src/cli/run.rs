@@ -3,6 +3,7 @@
 use super::{Failure, Options};
 use crate::app::AppError;
 use crate::config::Purpose;
+use crate::secrets::NoToken;
 use crate::{system, telemetry};
 
 /// Trades until a signal asks for the end, or for one round.
@@ -12,6 +13,7 @@ pub fn run(options: &Options, once: bool, metrics: Option<String>) -> Result<(),
     sources.flags.metrics = metrics;
     let loaded = crate::config::load(&sources, Purpose::Trade)?;
     let config = loaded.config;
+    crate::secrets::note_variables(&config);
     let _log = telemetry::init(
         config.log_level,
         config.log_format,
@@ -28,6 +30,15 @@ pub fn run(options: &Options, once: bool, metrics: Option<String>) -> Result<(),
     })
 }
 
+impl From<NoToken> for Failure {
+    fn from(error: NoToken) -> Self {
+        match error {
+            NoToken::Wrong(why) => Self::usage(why),
+            NoToken::NotNow(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         let message = error.to_string();
@@ -41,7 +52,8 @@ impl From<AppError> for Failure {
             AppError::Plugin(plugin) => plugin.into(),
             AppError::Refused(_) => Self::plugin(message),
             AppError::Journal(journal) => journal.into(),
-            AppError::Lease(_)
+            AppError::NotNow(_)
+            | AppError::Lease(_)
             | AppError::Open { .. }
             | AppError::NoRound { .. }
             | AppError::Panicked(_)

@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Failure, Options, print};
-use crate::config::{Config, Purpose};
+use crate::config::{ApiToken, Config, Environment, Loaded, Purpose, SecretPlace, Sources};
+use crate::secrets::{self, Keyring};
 use crate::system;
 use crate::system::service::{self, Action, Plan, ServiceError};
 
@@ -191,7 +192,8 @@ fn plan(
     }
     let mut sources = options.sources();
     sources.flags.metrics.clone_from(&with_metrics);
-    let loaded = crate::config::load(&sources, Purpose::Trade)?;
+    let loaded = without_shell(&sources)?;
+    needs_no_shell(&loaded.config, user.is_some())?;
     loaded.warnings.iter().for_each(|warning| super::warn(warning));
     let file = whole(given)?;
     let mut arguments = vec!["--config".to_owned(), text_of(&file)?];
@@ -212,6 +214,76 @@ fn plan(
         writable: places,
         ..bare
     })
+}
+
+/// The configuration as a service will find it: with no variable of this shell.
+fn without_shell(sources: &Sources) -> Result<Loaded, Failure> {
+    let bare = Sources {
+        environment: Environment::default(),
+        ..sources.clone()
+    };
+    crate::config::load(&bare, Purpose::Trade).map_err(|mistakes| {
+        if crate::config::load(sources, Purpose::Trade).is_err() {
+            return mistakes.into();
+        }
+        Failure::usage(format!(
+            "{mistakes}\nThe TRADER_* variables of this shell fill that in, and a service has none of them: put it into the \
+             configuration; the token by `qt-host login` and \"api_token\": \"keyring\", or as \"file:PATH\""
+        ))
+    })
+}
+
+/// Refuses what a variable of this shell holds, and what cannot be read already now. Another user's files are not ours to
+/// read.
+fn needs_no_shell(config: &Config, is_other_user: bool) -> Result<(), Failure> {
+    let variable = |key: &str, name: &str| {
+        Failure::usage(format!(
+            "`{key}` is \"env:{name}\", and a service has no variables of this shell: put it into a file that its user alone \
+             may read and name it with \"file:PATH\"{}",
+            if key == "api_token" {
+                ", or run `qt-host login` and say \"keyring\""
+            } else {
+                ""
+            }
+        ))
+    };
+    match (&config.api_token, &config.api_base_url) {
+        (Some(ApiToken::Variable(name)), _) => return Err(variable("api_token", name)),
+        (Some(place @ ApiToken::File(_)), _) if !is_other_user => {
+            secrets::at_place(place).map_err(|why| Failure::usage(format!("`api_token` {why}")))?;
+        }
+        (Some(ApiToken::Keyring), Some(url)) if config.passphrase_file.is_none() => {
+            let file = Keyring::of(config, url.as_str())?.file();
+            if file.exists() {
+                return Err(Failure::usage(format!(
+                    "{} holds the login, and a service has no {} of this shell: put the passphrase into a file that its user \
+                     alone may read, and name it with `passphrase_file`",
+                    system::shown(&file),
+                    secrets::PASSPHRASE
+                )));
+            }
+        }
+        _ => {}
+    }
+    let Some(webhook) = &config.alerts.webhook else {
+        return Ok(());
+    };
+    let places = [
+        ("alerts.webhook.url", Some(&webhook.url)),
+        ("alerts.webhook.secret", webhook.secret.as_ref()),
+    ];
+    for (key, place) in places.into_iter().filter_map(|(key, place)| Some((key, place?))) {
+        match place {
+            SecretPlace::Variable(name) => return Err(variable(key, name)),
+            SecretPlace::File(_) if is_other_user => {}
+            place => drop(
+                place
+                    .read()
+                    .map_err(|why| Failure::usage(format!("`{key}`: {why}")))?,
+            ),
+        }
+    }
+    Ok(())
 }
 
 /// Where journal and logs will lie. The user's own folder is not another user's.

@@ -28,8 +28,6 @@ const MEMORY: u64 = 2 << 30;
 pub(super) const LOOK: Duration = Duration::from_millis(15);
 /// How long what an ended process wrote may take to be read.
 const DRAINS_WITHIN: Duration = Duration::from_secs(5);
-/// What a plugin has no business with, and would inherit.
-const SECRET_VARIABLES: [&str; 2] = ["TRADER_API_TOKEN", "TRADER_MINIQMT_ACCOUNT_ID"];
 
 /// Why a call has no answer that can be judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -367,9 +365,10 @@ fn spawn(place: &Place<'_>) -> std::io::Result<Child> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    for secret in SECRET_VARIABLES {
-        command.env_remove(secret);
-    }
+    // What a plugin has no business with, and would inherit.
+    crate::secrets::hide_from(|name| {
+        command.env_remove(name);
+    });
     if let Some(elsewhere) = place.elsewhere {
         command.current_dir(elsewhere);
         for name in ["HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP"] {

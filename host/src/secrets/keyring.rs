@@ -97,6 +97,18 @@ pub(crate) enum KeyringError {
         /// What it said.
         why: String,
     },
+    /// A store that may hold the login does not answer.
+    #[error(
+        "{} may hold the login and cannot be asked at the moment: {why}. If it is not up yet, that passes by itself; if no \
+         login was ever kept, run `qt-host login`",
+        .kind.name()
+    )]
+    NotNow {
+        /// Which.
+        kind: StoreKind,
+        /// What it said.
+        why: String,
+    },
     /// The encrypted file is there and the passphrase is not.
     #[error(
         "{file} holds the login and needs its passphrase: give it in {PASSPHRASE}, or in a file that `passphrase_file` names"
@@ -233,19 +245,27 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// A place holds something that cannot be read. A place that cannot be used at all holds nothing.
+    /// A place holds something that cannot be read, or nothing was found and the system's store did not answer. A place
+    /// that is not there at all holds nothing.
     pub(crate) fn read(&self) -> Result<Option<(Kept, StoreKind)>, KeyringError> {
+        let mut not_now = None;
         for kind in [StoreKind::System, StoreKind::File, StoreKind::Kernel] {
             let found = match kind {
                 StoreKind::File => self.read_file()?,
-                _ if !stores::of_system().contains(&kind) => None,
-                _ => stores::get(kind, &self.backend).ok().flatten(),
+                _ if !stores::is_here(kind) => None,
+                _ => stores::get(kind, &self.backend).unwrap_or_else(|why| {
+                    // The kernel's is no place of its own: where it is forbidden, it always is.
+                    if kind == StoreKind::System {
+                        not_now = Some(KeyringError::NotNow { kind, why });
+                    }
+                    None
+                }),
             };
             if let Some(bytes) = found {
                 return self.parse(&bytes, kind).map(|kept| Some((kept, kind)));
             }
         }
-        Ok(None)
+        not_now.map_or(Ok(None), Err)
     }
 
     fn read_file(&self) -> Result<Option<Zeroizing<Vec<u8>>>, KeyringError> {

@@ -6,6 +6,7 @@ mod jwt;
 mod keyring;
 mod source;
 mod stores;
+mod variables;
 mod vault;
 
 use std::path::Path;
@@ -13,9 +14,10 @@ use std::path::Path;
 use zeroize::{Zeroize, Zeroizing};
 
 pub(crate) use jwt::{Claims, claims};
-pub(crate) use keyring::{Kept, Keyring, KeyringError};
-pub(crate) use source::{Found, Source, open};
+pub(crate) use keyring::{Kept, Keyring, KeyringError, PASSPHRASE};
+pub(crate) use source::{Found, NoToken, Source, open};
 pub(crate) use stores::StoreKind;
+pub(crate) use variables::{hide_from, note_variables};
 
 use crate::config::{ApiToken, Secret};
 use crate::system;

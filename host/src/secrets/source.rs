@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use super::{Kept, Keyring, StoreKind, at_place};
+use super::{Kept, Keyring, KeyringError, StoreKind, at_place};
 use crate::config::{ApiToken, Config, Purpose, Secret, Sources, load};
 use crate::system;
 
@@ -37,16 +37,36 @@ pub(crate) struct Source {
     kept_at_ms: i64,
 }
 
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoToken {
+    /// A person has to do something.
+    #[error("{0}")]
+    Wrong(String),
+    /// It may be there at the next try.
+    #[error("`api_token` is \"keyring\": {0}")]
+    NotNow(String),
+}
+
+impl From<KeyringError> for NoToken {
+    fn from(error: KeyringError) -> Self {
+        match error {
+            KeyringError::NotNow { .. } => Self::NotNow(error.to_string()),
+            _ => Self::Wrong(error.to_string()),
+        }
+    }
+}
+
 /// Finds the token that a configuration means.
 ///
 /// # Errors
 ///
-/// A sentence: where nothing usable lies, and what to do.
-pub(crate) fn open(config: &Config, backend: &str, place: &ApiToken) -> Result<(Source, Found), String> {
+/// Where nothing usable lies, and what to do.
+pub(crate) fn open(config: &Config, backend: &str, place: &ApiToken) -> Result<(Source, Found), NoToken> {
     let mut source = Source {
         place: place.clone(),
         config: config.file.clone().filter(|file| says_token(file)),
-        keyring: Keyring::of(config, backend).map_err(|e| e.to_string())?,
+        keyring: Keyring::of(config, backend).map_err(|e| NoToken::Wrong(e.to_string()))?,
         kind: None,
         stamp: None,
         seen: [0; 32],
@@ -57,7 +77,7 @@ pub(crate) fn open(config: &Config, backend: &str, place: &ApiToken) -> Result<(
     let found = match place {
         ApiToken::Keyring => source.read_keyring()?,
         place => {
-            let token = at_place(place).map_err(|why| format!("`api_token` {why}"))?;
+            let token = at_place(place).map_err(|why| NoToken::Wrong(format!("`api_token` {why}")))?;
             source.seen = fingerprint(&token, None);
             Found {
                 token,
@@ -231,12 +251,12 @@ impl Source {
         }
     }
 
-    fn read_keyring(&mut self) -> Result<Found, String> {
-        let Some((kept, kind)) = self.keyring.read().map_err(|e| e.to_string())? else {
-            return Err(
+    fn read_keyring(&mut self) -> Result<Found, NoToken> {
+        let Some((kept, kind)) = self.keyring.read()? else {
+            return Err(NoToken::Wrong(
                 "`api_token` is \"keyring\", and no login is kept for this backend: run `qt-host login` as the same user"
                     .to_owned(),
-            );
+            ));
         };
         self.kind = Some(kind);
         self.kept_at_ms = kept.at_ms;

@@ -54,17 +54,32 @@ pub(super) const fn of_system() -> &'static [StoreKind] {
     }
 }
 
+/// Whether there is one of a kind at all, be it in order or not.
+pub(super) fn is_here(kind: StoreKind) -> bool {
+    of_system().contains(&kind) && (kind != StoreKind::System || has_bus())
+}
+
+/// Without a session's bus the library would try to start one.
+#[cfg(target_os = "linux")]
+fn has_bus() -> bool {
+    std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some()
+        || std::env::var_os("XDG_RUNTIME_DIR")
+            .is_some_and(|folder| std::path::Path::new(&folder).join("bus").exists())
+}
+
+/// What the store needs is a part of the system.
+#[cfg(not(target_os = "linux"))]
+const fn has_bus() -> bool {
+    true
+}
+
 #[cfg(target_os = "linux")]
 fn store(kind: StoreKind) -> Result<Arc<CredentialStore>, String> {
     let text = |e: Error| e.to_string();
     match kind {
         StoreKind::Kernel => Ok(linux_keyutils_keyring_store::Store::new().map_err(text)?),
         _ => {
-            // Without a session's bus the library would try to start one.
-            let has_bus = std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some()
-                || std::env::var_os("XDG_RUNTIME_DIR")
-                    .is_some_and(|folder| std::path::Path::new(&folder).join("bus").exists());
-            if !has_bus {
+            if !has_bus() {
                 return Err("this session has no D-Bus, and so no Secret Service".to_owned());
             }
             Ok(dbus_secret_service_keyring_store::Store::new().map_err(text)?)

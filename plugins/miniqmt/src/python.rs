@@ -17,8 +17,10 @@ const BRIDGE: &str = include_str!("bridge.py");
 /// How long an interpreter may take to say what it is.
 const PROBE_WITHIN: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(10);
-/// What a child of ours has no business with.
-const SECRETS: [&str; 2] = ["TRADER_API_TOKEN", "TRADER_MINIQMT_ACCOUNT_ID"];
+/// What a child of ours has no business with: the host's variables, and what says of itself that it is a secret. In the
+/// host's own process nobody tells a plugin how its configuration names others.
+const HOSTS: &str = "TRADER_";
+const SECRETS: [&str; 4] = ["TOKEN", "SECRET", "PASSW", "PASSPHRASE"];
 /// Where the terminal brings its own Python and xtquant, from its folder `userdata_mini`.
 const OF_TERMINAL: [&str; 2] = ["../bin.x64/python.exe", "../bin.x64/pythonw.exe"];
 const PACKAGES_OF_TERMINAL: [&str; 2] = ["../bin.x64/Lib/site-packages", "../bin.x64/lib/site-packages"];
@@ -74,11 +76,18 @@ pub(crate) fn command(python: &Python, bridge: &Path, argument: &str, data_dir: 
     let mut command = Command::new(words.next().cloned().unwrap_or_default());
     command.args(words).arg("-B").arg(bridge).arg(argument);
     command.current_dir(data_dir);
-    for secret in SECRETS {
-        command.env_remove(secret);
+    for (name, _) in std::env::vars_os() {
+        if is_secret(&name) {
+            command.env_remove(name);
+        }
     }
     system::without_window(&mut command);
     command
+}
+
+fn is_secret(name: &OsString) -> bool {
+    let name = name.to_string_lossy().to_ascii_uppercase();
+    name.starts_with(HOSTS) || SECRETS.iter().any(|word| name.contains(word))
 }
 
 /// Finds the interpreter: the configured one, or the first that fits, one that has xtquant before others.

@@ -478,11 +478,16 @@ fn two_workers_never_share_an_account() {
 fn the_worker_is_told_no_secret_by_environment_or_command_line() {
     const TOKEN: &str = "a-token-of-the-environment";
     let backend = Backend::start();
-    let desk = Desk::new(&backend, &worker_lane());
+    let mut lane = worker_lane();
+    lane["alerts"] = json!({ "webhook": { "format": "dingtalk", "url": "env:QT_TEST_ROBOT", "secret": "env:QT_TEST_SIGNS" } });
+    let desk = Desk::new(&backend, &lane);
     let mut host = Command::new(qt_host())
         .arg("--config")
         .arg(desk.config())
         .env("TRADER_API_TOKEN", TOKEN)
+        .env("TRADER_PASSPHRASE", TOKEN)
+        .env("QT_TEST_ROBOT", format!("http://127.0.0.1:1/{TOKEN}"))
+        .env("QT_TEST_SIGNS", TOKEN)
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -37,8 +37,6 @@ const ENDS_WITHIN: Duration = Duration::from_millis(200);
 /// How long a killed process may take to be gone; one that the system holds longer is left to it.
 const DIES_WITHIN: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(2);
-/// What a plugin has no business with, and would inherit.
-const SECRET_VARIABLES: [&str; 2] = ["TRADER_API_TOKEN", "TRADER_MINIQMT_ACCOUNT_ID"];
 
 /// Opens brokers of a plugin, each in a worker of its own.
 pub(crate) struct Worker {
@@ -203,9 +201,10 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        for secret in SECRET_VARIABLES {
-            command.env_remove(secret);
-        }
+        // What a plugin has no business with, and would inherit.
+        crate::secrets::hide_from(|name| {
+            command.env_remove(name);
+        });
         system::in_own_group(&mut command);
         let mut child = command.spawn().map_err(|e| {
             format!(

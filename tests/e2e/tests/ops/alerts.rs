@@ -112,15 +112,34 @@ fn a_test_says_what_came_of_each_channel() {
 
     let script = desk.path("page-me");
     let heard = desk.path("heard");
-    std::fs::write(&script, format!("#!/bin/sh\ncat > {}\n", heard.display())).unwrap();
+    // It says its environment, too.
+    let environment = desk.path("environment");
+    let lines = format!(
+        "#!/bin/sh\ncat > {}\nenv > {}\n",
+        heard.display(),
+        environment.display()
+    );
+    std::fs::write(&script, lines).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
     std::fs::write(desk.path("robot-url"), format!("{}\n", robot.url(SECRET))).unwrap();
     let alerts = |command: Value| json!({ "alerts": { "command": command, "webhook": { "format": "dingtalk", "url": "file:robot-url", "secret": "SEC1" } } });
     desk.configure(&backend, &alerts(json!([script])));
-    let said = desk.done(&["alerts", "test"]);
+    let out = desk
+        .command()
+        .args(["alerts", "test"])
+        .env("TRADER_API_TOKEN", SECRET)
+        .env("TRADER_PASSPHRASE", SECRET)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(
         said.contains("webhook (dingtalk): delivered") && said.contains("page-me): delivered"),
         "{said}"
+    );
+    let environment = std::fs::read_to_string(environment).unwrap();
+    assert!(
+        environment.contains("PATH=") && !environment.contains(SECRET),
+        "{environment}"
     );
     let (path, body) = robot.posts().remove(0);
     assert!(path.contains("&timestamp=") && path.contains("&sign="), "{path}");

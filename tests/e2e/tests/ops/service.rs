@@ -126,6 +126,10 @@ impl FakeSystemd {
         command
             .args(arguments)
             .env("PATH", path)
+            .env("TRADER_API_TOKEN", "of-the-shell")
+            .env("TRADER_PASSPHRASE", "of-the-shell")
+            .env("QT_TEST_TOKEN", "of-the-shell")
+            .env("QT_TEST_ROBOT", "http://127.0.0.1:1")
             .env("XDG_CONFIG_HOME", self.desk.path("home"));
         command.output().unwrap()
     }
@@ -266,6 +270,36 @@ fn what_does_not_work_leaves_nothing_behind() {
     let out = fake.install(&["--system"]);
     assert_eq!(out.status.code(), Some(2));
     assert!(said(&out).contains("--user"), "{}", said(&out));
+
+    // What only this shell knows, a service never hears of.
+    let kept = fake.desk.path("data/login.enc");
+    std::fs::create_dir_all(kept.parent().unwrap()).unwrap();
+    for (more, expected) in [
+        (json!({ "api_token": null }), "a service has none of them"),
+        (
+            json!({ "api_token": "env:QT_TEST_TOKEN" }),
+            "`api_token` is \"env:QT_TEST_TOKEN\"",
+        ),
+        (json!({ "api_token": "file:nowhere" }), "does not exist"),
+        (
+            json!({ "api_token": "keyring" }),
+            "name it with `passphrase_file`",
+        ),
+        (
+            json!({ "alerts": { "webhook": { "url": "env:QT_TEST_ROBOT" } } }),
+            "`alerts.webhook.url` is \"env:QT_TEST_ROBOT\"",
+        ),
+        (
+            json!({ "alerts": { "webhook": { "format": "dingtalk", "url": "http://127.0.0.1:1", "secret": "file:nowhere" } } }),
+            "`alerts.webhook.secret`: the file",
+        ),
+    ] {
+        std::fs::write(&kept, "of a login").unwrap();
+        fake.desk.configure(&fake._backend, &more);
+        let out = fake.install(&[]);
+        assert_eq!(out.status.code(), Some(2), "{more}: {}", said(&out));
+        assert!(said(&out).contains(expected), "{more}: {}", said(&out));
+    }
     let out = fake.install(&["--with-metrics", "example.com:1"]);
     assert_eq!(out.status.code(), Some(2));
     assert!(!unit.exists());

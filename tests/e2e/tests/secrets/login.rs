@@ -208,3 +208,23 @@ fn a_store_of_the_system_keeps_a_login_or_says_why_it_cannot() {
         assert!(desk.fails(2, &["whoami"]).contains("no login is kept"), "{store}");
     }
 }
+
+/// The bus is not up yet: the system's keeper is to start the host again, which it does after a 1 and not after a 2.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_store_that_does_not_answer_is_no_wrong_configuration() {
+    let backend = Backend::start();
+    let desk = keyring_desk(&backend, &json!({}));
+    let out = desk
+        .command()
+        .arg("--once")
+        .env(
+            "DBUS_SESSION_BUS_ADDRESS",
+            format!("unix:path={}", desk.path("no-bus").display()),
+        )
+        .output()
+        .unwrap();
+    let said = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot be asked at the moment"), "{said}");
+}
