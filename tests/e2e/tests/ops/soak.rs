@@ -13,6 +13,7 @@ use super::scrape::Scrape;
 /// Where nobody says how long.
 const SECONDS: u64 = 60;
 const ROWS: u32 = 12;
+const LOOKS_AT_THE_END: usize = 20;
 /// From one lot of signals to the next; in a soak of hours longer, so that it ends with about as many as a busy day has.
 const PAUSE: Duration = Duration::from_millis(60);
 const LOTS: u32 = 8_000;
@@ -25,8 +26,8 @@ const JOURNAL_AN_ORDER: u64 = 4 * KIB;
 /// What a host may take besides while it runs in: pools and buffers that are filled once, and a write-ahead file of 4 MiB.
 const MEMORY_SLACK: u64 = 6 * KIB * KIB;
 const JOURNAL_SLACK: u64 = 4 * KIB * KIB;
-/// Connections to the backend come and go, and so do the streams of a worker.
-const HANDLES_SLACK: u64 = 16;
+/// Connections to the backend come and go.
+const HANDLES_SLACK: u64 = 8;
 const THREADS_SLACK: u64 = 2;
 
 /// Dice that fall the same way again for the same seed.
@@ -248,7 +249,13 @@ fn a_soak_under_faults_ends_with_books_that_agree_and_nothing_that_grows() {
         let open = scrape.sum("qt_outbox_depth", &[]) + scrape.sum("qt_orders", &["state=\"UNKNOWN\""]);
         soak.settled() == total && open == 0.0
     });
-    soak.look();
+    // What the key of a kept login takes for a moment is given back.
+    for _ in 0..LOOKS_AT_THE_END {
+        soak.look();
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let looks = soak.rows.split_off(soak.rows.len() - LOOKS_AT_THE_END);
+    soak.rows.extend(looks.into_iter().min_by_key(|row| row.memory));
     soak.print();
     judge_books(&soak);
     judge_usage(&soak.rows);
@@ -292,17 +299,25 @@ fn judge_books(soak: &Soak) {
 fn judge_usage(rows: &[Row]) {
     let (first, last) = (rows[rows.len() / 4], rows[rows.len() - 1]);
     let orders = last.signals - first.signals;
+    // Of the second quarter the most: in one row a worker may just be gone, and its streams with it.
+    let early = |of: fn(&Row) -> u64| rows[rows.len() / 4..rows.len() / 2].iter().map(of).max().unwrap();
+    let (handles, threads) = (early(|row| row.handles), early(|row| row.threads));
     let grown = |last: u64, first: u64| last.saturating_sub(first);
-    let memory = grown(last.memory, first.memory);
+    let memory = grown(
+        last.memory,
+        rows[rows.len() / 4..rows.len() / 2]
+            .iter()
+            .map(|row| row.memory)
+            .min()
+            .unwrap(),
+    );
     let journal = grown(last.journal, first.journal);
     println!(
-        "from second {} on, for {orders} signals: memory +{} B, journal +{} B a signal; handles {} to {}, threads {} to {}",
+        "from second {} on, for {orders} signals: memory +{} B, journal +{} B a signal; handles {handles} to {}, threads {threads} to {}",
         first.second,
         memory / orders.max(1),
         journal / orders.max(1),
-        first.handles,
         last.handles,
-        first.threads,
         last.threads
     );
     assert!(
@@ -314,15 +329,13 @@ fn judge_usage(rows: &[Row]) {
         "the journal grew by {journal} B for {orders} signals"
     );
     assert!(
-        last.handles <= first.handles + HANDLES_SLACK,
-        "{} handles, then {}",
-        first.handles,
+        last.handles <= handles + HANDLES_SLACK,
+        "{handles} handles, then {}",
         last.handles
     );
     assert!(
-        last.threads <= first.threads + THREADS_SLACK,
-        "{} threads, then {}",
-        first.threads,
+        last.threads <= threads + THREADS_SLACK,
+        "{threads} threads, then {}",
         last.threads
     );
     assert_eq!((last.outbox, last.unknown), (0, 0));
