@@ -24,18 +24,24 @@ fn listed(file: &Path, data_dir: &Path) -> Value {
     rows.iter().find(own).unwrap().clone()
 }
 
-/// A signal goes in, an execution comes out.
-fn trade(backend: &Backend, exhibit: &Exhibit, id: &str) {
+/// A signal goes in, an execution comes out, in the lane that the user chose.
+fn trade(backend: &Backend, exhibit: &Exhibit, lane: &str, id: &str) {
     let name = format!("museum-{}", exhibit.kind.name());
     // None of them says that it trades on paper: what a broker that moves money is held to has tests of its own.
     let desk = Desk::new(
         backend,
         &json!({
-            "broker": name, "plugins": [exhibit.file],
+            "broker": name, "plugins": [exhibit.file], "plugin_options": { &name: { "lane": lane } },
             "execution": { "trading_sessions": "none" }, "gates": { "market_rules": false, "count_shares_and_cash": false },
         }),
     );
-    let host = desk.host("");
+    let host = desk.trading();
+    let place = if lane == "worker" {
+        "in a worker is open"
+    } else {
+        "in this process is open"
+    };
+    assert!(desk.log().contains(place), "{lane}: {}", desk.log());
     backend.add(&json!({
         "order_id": id, "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 43.5, "status": "pending",
         "is_executable": true, "mode": "live",
@@ -81,9 +87,11 @@ fn every_plugin_of_the_museum_is_listed_and_trades() {
             lto,
             ..
         } = exhibit;
-        trade(&backend, exhibit, &format!("M{i}-{}", kind.name()));
+        for lane in ["worker", "in-process"] {
+            trade(&backend, exhibit, lane, &format!("M{i}-{}-{lane}", kind.name()));
+        }
         println!(
-            "{:<6} {compiler:<8} {opt:<4} {lto:<5} {:<7} filled",
+            "{:<6} {compiler:<8} {opt:<4} {lto:<5} {:<7} filled in a worker, filled in process",
             kind.name(),
             "usable"
         );
