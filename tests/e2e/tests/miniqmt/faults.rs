@@ -369,10 +369,23 @@ fn remarks_that_are_changed() {
 }
 
 #[test]
-fn the_rest_of_the_matrix_in_process() {
-    for rows in [pushes(), lists(), connections(), remarks()] {
-        matrix(XTQUANT[0], Lane::InProcess, rows);
-    }
+fn pushes_that_come_early_twice_or_never_in_process() {
+    matrix(XTQUANT[0], Lane::InProcess, pushes());
+}
+
+#[test]
+fn lists_that_lag_or_are_empty_in_process() {
+    matrix(XTQUANT[0], Lane::InProcess, lists());
+}
+
+#[test]
+fn connections_that_fail_in_process() {
+    matrix(XTQUANT[0], Lane::InProcess, connections());
+}
+
+#[test]
+fn remarks_that_are_changed_in_process() {
+    matrix(XTQUANT[0], Lane::InProcess, remarks());
 }
 
 /// The older wheels: one fault of each kind.
