@@ -14,6 +14,7 @@ mod latency;
 mod outbox;
 mod process;
 mod rate;
+mod scale;
 mod setup;
 mod start;
 #[allow(dead_code, reason = "shared with the other benchmarks")]
@@ -29,7 +30,7 @@ use wishes::Wishes;
 type Measurement = (&'static str, &'static str, fn(&Setup) -> Vec<Table>);
 
 /// Name, what it measures, and how.
-const MEASUREMENTS: [Measurement; 5] = [
+const MEASUREMENTS: [Measurement; 6] = [
     (
         "start",
         "from the process's start to its first request",
@@ -54,6 +55,11 @@ const MEASUREMENTS: [Measurement; 5] = [
         "day",
         "a day of 100,000 signals, and a start after it",
         day::measure,
+    ),
+    (
+        "scale",
+        "1, 10 and 50 accounts in one process, over REST and over NATS",
+        scale::measure,
     ),
 ];
 
