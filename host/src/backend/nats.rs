@@ -32,6 +32,8 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 const MOST_PENDING: i64 = -1;
 /// One that is not taken comes again after this time, then after twice that, and so on.
 const AGAIN: Duration = Duration::from_secs(1);
+/// So often a message comes without a longer wait.
+const PROMPT: u64 = 10;
 /// So often at least one is tried again that could not be taken: a halt ends, a broker comes back.
 const NOT_NOW: Duration = Duration::from_secs(5);
 /// And one for an account that is not here: the consumer's other hosts are the ones to take it.
@@ -331,13 +333,16 @@ impl Nats {
     }
 }
 
-/// How long until a message comes again, the longer the more often it came.
+/// How long until a message comes again: soon at first, then the longer the more often it came. No two wait equally long,
+/// or all would come to whoever gave them back, whose question is the oldest by then.
 fn again(message: &Message, most: Duration) -> Duration {
-    let before = message.info().map_or(0, |info| info.delivered.saturating_sub(1));
-    let doubled = 1_u32
-        .checked_shl(u32::try_from(before).unwrap_or(0))
-        .unwrap_or(u32::MAX);
-    AGAIN.saturating_mul(doubled).min(most)
+    let (number, came) = message.info().map_or((0, 1), |info| {
+        (info.stream_sequence, info.delivered.unsigned_abs())
+    });
+    let doublings = u32::try_from(came.saturating_sub(PROMPT)).unwrap_or(u32::MAX);
+    let doubled = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
+    let apart = Duration::from_millis(number.wrapping_mul(389).wrapping_add(came.wrapping_mul(617)) % 1000);
+    AGAIN.saturating_mul(doubled).min(most) + apart
 }
 
 /// Where a consumer begins that is made now. One of our own choice goes on where the one for all hosts stood that was there
