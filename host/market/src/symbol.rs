@@ -119,7 +119,9 @@ impl FromStr for Symbol {
     type Err = ParseSymbolError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let malformed = || ParseSymbolError::Malformed(text.chars().take(40).collect());
+        // It is shown, and what was read may hold what moves a terminal's cursor.
+        let shown = |c: char| if c.is_control() { '?' } else { c };
+        let malformed = || ParseSymbolError::Malformed(text.chars().take(40).map(shown).collect());
         let (digits, suffix) = text.split_once('.').ok_or_else(malformed)?;
         let code: [u8; 6] = digits.as_bytes().try_into().map_err(|_| malformed())?;
         if !code.iter().all(u8::is_ascii_digit) {
@@ -200,6 +202,7 @@ mod tests {
             ("123107", Err("more than one exchange")),
             ("700000", Err("no exchange that is known")),
             ("60051", Err("is not a symbol")),
+            ("60051\u{1b}[2J", Err("`60051?[2J` is not a symbol")),
             ("6005190", Err("is not a symbol")),
         ] {
             match (market.symbol(text), expected) {

@@ -38,7 +38,8 @@ struct Content {
 pub(super) fn read(path: &Path) -> Result<BookView, BookError> {
     let failed = |reason: String| BookError::File {
         path: system::shown(path),
-        reason,
+        // Texts of the file stand in it, which may hold anything.
+        reason: reason.replace(char::is_control, " "),
     };
     let content = content(path).map_err(failed)?;
     let as_of = match content.as_of {

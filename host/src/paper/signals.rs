@@ -102,6 +102,7 @@ fn sort(signals: &mut [Signal]) {
 }
 
 fn at(text: &str, entry: &str, what: String) -> SignalFileError {
+    let what = what.replace(char::is_control, " ");
     // A message begins with the field that it is about.
     let field = what.split('`').nth(1).unwrap_or_default().to_owned();
     let (line, column) = position(text, entry, &field);
