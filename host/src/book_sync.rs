@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qt_core::portfolio::{self, Totals, Valuation};
-use qt_core::{BookFact, Event, Holding, Settings, UtcMillis};
+use qt_core::{BookFact, Event, Holding, Settings, TradingDate, UtcMillis};
 use qt_market::Listing;
 use rust_decimal::Decimal;
 use tokio::sync::watch;
@@ -104,7 +104,7 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
     if !posts {
         info!(target: TRADER_LOOP, "Position sync: DISABLED");
     } else {
-        info!(target: TRADER_LOOP, "Position sync: ENABLED (interval={}s)", every.as_secs());
+        info!(target: TRADER_LOOP, "Position sync: ENABLED (interval={}s)", post_every.as_secs());
     }
     let mut next_sync = Instant::now();
     let mut next_beat = Instant::now();
@@ -114,6 +114,9 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
     let mut opening = links.status.clone();
     let mut lacking = links.status.clone();
     let mut next_wish = Instant::now();
+    let mut wish_wait = SOONEST;
+    let mut earned: Option<(TradingDate, Option<Decimal>)> = None;
+    let mut next_trades = Instant::now();
     loop {
         let now = Instant::now();
         // Before the broker is open there is nothing to sync, and all the more a heartbeat that says so.
@@ -125,23 +128,39 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
             timeout(PATIENCE, sync.heartbeat(&beat)).await.ok();
         }
         if !every.is_zero() && now >= next_sync {
-            next_sync = now + every;
             let filled = links.status.borrow().fills;
             // What was just traded is shown at once.
+            let posting = posts;
             let posts = posts && (now >= next_post || filled != fills);
             fills = filled;
-            match links
-                .broker
-                .book(config.execution.call_deadline, with_trades)
-                .await
-            {
-                Ok(book) => {
+            let deadline = config.execution.call_deadline;
+            match links.broker.book(deadline, false).await {
+                Ok(mut book) => {
                     failing = false;
+                    wish_wait = SOONEST;
                     links.gauge.meters().set_figures(figures(&book));
-                    tell_gates(links.gates.as_ref(), &book).await;
+                    let today = book.asked_at.trading_date();
+                    let known = earned.filter(|(day, _)| *day == today);
+                    // Of a day of which nothing was told yet, the first figures wait for the trades.
+                    if with_trades && known.is_none() {
+                        book = with_todays_trades(&links.broker, deadline, book).await;
+                        earned = Some((today, earned_by(&book)));
+                        next_trades = Instant::now() + FOR_GATES;
+                    }
+                    let day_pnl = earned.and_then(|(_, pnl)| pnl);
+                    tell_gates(links.gates.as_ref(), &book, day_pnl).await;
                     if posts {
                         next_post = now + post_every;
                         show(&sync, &book).await;
+                    }
+                    // A broker that is slow to list its trades keeps the figures back from nobody.
+                    if with_trades && Instant::now() >= next_trades {
+                        let book = with_todays_trades(&links.broker, deadline, book.clone()).await;
+                        next_trades = Instant::now() + FOR_GATES;
+                        if let Some(pnl) = earned_by(&book) {
+                            earned = Some((book.asked_at.trading_date(), Some(pnl)));
+                            tell_gates(links.gates.as_ref(), &book, Some(pnl)).await;
+                        }
                     }
                     if posts && Instant::now() >= next_snapshot {
                         next_snapshot = Instant::now() + SNAPSHOT_EVERY;
@@ -153,7 +172,13 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
                         warn!(target: TRADER_LOOP, "positions are not synced, the broker does not give them ({e}); the backend keeps what it has");
                     }
                     failing = true;
+                    wish_wait = (wish_wait * 2).min(FOR_GATES);
                 }
+            }
+            // From when it was asked, so that a slow backend makes it no rarer; what is due to be posted is asked in time.
+            next_sync = now + every;
+            if posting && !failing {
+                next_sync = next_sync.min(next_post);
             }
         }
         let far = Instant::now() + Duration::from_secs(3600);
@@ -178,7 +203,7 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
                     return;
                 }
                 // The day is another one, or the broker was away: orders wait for this.
-                next_wish = Instant::now() + SOONEST;
+                next_wish = Instant::now() + wish_wait;
                 next_sync = Instant::now();
             }
             seen = becomes_ready(&mut opening), if !ready => {
@@ -222,8 +247,19 @@ fn figures(book: &Book) -> Figures {
     }
 }
 
+/// The book with today's trades, where the broker lists them in time.
+async fn with_todays_trades(broker: &BrokerSender, deadline: Duration, book: Book) -> Book {
+    broker.book(deadline, true).await.unwrap_or(book)
+}
+
+/// What today earned, where all of it can be told.
+fn earned_by(book: &Book) -> Option<Decimal> {
+    // Nothing less nothing may be below nothing, which no file keeps.
+    crate::book::whole_day(book).map(|day| day.total.normalize())
+}
+
 /// Tells the core what the account holds.
-async fn tell_gates(gates: Option<&GateFigures>, book: &Book) {
+async fn tell_gates(gates: Option<&GateFigures>, book: &Book, day_pnl: Option<Decimal>) {
     let Some(gates) = gates else { return };
     let holdings = book.positions.iter().map(|position| {
         // The exchanges mark such shares in their names.
@@ -239,13 +275,11 @@ async fn tell_gates(gates: Option<&GateFigures>, book: &Book) {
             trading_day: listing.trading_day,
         }
     });
-    let day = gates.with_trades.then(|| crate::book::whole_day(book)).flatten();
     let fact = BookFact {
         asked_at: book.asked_at,
         total_asset: book.account.total_asset,
         available_cash: book.account.available_cash,
-        // Nothing less nothing may be below nothing, which no file keeps.
-        day_pnl: day.map(|day| day.total.normalize()),
+        day_pnl,
         holdings: holdings.collect(),
     };
     gates
@@ -262,7 +296,11 @@ async fn fills_other_than(status: &mut watch::Receiver<Status>, fills: u64) -> b
 
 /// Waits until gates lack the broker's figures; false when the engine is gone.
 async fn book_is_lacking(status: &mut watch::Receiver<Status>) -> bool {
-    status.wait_for(|status| status.lacks_book).await.is_ok()
+    // Nothing is asked of a broker that is away.
+    status
+        .wait_for(|status| status.lacks_book && status.connected)
+        .await
+        .is_ok()
 }
 
 /// Waits until the broker's books were compared; false when the engine is gone.

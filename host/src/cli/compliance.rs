@@ -59,8 +59,8 @@ pub(super) fn run(command: &ComplianceCommand, options: &Options) -> Result<(), 
     })
 }
 
-/// When the cancels of one order left. The last and, where there were several, the first are known to the moment; those
-/// between them, at least 15 seconds apart by default, are spread evenly.
+/// When the cancels of one order left. The last is known to the moment; where there were several, the first counts
+/// when it was wanted, and those between them, at least 15 seconds apart by default, are spread evenly.
 fn moments_of(cancel: &Cancel) -> Vec<UtcMillis> {
     let Some(last) = cancel.sent_at else {
         return Vec::new();

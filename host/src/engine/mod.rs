@@ -232,7 +232,8 @@ impl Engine {
             match (order.state, order.doubt) {
                 (OrderState::Unknown, Some(doubt)) => earlier(&mut counts.unknown_since_ms, doubt.since),
                 (OrderState::Deferred, _) if order.code.as_deref() == Some("SELL_BARRIER") => {
-                    earlier(&mut counts.barrier_since_ms, order.received_at);
+                    let since = self.trader.barred_since(order.id);
+                    earlier(&mut counts.barrier_since_ms, since.unwrap_or(order.received_at));
                 }
                 _ => {}
             }

@@ -16,7 +16,7 @@ pub(super) fn lacking(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict> {
         );
     };
     let Some(value) = ask.value(context) else {
-        return value::unknown(ask, "its cost cannot be held to the cash");
+        return value::unknown(ask, context, "its cost cannot be held to the cash");
     };
     let day = context.now.trading_date().civil();
     let fees = context

@@ -285,6 +285,7 @@ pub const GATES: &[Gate] = &[
         codes: &[
             ("ORDER_VALUE", Outcome::Denied),
             ("ORDER_VALUE_UNKNOWN", Outcome::Denied),
+            ("BOOK_UNKNOWN", Outcome::Deferred),
         ],
         setting: |settings| {
             let gates = &settings.gates;
@@ -307,6 +308,7 @@ pub const GATES: &[Gate] = &[
         codes: &[
             ("TURNOVER", Outcome::Denied),
             ("ORDER_VALUE_UNKNOWN", Outcome::Denied),
+            ("BOOK_UNKNOWN", Outcome::Deferred),
         ],
         setting: |settings| {
             let gates = &settings.gates;

@@ -18,7 +18,7 @@ pub(super) fn too_large(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict>
         );
     };
     let Some(value) = ask.value(context) else {
-        return value::unknown(ask, "the position's share cannot be held to its limit");
+        return value::unknown(ask, context, "the position's share cannot be held to its limit");
     };
     let held = exposure.holding(ask.symbol()).map_or(Decimal::ZERO, |holding| {
         let price = holding.last_price.or(ask.limit).unwrap_or_default();

@@ -7,6 +7,9 @@ use super::{Ask, Context, Verdict, defer, deny};
 use crate::time::UtcMillis;
 use crate::trader::{Gates, TradingSessions};
 
+/// Until the trades of a closing auction are known, a few minutes may pass.
+const RESULT_MS: TimeOfDay = 300_000;
+
 fn time_of_day(now: UtcMillis) -> TimeOfDay {
     now.since_ms(now.trading_date().start())
 }
@@ -134,14 +137,14 @@ pub(crate) fn rested(
                 if window.phase == Phase::Continuous {
                     spans.push((window.from, window.to));
                 }
-                if window.phase != Phase::AfterHours {
-                    close = close.max(Some(window.to));
+                if window.phase != Phase::AfterHours && window.to > time {
+                    close = close.max(Some(window.to.saturating_add(RESULT_MS)));
                 }
             }
         }
         TradingSessions::Windows(windows) if market.calendar().is_trading_day(date) => {
             spans.clone_from(windows);
-            close = windows.iter().map(|(_, to)| *to).max();
+            close = windows.iter().map(|(_, to)| *to).filter(|to| *to > time).max();
         }
         TradingSessions::Windows(_) => {}
     }
@@ -157,7 +160,7 @@ pub(crate) fn rested(
         left = left.saturating_sub(room);
         at = at.max(end);
     }
-    match close.filter(|close| *close > time) {
+    match close {
         Some(close) => start.plus_ms(close),
         None => from.plus_ms(rest_ms),
     }

@@ -13,7 +13,7 @@ pub(super) fn used_up(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict> {
     let bounds = [(strategy, own), (None, gates.account.max_turnover)];
     for (of, most) in bounds.into_iter().filter_map(|(of, most)| Some((of, most?))) {
         let Some(value) = ask.value(context) else {
-            return value::unknown(ask, "the day's turnover cannot be held to its limit");
+            return value::unknown(ask, context, "the day's turnover cannot be held to its limit");
         };
         let so_far = context.exposure.turnover(of);
         if so_far.saturating_add(value) > most {

@@ -1,6 +1,6 @@
 //! The largest value of one order, of the account and of a strategy.
 
-use super::{Ask, Context, Verdict, deny};
+use super::{Ask, Context, Verdict, defer, deny};
 
 pub(super) fn too_large(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict> {
     let gates = &context.settings.gates;
@@ -10,7 +10,7 @@ pub(super) fn too_large(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict>
         .and_then(|limits| limits.max_order_value);
     let most = [own, gates.account.max_order_value].into_iter().flatten().min()?;
     let Some(value) = ask.value(context) else {
-        return unknown(ask, "its value cannot be held to the limit");
+        return unknown(ask, context, "its value cannot be held to the limit");
     };
     if value <= most {
         return None;
@@ -26,7 +26,13 @@ pub(super) fn too_large(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict>
 }
 
 /// Without a price nothing can be held to a limit in yuan.
-pub(super) fn unknown(ask: &Ask<'_>, so: &str) -> Option<Verdict> {
+pub(super) fn unknown(ask: &Ask<'_>, context: &Context<'_>, so: &str) -> Option<Verdict> {
+    if context.settings.gates.need_books() && context.exposure.book().is_none() {
+        return defer(
+            "BOOK_UNKNOWN",
+            format!("waits for the broker's figures: without a price {so}"),
+        );
+    }
     let symbol = ask.symbol();
     let reason =
         format!("{symbol} has neither limit nor reference nor last price, so {so}; give the signal a price");

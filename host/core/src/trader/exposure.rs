@@ -87,6 +87,8 @@ pub(crate) struct Exposure {
     turnover_by_strategy: BTreeMap<String, Decimal>,
     /// All assets when the day began.
     day_began_with: Option<Decimal>,
+    /// What today earned, as it was last told.
+    day_pnl: Option<Decimal>,
     /// When the broker last told what all is worth, and what it told.
     last_worth: Option<(UtcMillis, Decimal)>,
     /// Since when purchases have been held back by sales of their plan.
@@ -113,7 +115,7 @@ struct Held {
 impl PartialEq for Exposure {
     fn eq(&self, other: &Self) -> bool {
         // What is worked out follows from the rest.
-        let all = |of: &Self| (of.turnover, of.day_began_with, of.last_worth);
+        let all = |of: &Self| (of.turnover, of.day_began_with, of.day_pnl, of.last_worth);
         all(self) == all(other)
             && self.book == other.book
             && self.barred == other.barred
@@ -180,7 +182,8 @@ impl Exposure {
     /// compared with those at the day's beginning, and money that was paid in or out is in it.
     pub(crate) fn day_loss(&self) -> Option<Decimal> {
         let book = self.book.as_ref()?;
-        match book.day_pnl {
+        // Figures that do not tell it once are no reason to count otherwise within a day.
+        match self.day_pnl {
             Some(pnl) => Some(-pnl),
             None => Some(self.day_began_with?.saturating_sub(book.total_asset)),
         }
@@ -231,6 +234,7 @@ impl Exposure {
         }
         self.day_began_with.get_or_insert(book.total_asset);
         self.last_worth = Some((book.asked_at, book.total_asset));
+        self.day_pnl = book.day_pnl.or(self.day_pnl);
         let asked_at = book.asked_at;
         self.holds
             .retain(|_, hold| hold.ended_at.is_none_or(|at| at >= asked_at));
@@ -252,13 +256,18 @@ impl Exposure {
     }
 
     /// A day begins; what all was worth at the end of the last day on which there was trading before is what it begins with.
-    pub(super) fn new_day(&mut self, today: TradingDate, market: &Market) {
+    pub(super) fn new_day(&mut self, today: TradingDate, market: &Market, close_ms: i64) {
         self.turnover = Decimal::ZERO;
         self.turnover_by_strategy.clear();
         self.recent.clear();
         self.holds.retain(|_, hold| hold.ended_at.is_none());
-        let is_last =
-            |at: UtcMillis| market.calendar().next_trading_day(at.trading_date().civil()) >= today.civil();
+        self.day_pnl = None;
+        let is_last = |at: UtcMillis| {
+            let day = at.trading_date();
+            let was_over =
+                at.since_ms(day.start()) >= close_ms || !market.calendar().is_trading_day(day.civil());
+            was_over && market.calendar().next_trading_day(day.civil()) >= today.civil()
+        };
         // With a day of trading in between, nobody knows what that day lost: the first figures of today are the base.
         self.day_began_with = self
             .last_worth

@@ -317,6 +317,12 @@ impl Trader {
         self.settings.gates.need_books() && self.exposure.book().is_none()
     }
 
+    /// Since when sales of its plan have held a purchase back, if they ever did.
+    #[must_use]
+    pub fn barred_since(&self, id: ClientOrderId) -> Option<UtcMillis> {
+        self.exposure.barred_since(id)
+    }
+
     /// True in continuous trading, for which the main board stands.
     fn is_continuous(&self, now: UtcMillis) -> bool {
         let day = now.trading_date();

@@ -13,13 +13,13 @@ use crate::time::UtcMillis;
 impl Trader {
     pub(super) fn host_started(&mut self, settings: &Settings, now: UtcMillis, effects: &mut Vec<Effect>) {
         self.settings = settings.clone();
-        self.wake_anew();
         self.use_tables();
         if settings.gates.are_open() {
             self.exposure.forget();
         } else {
             self.exposure.host_started(now);
         }
+        self.wake_anew();
         self.look_again = true;
         self.connected = false;
         self.reconciled = false;

@@ -175,6 +175,8 @@ impl Trader {
                 Ok(())
             });
         }
+        // What purchases are held back by moved before the orders did.
+        self.wake_anew();
     }
 
     pub(super) fn run_timers(&mut self, now: UtcMillis, effects: &mut Vec<Effect>) {
@@ -311,7 +313,8 @@ impl Trader {
             return;
         }
         let live: Vec<_> = self.live.iter().copied().collect();
-        self.exposure.new_day(today, market_of(self.market.as_ref()));
+        let market = market_of(self.market.as_ref());
+        self.exposure.new_day(today, market, self.settings.day_close_ms);
         self.look_again = true;
         for id in live {
             self.end_of_day(id, now, effects);

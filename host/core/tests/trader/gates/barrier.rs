@@ -141,3 +141,16 @@ fn a_soft_barrier_opens_by_time_and_a_hard_one_only_by_knowledge() {
     hard.fill("S2", "B2", "T1", 100, "10");
     assert_eq!(hard.state("S1"), OrderState::Submitting);
 }
+
+#[test]
+fn a_clock_that_is_set_back_takes_the_barriers_moment_along() {
+    let mut soft = desk(barrier(SellBarrier::Soft));
+    soft.now = MORNING.plus_ms(3 * 3_600 * SECOND);
+    soft.signals(vec![planned(buy("S1", 100)), planned(sell("S2", 100))]);
+    soft.now = MORNING;
+    soft.take(Event::ClockJumped);
+    soft.pass(29 * SECOND);
+    assert_eq!(soft.state("S1"), OrderState::Deferred);
+    soft.pass(SECOND);
+    assert_eq!(soft.state("S1"), OrderState::Submitting);
+}

@@ -161,19 +161,81 @@ fn a_day_that_lost_too_much_buys_nothing_more() {
     worth(&mut desk, "195000");
     assert_eq!(verdict(&mut desk, buy("S2", 100)), "DENIED DAY_LOSS");
     assert_eq!(verdict(&mut desk, sell("S3", 100)), "sent");
+    // The close has passed.
+    desk.now = MORNING.plus_ms(6 * 3_600 * 1_000);
+    worth(&mut desk, "195000");
     // The next day begins with what was left, and nothing is known of it before the broker tells.
-    desk.now = desk.now.plus_ms(DAY);
+    desk.now = MORNING.plus_ms(DAY);
     assert_eq!(verdict(&mut desk, buy("S4", 100)), "DEFERRED BOOK_UNKNOWN");
     worth(&mut desk, "190000.01");
     assert_eq!(desk.state("S4"), OrderState::Submitting);
     worth(&mut desk, "190000");
     assert_eq!(verdict(&mut desk, buy("S5", 100)), "DENIED DAY_LOSS");
     // Over a weekend Friday's worth is still the last day's.
-    desk.now = MORNING.plus_ms(3 * DAY);
+    desk.now = MORNING.plus_ms(3 * DAY + 6 * 3_600 * 1_000);
     worth(&mut desk, "180000");
     desk.now = MORNING.plus_ms(6 * DAY);
     worth(&mut desk, "175000");
     assert_eq!(verdict(&mut desk, buy("S6", 100)), "DENIED DAY_LOSS");
+    // A day of which only the morning was seen says nothing of its end.
+    desk.now = MORNING.plus_ms(7 * DAY);
+    worth(&mut desk, "160000");
+    assert_eq!(verdict(&mut desk, buy("S7", 100)), "sent");
+}
+
+/// Money that was paid out is no loss, and one look at figures that do not tell the day's result makes it none.
+#[test]
+fn what_the_day_earned_is_told_once_and_holds_for_the_day() {
+    let mut desk = desk(Gates {
+        max_day_loss: Some(d("5000")),
+        ..Gates::default()
+    });
+    for (total, pnl, expected) in [
+        ("200000", Some("-100"), "sent"),
+        ("150000", Some("-4999"), "sent"),
+        ("100000", None, "sent"),
+        ("100000", Some("-5000"), "DENIED DAY_LOSS"),
+        ("300000", None, "DENIED DAY_LOSS"),
+    ] {
+        desk.now = desk.now.plus_ms(1);
+        let book = BookFact {
+            total_asset: d(total),
+            day_pnl: pnl.map(d),
+            ..book(desk.now)
+        };
+        desk.take(Event::BookSeen(Box::new(book)));
+        let name = format!("S{}", desk.now.0);
+        assert_eq!(verdict(&mut desk, buy(&name, 100)), expected, "{total} {pnl:?}");
+    }
+}
+
+/// A sale at the market's price has its value from the figures; those of before the loss of the connection are gone.
+#[test]
+fn a_sale_without_a_limit_waits_for_the_figures_after_a_reconnect() {
+    for max_turnover in [None, Some(d("50000"))] {
+        let mut desk = desk(Gates {
+            account: Limits {
+                max_order_value: max_turnover.is_none().then(|| d("50000")),
+                max_turnover,
+            },
+            ..books()
+        });
+        see(&mut desk);
+        let link = |desk: &mut Desk, up| {
+            desk.take(Event::Connection {
+                up,
+                reason: String::new(),
+            });
+        };
+        link(&mut desk, false);
+        let sale = with(sell("S1", 100), |s| s.price = None);
+        assert_eq!(verdict(&mut desk, sale), "DEFERRED NOT_CONNECTED");
+        link(&mut desk, true);
+        desk.reconcile();
+        assert_eq!(desk.order("S1").code.as_deref(), Some("BOOK_UNKNOWN"));
+        see(&mut desk);
+        assert_eq!(desk.state("S1"), OrderState::Submitting);
+    }
 }
 
 /// What a week lost is no day's loss.

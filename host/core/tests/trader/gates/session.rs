@@ -3,7 +3,7 @@
 use qt_core::{Event, Gates, OrderState, TradingSessions};
 
 use super::{d, desk, see, verdict, with};
-use crate::support::{Desk, MORNING, SECOND, buy, sell};
+use crate::support::{Desk, MORNING, SECOND, buy, sell, submitted};
 
 #[test]
 fn a_session_is_waited_for_or_insisted_on() {
@@ -118,8 +118,8 @@ fn what_rests_rests_while_there_is_trading() {
             at(12, 59, 0),
             at(13, 1, 30),
         ),
-        ("before the closing auction", at(14, 56, 30), at(15, 0, 0)),
-        ("in the closing auction", at(14, 58, 0), at(15, 0, 0)),
+        ("before the closing auction", at(14, 56, 30), at(15, 5, 0)),
+        ("in the closing auction", at(14, 58, 0), at(15, 5, 0)),
         ("after the close", at(15, 0, 1), at(15, 1, 31)),
     ] {
         let mut desk = desk(Gates::default());
@@ -210,7 +210,32 @@ fn what_a_halt_held_over_night_is_not_sent_on_the_next_day() {
         OrderState::Intended,
         "the books are not compared"
     );
-    desk.now = desk.now.plus_ms(DAY);
+    desk.take(Event::Halted {
+        reason: "enough for today".into(),
+    });
     assert!(desk.reconcile().is_empty());
+    desk.now = desk.now.plus_ms(DAY);
+    assert!(submitted(&desk.take(Event::HaltLifted)).is_empty());
     assert_eq!(desk.order("S1").code.as_deref(), Some("DAY_OVER"));
+}
+
+/// The tables that hold from a start on decide when a rest ends, and an order that rests already wakes by them.
+#[test]
+fn a_start_with_other_tables_wakes_orders_by_them() {
+    let own = "[[sessions]]\nsince = \"2026-01-01\"\nsource = \"a test\"\nphases = [{ phase = \"continuous\", from = \"09:30\", to = \"10:00:30\" }, { phase = \"continuous\", from = \"11:00\", to = \"15:00\" }]";
+    let tables = qt_market::Market::with_overrides(own).unwrap().text().to_owned();
+    let mut desk = desk(cn_a());
+    assert_eq!(verdict(&mut desk, sell("S1", 100)), "sent");
+    desk.accept("S1", "B1");
+    desk.broker_has("S1", "B1");
+    desk.settings.gates.tables = Some(tables);
+    desk.restart();
+    desk.take(Event::Connection {
+        up: true,
+        reason: String::new(),
+    });
+    desk.reconcile();
+    assert_eq!(desk.pass(90 * SECOND), 0, "30 seconds of trading have passed");
+    assert_eq!(desk.pass(58 * 60 * SECOND + 29 * SECOND), 0);
+    assert_eq!(desk.pass(61 * SECOND), 1, "11:01");
 }
