@@ -147,8 +147,7 @@ impl Session {
         });
         let Ok(Some([orders, control, events])) = called else {
             let status = system::ended(&family, &mut child).ok().flatten();
-            system::kill_family(&family, &mut child);
-            child.wait().ok();
+            end(&family, &mut child);
             return Err(broken(format!("its process does not call back ({status:?})")));
         };
         let gone = Arc::new(AtomicBool::new(false));
@@ -333,9 +332,17 @@ impl Session {
     pub(super) fn kill(&self) {
         self.gone.store(true, Ordering::Release);
         lock(&self.stdin).take();
-        let mut child = lock(&self.child);
-        system::kill_family(&self.family, &mut child);
-        child.wait().ok();
+        end(&self.family, &mut lock(&self.child));
+    }
+}
+
+/// Ends a process with what it started, and waits for it by way of its family: once nobody else has waited for it, its number
+/// may be another process's, whose group must not be killed.
+fn end(family: &system::Family, child: &mut Child) {
+    system::kill_family(family, child);
+    let until = Instant::now() + DRAINS_WITHIN;
+    while matches!(system::ended(family, child), Ok(None)) && Instant::now() < until {
+        std::thread::sleep(LOOK);
     }
 }
 

@@ -10,7 +10,7 @@ use qt_plugin_api::LogLevel;
 use qt_plugin_api::host::{Callbacks, LoadedBroker, LogLine, MetricRegistry, OpenArgs};
 
 use super::frame::{Answer, Ask, Hello, News, Numbered, Opened, Order, PROTOCOL, Reader, Role, Told, Writer};
-use super::output::{self, Flood};
+use super::output::{self, Floods};
 use super::{CLOSE_LIMIT, Setup, stream};
 use crate::broker::link::OpenFailure;
 use crate::broker::seat::{self, Seat};
@@ -20,7 +20,8 @@ use crate::system;
 
 /// No settings are longer.
 const LONGEST_SETUP: u64 = 4 << 20;
-/// Lines of the plugin's that go to the host's log in a second: they share the stream of its fills.
+/// Lines of the plugin's that go to the host's log in a second, and as many of what went wrong: they share the stream of its
+/// fills.
 const LINES: u32 = 200;
 /// How often the host hears what was counted.
 const COUNTS_EVERY: Duration = Duration::from_secs(1);
@@ -70,7 +71,7 @@ pub(crate) fn run() -> Result<(), WorkerError> {
     let teller = Teller {
         news: Arc::new(Mutex::new(Writer::new(Owned(events)))),
         metrics: Arc::default(),
-        flood: Arc::new(Mutex::new(Flood::new(LINES, Clock::system().monotonic()))),
+        flood: Arc::new(Mutex::new(Floods::new(LINES, Clock::system().monotonic()))),
         broker: Arc::clone(&broker),
     };
     let opened = open(&setup, &teller, &broker);
@@ -198,7 +199,7 @@ struct Teller {
     /// What the plugin has counted and the host has not heard yet.
     metrics: Arc<MetricRegistry>,
     /// The plugin's lines for the log.
-    flood: Arc<Mutex<Flood>>,
+    flood: Arc<Mutex<Floods>>,
     broker: Slot,
 }
 
@@ -230,7 +231,7 @@ impl Teller {
 
     /// A line for the log, unless there are too many of them: fills must not wait behind them.
     fn tell_line(&self, line: LogLine<'_>) {
-        let passing = self.flood().line(Instant::now());
+        let passing = self.flood().line(line.level, Instant::now());
         self.tell_left_out(passing.left_out);
         if passing.passes {
             self.tell(&News::Log {
@@ -253,7 +254,7 @@ impl Teller {
         }
     }
 
-    fn flood(&self) -> MutexGuard<'_, Flood> {
+    fn flood(&self) -> MutexGuard<'_, Floods> {
         self.flood.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,6 +4,8 @@
 use std::io::{BufRead, BufReader, Read};
 use std::time::{Duration, Instant};
 
+use qt_plugin_api::LogLevel;
+
 /// A longer line is cut into several.
 const LONGEST: u64 = 2048;
 /// Lines logged in [`PERIOD`].
@@ -61,6 +63,37 @@ impl Flood {
     /// How many were left out and not told yet.
     pub(super) const fn rest(&mut self) -> u64 {
         std::mem::replace(&mut self.left_out, 0)
+    }
+}
+
+/// The limit for an author's log: what went wrong has room of its own, beside however much else is said.
+#[derive(Debug)]
+pub(super) struct Floods {
+    plain: Flood,
+    troubles: Flood,
+}
+
+impl Floods {
+    /// As [`Flood::new`], for either.
+    pub(super) const fn new(most: u32, now: Instant) -> Self {
+        Self {
+            plain: Flood::new(most, now),
+            troubles: Flood::new(most, now),
+        }
+    }
+
+    /// Takes note of a line of this weight.
+    pub(super) fn line(&mut self, level: LogLevel, now: Instant) -> Passing {
+        if level >= LogLevel::Warning {
+            self.troubles.line(now)
+        } else {
+            self.plain.line(now)
+        }
+    }
+
+    /// How many were left out and not told yet.
+    pub(super) const fn rest(&mut self) -> u64 {
+        self.plain.rest() + self.troubles.rest()
     }
 }
 
@@ -151,6 +184,37 @@ mod tests {
     fn any_bytes_become_lines_without_control_characters() {
         let lines = logged(b"plain\r\n\x1b[31mred\xff\n\0tail", None);
         assert_eq!(lines, ["plain", "\\u{1b}[31mred\u{fffd}", "\\u{0}tail"]);
+    }
+
+    #[test]
+    fn what_went_wrong_is_not_lost_among_what_is_only_said() {
+        let at = Instant::now();
+        let mut floods = Floods::new(2, at);
+        let mut passes = |level| floods.line(level, at).passes;
+        assert_eq!(
+            [
+                passes(LogLevel::Info),
+                passes(LogLevel::Debug),
+                passes(LogLevel::Info)
+            ],
+            [true, true, false]
+        );
+        assert_eq!(
+            [
+                passes(LogLevel::Error),
+                passes(LogLevel::Warning),
+                passes(LogLevel::Error)
+            ],
+            [true, true, false]
+        );
+        assert_eq!(floods.rest(), 2);
+        assert_eq!(
+            floods.line(LogLevel::Info, at + PERIOD),
+            Passing {
+                left_out: 0,
+                passes: true
+            }
+        );
     }
 
     #[test]
