@@ -126,6 +126,7 @@ impl Worker {
             "protocol": PROTOCOL, "socket": socket, "secret": "s", "plugin": plugin, "sha256": sha256(&plugin),
             "config": {}, "live": { "file": null, "broker": "bench", "plugin": "bench" },
             "data_dir": folder.path(), "account_id": null, "memory": null,
+            "level": null, "now_ms": std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64,
         });
         let child = spawn(&setup);
         let mut streams = [None, None, None];
