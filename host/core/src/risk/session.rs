@@ -128,40 +128,51 @@ pub(crate) fn rested(
 ) -> UtcMillis {
     let (start, time) = (from.trading_date().start(), time_of_day(from));
     let date = from.trading_date().civil();
-    let mut spans: Vec<(TimeOfDay, TimeOfDay)> = Vec::new();
-    let mut close = None;
-    match &gates.sessions {
-        TradingSessions::Any => {}
+    let (at, close) = match &gates.sessions {
+        TradingSessions::Any => (None, None),
         TradingSessions::CnA => {
-            for window in market.windows(symbol, date) {
-                if window.phase == Phase::Continuous {
-                    spans.push((window.from, window.to));
-                }
-                if window.phase != Phase::AfterHours && window.to > time {
-                    close = close.max(Some(window.to.saturating_add(RESULT_MS)));
-                }
-            }
+            let windows = market.windows(symbol, date).iter();
+            let trading = windows.clone().filter(|window| window.phase == Phase::Continuous);
+            let close = windows
+                .filter(|window| window.phase != Phase::AfterHours)
+                .map(|window| window.to)
+                .max();
+            let spans = trading.map(|window| (window.from, window.to));
+            (
+                over(spans, time, rest_ms),
+                close.filter(|close| *close > time).map(|close| close + RESULT_MS),
+            )
         }
         TradingSessions::Windows(windows) if market.calendar().is_trading_day(date) => {
-            spans.clone_from(windows);
-            close = windows.iter().map(|(_, to)| *to).filter(|to| *to > time).max();
+            let mut spans = windows.clone();
+            spans.sort_unstable();
+            let close = windows.iter().map(|(_, to)| *to).max();
+            (
+                over(spans.into_iter(), time, rest_ms),
+                close.filter(|close| *close > time),
+            )
         }
-        TradingSessions::Windows(_) => {}
-    }
-    spans.sort_unstable();
-    let mut at = time;
-    let mut left = rest_ms;
+        TradingSessions::Windows(_) => (None, None),
+    };
+    at.or(close)
+        .map_or_else(|| from.plus_ms(rest_ms), |at| start.plus_ms(at))
+}
+
+/// When so much time of these spans, which come in their order, has passed since `time`; `None` where they have not that much.
+fn over(
+    spans: impl Iterator<Item = (TimeOfDay, TimeOfDay)>,
+    time: TimeOfDay,
+    rest_ms: i64,
+) -> Option<TimeOfDay> {
+    let (mut at, mut left) = (time, rest_ms);
     for (open, end) in spans {
         let begins = open.max(at);
         let room = end.saturating_sub(begins).max(0);
         if left <= room {
-            return start.plus_ms(begins.saturating_add(left));
+            return Some(begins.saturating_add(left));
         }
         left = left.saturating_sub(room);
         at = at.max(end);
     }
-    match close {
-        Some(close) => start.plus_ms(close),
-        None => from.plus_ms(rest_ms),
-    }
+    None
 }

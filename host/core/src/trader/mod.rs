@@ -385,7 +385,8 @@ impl Trader {
             return;
         };
         let before = order.state;
-        let ended_with = before.is_ended().then(|| order.amount());
+        let follows = self.settings.gates.follow_orders();
+        let ended_with = (follows && before.is_ended()).then(|| order.amount());
         let market = market_of(self.market.as_ref());
         let woke = timers::wakes_at(&self.settings, market, &self.exposure, order);
         if let Err(illegal) = change(order) {
@@ -402,7 +403,7 @@ impl Trader {
         }
         let wakes = timers::wakes_at(&self.settings, market, &self.exposure, order);
         self.wakes.change(id, woke, wakes);
-        if self.settings.gates.follow_orders() {
+        if follows {
             self.exposure.follow(order, ended_with, self.day, market);
         }
         self.look_again |= self.exposure.follow_plan(order);

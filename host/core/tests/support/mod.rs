@@ -10,8 +10,8 @@ pub mod moves;
 use std::borrow::Cow;
 
 use qt_core::{
-    BrokerFill, BrokerOrder, BrokerOrderStatus, ClientOrderId, Effect, Event, Order, OrderState, Report,
-    Settings, Signal, Snapshot, Trader, UtcMillis, reconcile,
+    BrokerFill, BrokerOrder, BrokerOrderStatus, ClientOrderId, Effect, Event, Gates, Order, OrderState,
+    Report, Settings, Signal, Snapshot, Trader, UtcMillis, reconcile,
 };
 use qt_market::{Shares, Side};
 
@@ -65,8 +65,14 @@ pub fn sell(name: &str, size: Shares) -> Signal {
 impl Desk {
     /// A desk that is connected and has compared the books.
     pub fn open() -> Self {
+        Self::with(Gates::default())
+    }
+
+    /// The same with gates that are set so.
+    pub fn with(gates: Gates) -> Self {
         let settings = Settings {
             account_key: "test".into(),
+            gates: gates.into(),
             ..Settings::default()
         };
         let mut desk = Self {
