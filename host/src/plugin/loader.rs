@@ -183,6 +183,9 @@ pub(super) fn choose<'a>(
     }
     let mut in_folders = named(&usable(false));
     drop_shipped(found, &mut in_folders);
+    if let Some(error) = spoilt_installed(found, &in_folders, name) {
+        return Err(error);
+    }
     if let Some(only) = single(&in_folders, false)? {
         return Ok(only);
     }
@@ -195,6 +198,17 @@ pub(super) fn drop_shipped(found: &[Found], candidates: &mut Vec<Candidate<'_>>)
     if candidates.iter().any(|(path, _)| lies(path, Place::Installed)) {
         candidates.retain(|(path, _)| !lies(path, Place::Shipped));
     }
+}
+
+/// The fault of what somebody installed under a name, where it cannot be used: what came with the program is another version of
+/// it, and trading with that unasked would be worse than not at all.
+fn spoilt_installed(found: &[Found], candidates: &[Candidate<'_>], name: &str) -> Option<PluginError> {
+    let installed = |f: &&Found| f.place == Place::Installed;
+    let is_candidate = |f: &Found| candidates.iter().any(|(path, _)| *path == f.path);
+    if found.iter().filter(installed).any(is_candidate) {
+        return None;
+    }
+    refused_of_name(found.iter().filter(installed), name)
 }
 
 /// The only one of several files of a name, all of which somebody named or none; copies of one content are one.
@@ -229,10 +243,10 @@ pub(super) fn stem(path: &Path) -> String {
 }
 
 /// The fault of a file that by its own name is the plugin that was asked for.
-fn refused_of_name(found: &[Found], name: &str) -> Option<PluginError> {
+fn refused_of_name<'a>(found: impl IntoIterator<Item = &'a Found>, name: &str) -> Option<PluginError> {
     let wanted = name.to_ascii_lowercase().replace('_', "-");
     let file = found
-        .iter()
+        .into_iter()
         .find(|f| f.manifest.is_err() && stem(&f.path) == wanted)?;
     file.manifest.as_ref().err().cloned()
 }
