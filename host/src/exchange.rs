@@ -29,6 +29,8 @@ use crate::system;
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// How long a new version may take from its opening to compared books.
 const TRADES_WITHIN: Duration = Duration::from_secs(30);
+/// A connection that blinks, or a comparison of the books that is under way, is no broker that is away.
+const BLINK: Duration = Duration::from_secs(3);
 const BUSY: &str = "another exchange is under way; wait for it";
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -115,7 +117,7 @@ impl Exchange {
             before.describe(),
             opener.describe()
         );
-        let traded = trades(&self.status.borrow());
+        let traded = self.trades_within(BLINK).await;
         self.broker.begin_exchange();
         let opened = match self.drain(running).await {
             Ok(()) => self.open(opener, Fallback::Before).await,
@@ -126,10 +128,11 @@ impl Exchange {
         let mut reply = format!("{} was exchanged for {}", title(running), title(&new));
         if !traded {
             // Whether it would trade cannot be told by a broker with which the old one did not trade either.
-            reply += "; the broker was not connected before, and orders go out once it is";
+            reply += "; the version before did not trade (the broker was away, or its books were not compared), and orders go out \
+                      once this one does";
             return Ok((new, reply));
         }
-        if self.trades_again().await {
+        if self.trades_within(TRADES_WITHIN).await {
             return Ok((new, reply));
         }
         self.broker.begin_exchange();
@@ -217,10 +220,10 @@ impl Exchange {
             .map_err(|e| e.to_string())?
     }
 
-    async fn trades_again(&self) -> bool {
+    async fn trades_within(&self, time: Duration) -> bool {
         let mut status = self.status.clone();
         let trades = status.wait_for(trades);
-        matches!(tokio::time::timeout(TRADES_WITHIN, trades).await, Ok(Ok(_)))
+        matches!(tokio::time::timeout(time, trades).await, Ok(Ok(_)))
     }
 }
 

@@ -101,6 +101,7 @@ impl Room {
                 live: LiveConfig::of(&self.config, name),
                 data_dir,
                 account_id: self.account_id.clone(),
+                open_within: limits(&self.config, name).open_within,
                 listener: self.listener.clone(),
             }),
             Lane::Worker => Arc::new(Worker {

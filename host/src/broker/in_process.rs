@@ -5,7 +5,8 @@
 //! that nothing is opened beside it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
 
 use qt_plugin_api::host::{LoadedBroker, OpenArgs, PluginModule};
 use qt_plugin_api::{
@@ -32,6 +33,8 @@ pub(crate) struct InProcess {
     pub(crate) account_id: Option<String>,
     /// Where that block is read again.
     pub(crate) live: LiveConfig,
+    /// How long it may take to open.
+    pub(crate) open_within: Duration,
     /// Where its events go.
     pub(crate) listener: Listener,
 }
@@ -40,13 +43,7 @@ impl Opener for InProcess {
     fn open(&self, wake: Wake) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
         let seat = Seat::new(&self.data_dir);
         seat.take(seat::PATIENCE)?;
-        let args = OpenArgs {
-            config: &self.config,
-            data_dir: &self.data_dir,
-            account_id: self.account_id.as_deref(),
-            callbacks: self.listener.callbacks(self.live.clone()),
-        };
-        let broker = self.module.open(args)?;
+        let (broker, seat) = self.open_in_time(seat)?;
         Ok(Arc::new(Session {
             broker,
             panic: OnceLock::new(),
@@ -57,6 +54,39 @@ impl Opener for InProcess {
 
     fn describe(&self) -> String {
         format!("{} in this process", self.title)
+    }
+}
+
+impl InProcess {
+    /// Opens it on a thread of its own, which is left alone where it takes too long. It keeps the seat for as long as it
+    /// lives, and closes what it opens too late.
+    fn open_in_time(&self, seat: Seat) -> Result<(LoadedBroker, Seat), OpenFailure> {
+        let callbacks = self.listener.callbacks(self.live.clone());
+        let (module, config, data_dir) = (self.module, self.config.clone(), self.data_dir.clone());
+        let account_id = self.account_id.clone();
+        // Handed over from hand to hand: what nobody waits for any more stays with its thread.
+        let (tell, told) = mpsc::sync_channel(0);
+        let opening = move || {
+            let args = OpenArgs {
+                config: &config,
+                data_dir: &data_dir,
+                account_id: account_id.as_deref(),
+                callbacks,
+            };
+            tell.send(module.open(args).map(|broker| (broker, seat))).ok();
+        };
+        std::thread::Builder::new()
+            .name("broker-opening".into())
+            .spawn(opening)
+            .map_err(|e| format!("the system gives no thread to open the plugin: {e}"))?;
+        match told.recv_timeout(self.open_within) {
+            Ok(opened) => Ok(opened?),
+            Err(_) => Err(OpenFailure::from(format!(
+                "the plugin has not opened within {} s, and in this process it cannot be ended, so that nothing is opened beside it: \
+                 start the host again; `open_within_seconds` in `plugin_options` gives it longer, and `lane` = \"worker\" a process that can be ended",
+                self.open_within.as_secs_f32()
+            ))),
+        }
     }
 }
 

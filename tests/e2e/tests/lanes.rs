@@ -304,6 +304,23 @@ fn a_plugin_that_cannot_open_ends_the_start_and_not_the_machine() {
     }
 }
 
+/// In the host's own process nothing can end it: the start fails and says so, and does not wait for ever.
+#[test]
+fn a_plugin_that_hangs_as_it_opens_in_this_process_ends_the_start() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    let mut options = hostile(&desk, "in-process", &json!({ "misbehaviour": "hang-in-open" }));
+    options["plugin_options"]["hostile"]["open_within_seconds"] = json!(0.5);
+    desk.configure(&backend, &options);
+    let output = desk.run(&[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("has not opened within 0.5 s") && said.contains("start the host again"),
+        "{said}"
+    );
+}
+
 /// The broker's terminal is not running when the host starts, and comes up later: the host says so, tells the backend,
 /// sends nothing, and trades once it is there.
 #[test]

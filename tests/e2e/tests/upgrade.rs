@@ -394,7 +394,7 @@ fn an_upgrade_while_the_broker_is_away_stays() {
         );
         let told = said(&swapped);
         assert!(
-            told.contains("hostile 1.0.9") && told.contains("the broker was not connected before"),
+            told.contains("hostile 1.0.9") && told.contains("the version before did not trade"),
             "{lane}: {told}"
         );
         std::fs::write(desk.path("data/plugin-data/hostile/hostile-is-there"), "").unwrap();
@@ -662,6 +662,12 @@ fn an_installed_version_of_a_plugin_that_came_with_the_program_is_what_the_next_
     backend.add(&signals(0, 2));
     settle(&backend, &desk, &mut host, 2, "an installed simulator");
     end_and_judge(&backend, &desk, host, "an installed simulator");
+    // Spoilt, it is not quietly replaced by the version that came with the program.
+    let file = desk.path("data").join("plugins").join(next.file_name().unwrap());
+    assert!(file.exists(), "{}", file.display());
+    std::fs::write(&file, b"not a library any more").unwrap();
+    let told = desk.fails(3, &["--once"]);
+    assert!(told.contains(file.to_str().unwrap()), "{told}");
 }
 
 /// For reading: a live upgrade with orders in flight, as the user, the log, the broker's ledger and the backend see it.

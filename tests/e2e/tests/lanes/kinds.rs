@@ -100,7 +100,7 @@ const TABLE: &[(&str, Verdict, Verdict)] = &[
     (
         "hang-in-open",
         By("a_broker_that_is_away_at_the_start_is_waited_for"),
-        Not("the start waits for it in this process, where nothing can end it"),
+        By("a_plugin_that_hangs_as_it_opens_in_this_process_ends_the_start"),
     ),
     (
         "away-in-open",
