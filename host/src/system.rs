@@ -1,20 +1,25 @@
 //! What differs by operating system, and nothing else: folders, private files, processes, signals.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use tokio::sync::watch;
 
 mod children;
+mod files;
 mod libraries;
 pub mod notify;
 pub mod paste;
 pub mod service;
+mod shutdown;
 
 pub use children::{Family, ended, in_own_group, kill_family, limit_memory};
+pub use files::{
+    WholeFile, create_private_dir, is_open_elsewhere, make_private, open_private_append, private_options,
+    put_in_place, readable_by_others, replace_file, replace_passing_file, sync_dir,
+};
 pub use libraries::{LibraryPlaces, is_noexec, library_places, writable_by_all};
+#[cfg(test)]
+pub use shutdown::shutdown_channel;
+pub use shutdown::{ShutdownCause, ShutdownReceiver, ShutdownSender, shutdown};
 
 /// Why the operating system did not do what was asked; says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -72,22 +77,6 @@ pub fn expand_home(path: &Path) -> PathBuf {
     }
 }
 
-/// The permission bits of a regular file that its group or others may read, else nothing.
-/// Windows has no such bits: a profile's files belong to its user there.
-#[cfg(unix)]
-pub fn readable_by_others(file: &File) -> Option<u32> {
-    use std::os::unix::fs::PermissionsExt;
-    let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let mode = metadata.permissions().mode() & 0o777;
-    (mode & 0o077 != 0).then_some(mode)
-}
-
-/// The permission bits of a regular file that its group or others may read, else nothing.
-#[cfg(not(unix))]
-pub fn readable_by_others(_file: &File) -> Option<u32> {
-    None
-}
-
 /// Has this process, and those that it starts, leave no image of its memory behind when it crashes.
 pub fn leave_no_core_dump() {
     #[cfg(unix)]
@@ -113,176 +102,6 @@ pub fn leave_no_core_dump() {
 fn have_no_image() {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     set_dumpable_behavior(DumpableBehavior::NotDumpable).ok();
-}
-
-/// Makes a folder, and those above it, that only its owner may enter. One that exists is left as it is.
-pub fn create_private_dir(path: &Path) -> Result<(), SystemError> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::DirBuilderExt;
-        builder.mode(0o700);
-    }
-    builder.create(path).map_err(|source| SystemError::Folder {
-        path: shown(path),
-        source,
-    })
-}
-
-/// Options that make a new file readable and writable by its owner alone.
-pub fn private_options() -> OpenOptions {
-    #[cfg_attr(not(unix), allow(unused_mut))]
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    options
-}
-
-/// Takes the rights of group and others on a file away; a file that is not there is left so. Windows has no such bits: a
-/// profile's files belong to its user there.
-pub fn make_private(path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let metadata = match std::fs::metadata(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other?,
-        };
-        if metadata.permissions().mode() & 0o077 != 0 {
-            // By its name: closing a file of its own would give back what this process has locked in it.
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = path;
-    Ok(())
-}
-
-/// Opens a file for appending; a new one is its owner's alone.
-pub fn open_private_append(path: &Path) -> io::Result<File> {
-    private_options().read(true).append(true).create(true).open(path)
-}
-
-/// Replaces a file's content as a whole: whoever reads it, and whenever the machine stops, finds the old or the
-/// new content, never a part. The new file is its owner's alone.
-pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = folder_of(path);
-    let file = written_beside(folder, content)?;
-    file.as_file().sync_all()?;
-    put_in_place(file, path)?;
-    sync_dir(folder)
-}
-
-/// A file that is written beside its place and takes it once it is whole; its owner's alone.
-#[derive(Debug)]
-pub struct WholeFile {
-    file: tempfile::NamedTempFile,
-    path: PathBuf,
-}
-
-impl WholeFile {
-    /// Begins a file that is to be at `path`.
-    pub fn begin(path: &Path) -> io::Result<Self> {
-        let file = tempfile::Builder::new()
-            .prefix(".new-")
-            .tempfile_in(folder_of(path))?;
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-        })
-    }
-
-    /// Puts it in its place, durably. Where a file is there already it fails with [`io::ErrorKind::AlreadyExists`] unless that
-    /// one may be replaced.
-    pub fn finish(self, replace: bool) -> io::Result<()> {
-        self.file.as_file().sync_all()?;
-        let done = if replace {
-            self.file.persist(&self.path)
-        } else {
-            self.file.persist_noclobber(&self.path)
-        };
-        done.map_err(|failed| failed.error)?;
-        sync_dir(folder_of(&self.path))
-    }
-}
-
-impl Write for WholeFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-/// Replaces a file's content as a whole where it means nothing once the machine has stopped: no reader finds a part, and
-/// nobody waits for the disk.
-pub fn replace_passing_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    put_in_place(written_beside(folder_of(path), content)?, path)
-}
-
-/// How often a rename is tried again that some other program's look at the file prevents, and how long between.
-const RENAMES: u32 = 100;
-const RENAME_AGAIN: Duration = Duration::from_millis(10);
-
-/// Puts a finished file in its place, over what is there. Where a scanner or a backup has that open, Windows refuses
-/// it for as long; such a look is short, and is waited out for a second.
-pub fn put_in_place(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
-    // The standard library's rename replaces a file that others are reading, where Windows can do that at all.
-    let (_file, fresh) = file.keep().map_err(|failed| failed.error)?;
-    let mut renamed = std::fs::rename(&fresh, path);
-    for _ in 0..RENAMES {
-        match &renamed {
-            Err(e) if cfg!(windows) && is_open_elsewhere(e) && !path.is_dir() => {
-                std::thread::sleep(RENAME_AGAIN);
-                renamed = std::fs::rename(&fresh, path);
-            }
-            _ => break,
-        }
-    }
-    if renamed.is_err() {
-        std::fs::remove_file(&fresh).ok();
-    }
-    renamed
-}
-
-/// Whether a file could not be replaced or written because another program has it open, which only Windows minds.
-pub fn is_open_elsewhere(error: &io::Error) -> bool {
-    const SHARING_VIOLATION: i32 = 32;
-    const LOCK_VIOLATION: i32 = 33;
-    cfg!(windows)
-        && (error.kind() == io::ErrorKind::PermissionDenied
-            || matches!(error.raw_os_error(), Some(SHARING_VIOLATION | LOCK_VIOLATION)))
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-fn written_beside(folder: &Path, content: &[u8]) -> io::Result<tempfile::NamedTempFile> {
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
-    file.write_all(content)?;
-    Ok(file)
-}
-
-/// Makes a folder's entries durable: a rename or a new file survives a loss of power from then on.
-#[cfg(unix)]
-pub fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// Makes a folder's entries durable; Windows does so by itself and cannot open a folder as a file.
-#[cfg(not(unix))]
-pub fn sync_dir(_path: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 /// This program's own file, as it was found at the first call.
@@ -386,244 +205,14 @@ fn colours_wanted() -> bool {
     able && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// What asked the process to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShutdownCause {
-    /// Ctrl-C.
-    Interrupt,
-    /// SIGTERM; on Windows the console was closed, the user logs off, or the system shuts down.
-    Terminate,
-    /// The program itself, through [`ShutdownSender::request`].
-    Requested,
-}
-
-impl ShutdownCause {
-    /// The exit code of a process that this cause ended without waiting: 128 and the signal's number.
-    pub const fn exit_code(self) -> i32 {
-        match self {
-            Self::Interrupt => 130,
-            Self::Terminate => 143,
-            Self::Requested => 0,
-        }
-    }
-}
-
-/// Asks for a shutdown from inside the program.
-#[derive(Debug, Clone)]
-pub struct ShutdownSender(watch::Sender<Option<ShutdownCause>>);
-
-impl ShutdownSender {
-    /// Asks for a shutdown. The first cause stays.
-    pub fn request(&self, cause: ShutdownCause) {
-        self.0.send_if_modified(|current| {
-            let first = current.is_none();
-            current.get_or_insert(cause);
-            first
-        });
-    }
-}
-
-/// Learns that a shutdown was asked for; any number of clones, in any runtime.
-#[derive(Debug, Clone)]
-pub struct ShutdownReceiver(watch::Receiver<Option<ShutdownCause>>);
-
-impl ShutdownReceiver {
-    /// The cause, once a shutdown was asked for.
-    #[cfg(test)]
-    pub fn cause(&self) -> Option<ShutdownCause> {
-        *self.0.borrow()
-    }
-
-    /// Waits until a shutdown is asked for. Safe to drop and to call again.
-    pub async fn wait(&mut self) -> ShutdownCause {
-        match self.0.wait_for(Option::is_some).await.map(|cause| *cause) {
-            Ok(Some(cause)) => cause,
-            // Nobody is left who could ask: waiting on is right, ending is not.
-            Ok(None) | Err(_) => std::future::pending().await,
-        }
-    }
-}
-
-/// A shutdown that only the program itself can ask for.
-pub fn shutdown_channel() -> (ShutdownSender, ShutdownReceiver) {
-    let (sender, receiver) = watch::channel(None);
-    (ShutdownSender(sender), ShutdownReceiver(receiver))
-}
-
-/// Takes Ctrl-C and SIGTERM: the first asks for a shutdown, the second ends the process at once with code 130 or
-/// 143. They are watched on a thread of their own, so that a busy runtime cannot delay the second one.
-/// To be called once in a process; the sender serves the program itself.
-pub fn shutdown() -> io::Result<(ShutdownSender, ShutdownReceiver)> {
-    let (sender, receiver) = shutdown_channel();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let mut signals = {
-        let _inside = runtime.enter();
-        Signals::new()?
-    };
-    let asks = sender.clone();
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            runtime.block_on(async move {
-                asks.request(signals.next().await);
-                let again = signals.next().await;
-                std::process::exit(again.exit_code());
-            });
-        })?;
-    Ok((sender, receiver))
-}
-
 /// Bytes that may still be written where a path lies; `None` where the system does not say.
 pub fn disk_free(path: &Path) -> Option<u64> {
     fs4::available_space(path).ok()
 }
 
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) -> ShutdownCause {
-        tokio::select! {
-            _ = self.interrupt.recv() => ShutdownCause::Interrupt,
-            _ = self.terminate.recv() => ShutdownCause::Terminate,
-        }
-    }
-}
-
-#[cfg(windows)]
-struct Signals {
-    interrupt: tokio::signal::windows::CtrlC,
-    broken: tokio::signal::windows::CtrlBreak,
-    closed: tokio::signal::windows::CtrlClose,
-    logoff: tokio::signal::windows::CtrlLogoff,
-    shutdown: tokio::signal::windows::CtrlShutdown,
-}
-
-#[cfg(windows)]
-impl Signals {
-    fn new() -> io::Result<Self> {
-        use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown};
-        Ok(Self {
-            interrupt: ctrl_c()?,
-            broken: ctrl_break()?,
-            closed: ctrl_close()?,
-            logoff: ctrl_logoff()?,
-            shutdown: ctrl_shutdown()?,
-        })
-    }
-
-    async fn next(&mut self) -> ShutdownCause {
-        tokio::select! {
-            _ = self.interrupt.recv() => ShutdownCause::Interrupt,
-            // What a program sends that ends a group of processes, where Ctrl-C reaches none.
-            _ = self.broken.recv() => ShutdownCause::Interrupt,
-            _ = self.closed.recv() => ShutdownCause::Terminate,
-            _ = self.logoff.recv() => ShutdownCause::Terminate,
-            _ = self.shutdown.recv() => ShutdownCause::Terminate,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn replaced_file_is_whole_private_and_leaves_nothing_behind() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.json");
-        std::fs::write(&path, "old").unwrap();
-        replace_file(&path, b"new").unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert_eq!(readable_by_others(&File::open(&path).unwrap()), None);
-    }
-
-    #[test]
-    fn a_whole_file_takes_its_place_only_when_it_may() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("saved");
-        let write = |text: &str, replace| {
-            let mut file = WholeFile::begin(&path).unwrap();
-            file.write_all(text.as_bytes()).unwrap();
-            file.finish(replace)
-        };
-        write("one", false).unwrap();
-        let refused = write("two", false).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one");
-        write("three", true).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "three");
-        assert_eq!(readable_by_others(&File::open(&path).unwrap()), None);
-        drop(WholeFile::begin(&path).unwrap());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_failed_replacement_keeps_the_old_content() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state");
-        std::fs::create_dir(&path).unwrap();
-        assert!(replace_file(&path, b"new").is_err());
-        assert!(path.is_dir());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn private_files_and_folders_are_their_owners_alone() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let inner = folder.path().join("a").join("b");
-        create_private_dir(&inner).unwrap();
-        create_private_dir(&inner).unwrap();
-        let file = open_private_append(&inner.join("log")).unwrap();
-        assert_eq!(readable_by_others(&file), None);
-        assert_eq!(inner.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-        file.set_permissions(std::fs::Permissions::from_mode(0o640))
-            .unwrap();
-        assert_eq!(readable_by_others(&file), Some(0o640));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_file_is_made_private_and_one_that_is_not_there_is_not_made() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal.db");
-        make_private(&path).unwrap();
-        assert!(!path.exists());
-        for mode in [0o644, 0o400, 0o660] {
-            std::fs::write(&path, "x").unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            make_private(&path).unwrap();
-            let now = path.metadata().unwrap().permissions().mode() & 0o777;
-            assert_eq!(now, if mode == 0o400 { mode } else { 0o600 });
-        }
-    }
-
-    #[test]
-    fn a_file_in_the_way_of_a_folder_is_named() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let error = create_private_dir(&file.path().join("logs"))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("logs") && error.contains("--data-dir"), "{error}");
-    }
 
     #[test]
     fn home_is_shown_and_expanded() {
@@ -636,72 +225,6 @@ mod tests {
             assert_eq!(shown(&home.join("x/y")), "~/x/y");
         }
         assert_eq!(shown(Path::new("relative")), "relative");
-    }
-
-    #[tokio::test]
-    async fn the_first_cause_of_a_shutdown_stays() {
-        let (sender, mut receiver) = shutdown_channel();
-        assert_eq!(receiver.cause(), None);
-        let mut other = receiver.clone();
-        sender.request(ShutdownCause::Terminate);
-        sender.request(ShutdownCause::Requested);
-        assert_eq!(receiver.wait().await, ShutdownCause::Terminate);
-        assert_eq!(other.wait().await, ShutdownCause::Terminate);
-        assert_eq!(receiver.cause(), Some(ShutdownCause::Terminate));
-    }
-
-    /// Set in the child that the test below starts: the test program itself, as a process that takes signals.
-    #[cfg(unix)]
-    const CHILD: &str = "QT_TEST_SIGNALS_CHILD";
-
-    /// Run by the test below; by itself it has nothing to show.
-    #[cfg(unix)]
-    #[test]
-    fn child_that_takes_signals() {
-        if std::env::var_os(CHILD).is_none() {
-            return;
-        }
-        let (_sender, mut receiver) = shutdown().unwrap();
-        println!("\nready");
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        println!("\nasked {:?}", runtime.block_on(receiver.wait()));
-        loop {
-            std::thread::park();
-        }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn the_first_signal_asks_and_the_second_ends_at_once() {
-        use rustix::process::{Pid, Signal, kill_process};
-        use std::io::{BufRead, BufReader};
-        use std::process::{Command, Stdio};
-        let cases = [
-            (Signal::TERM, Signal::TERM, "asked Terminate", 143),
-            (Signal::INT, Signal::INT, "asked Interrupt", 130),
-            (Signal::TERM, Signal::INT, "asked Terminate", 130),
-        ];
-        for (first, second, asked, code) in cases {
-            let mut child = Command::new(std::env::current_exe().unwrap())
-                .args([
-                    "--exact",
-                    "system::tests::child_that_takes_signals",
-                    "--nocapture",
-                ])
-                .env(CHILD, "1")
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let pid = Pid::from_child(&child);
-            let mut lines = BufReader::new(child.stdout.take().unwrap())
-                .lines()
-                .map(Result::unwrap);
-            assert!(lines.any(|line| line == "ready"));
-            kill_process(pid, first).unwrap();
-            assert!(lines.any(|line| line == asked), "{asked}");
-            kill_process(pid, second).unwrap();
-            assert_eq!(child.wait().unwrap().code(), Some(code));
-        }
     }
 
     /// In a process of its own, as the runner of tests has it: it counts for all that comes after.
