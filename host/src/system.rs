@@ -17,8 +17,6 @@ pub use files::{
     put_in_place, readable_by_others, replace_file, replace_passing_file, sync_dir,
 };
 pub use libraries::{LibraryPlaces, is_noexec, library_places, writable_by_all};
-#[cfg(test)]
-pub use shutdown::shutdown_channel;
 pub use shutdown::{ShutdownCause, ShutdownReceiver, ShutdownSender, shutdown};
 
 /// Why the operating system did not do what was asked; says what to do.

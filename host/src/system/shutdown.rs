@@ -63,7 +63,7 @@ impl ShutdownReceiver {
 }
 
 /// A shutdown that only the program itself can ask for.
-pub fn shutdown_channel() -> (ShutdownSender, ShutdownReceiver) {
+fn shutdown_channel() -> (ShutdownSender, ShutdownReceiver) {
     let (sender, receiver) = watch::channel(None);
     (ShutdownSender(sender), ShutdownReceiver(receiver))
 }
