@@ -19,6 +19,7 @@ mod exchange;
 mod fact;
 mod feed;
 mod flow;
+mod plan;
 mod price;
 mod reject;
 mod stock;
