@@ -1,13 +1,12 @@
 //! What one process carries: 1, 10 and 50 accounts, with signals and reports over REST and over NATS.
 
 use std::collections::HashMap;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream::{self, Context, consumer::pull::OrderedConfig, stream};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use qt_test_support::{Backend, wait_until};
+use qt_test_support::{Backend, NatsServer};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -22,9 +21,6 @@ const MANY: usize = 5_000;
 const SINGLE: usize = 400;
 const EVERY: Duration = Duration::from_millis(25);
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Debian puts it where a user's path does not lead.
-const NATS_SERVER: [&str; 2] = ["nats-server", "/usr/sbin/nats-server"];
-
 /// The other side.
 enum Side {
     Rest(Backend),
@@ -33,39 +29,16 @@ enum Side {
 
 /// A nats-server with both streams.
 struct Streams {
-    server: Child,
-    url: String,
+    server: NatsServer,
     runtime: Runtime,
     context: Context,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Streams {
-    fn drop(&mut self) {
-        self.server.kill().ok();
-        self.server.wait().ok();
-    }
 }
 
 impl Streams {
     /// Nothing where the program is not installed.
     fn start() -> Option<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|free| free.local_addr())
-            .unwrap()
-            .port();
-        let folder = tempfile::tempdir().unwrap();
-        let server = NATS_SERVER.into_iter().find_map(|program| {
-            let mut command = Command::new(program);
-            command
-                .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])
-                .arg(folder.path());
-            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
-        })?;
-        wait_until("nats-server listens", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        let url = format!("nats://127.0.0.1:{port}");
+        let server = NatsServer::start()?;
+        let url = server.url();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -85,10 +58,8 @@ impl Streams {
         });
         Some(Self {
             server,
-            url,
             runtime,
             context,
-            _folder: folder,
         })
     }
 
@@ -205,9 +176,10 @@ impl Side {
             .with("signals_stream", json!("auto"));
         match self {
             Self::Rest(_) => desk,
-            Self::Nats(streams) => desk
-                .with("backend", json!("nats"))
-                .with("nats", json!({ "url": streams.url, "consumer": "scale" })),
+            Self::Nats(streams) => desk.with("backend", json!("nats")).with(
+                "nats",
+                json!({ "url": streams.server.url(), "consumer": "scale" }),
+            ),
         }
     }
 }

@@ -9,13 +9,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+mod dice;
 mod judge;
 pub mod museum;
+mod nats;
 mod python;
 mod system;
 mod xtquant;
 
+pub use dice::Dice;
 pub use judge::{Verdict, judge};
+pub use nats::NatsServer;
 pub use python::{python, python_with};
 pub use system::{ABORT, EXIT_3, KILLED, SEGFAULT, STACK_OVERFLOW, children, kill_9, runs};
 pub use xtquant::{ACCOUNT, Counter, XTQUANT, system_python, xtquant};

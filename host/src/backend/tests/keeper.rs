@@ -245,15 +245,20 @@ async fn a_login_that_a_gateway_answers_with_404_is_tried_again() {
     ));
 }
 
-/// One that reads and refuses the write: the folder is a file by then.
-#[test]
-fn a_login_that_cannot_be_kept_is_not_followed_by_the_old_one() {
+/// A keyring in a file that holds an old login, that login, and who looks at it.
+fn with_old_login(address: &str) -> (tempfile::TempDir, Keyring, Kept, Source) {
     let folder = tempfile::tempdir().unwrap();
-    let address = "https://unkept.test.invalid/api";
     let ring = Keyring::in_folder(folder.path(), address).typed(Secret::new("passphrase".to_owned()));
     let old = kept("old");
     ring.write(&old, Some(StoreKind::File)).unwrap();
-    let (mut source, _) = Source::of_keyring(ring.clone());
+    let (source, _) = Source::of_keyring(ring.clone());
+    (folder, ring, old, source)
+}
+
+/// One that reads and refuses the write: the folder is a file by then.
+#[test]
+fn a_login_that_cannot_be_kept_is_not_followed_by_the_old_one() {
+    let (_folder, ring, old, mut source) = with_old_login("https://unkept.test.invalid/api");
     let fresh = Kept {
         at_ms: 1000,
         ..kept("fresh")
@@ -280,12 +285,7 @@ fn a_login_that_cannot_be_kept_is_not_followed_by_the_old_one() {
 
 #[test]
 fn a_login_that_a_person_made_meanwhile_is_not_overwritten() {
-    let folder = tempfile::tempdir().unwrap();
-    let address = "https://meanwhile.test.invalid/api";
-    let ring = Keyring::in_folder(folder.path(), address).typed(Secret::new("passphrase".to_owned()));
-    let old = kept("old");
-    ring.write(&old, Some(StoreKind::File)).unwrap();
-    let (mut source, _) = Source::of_keyring(ring.clone());
+    let (_folder, ring, old, mut source) = with_old_login("https://meanwhile.test.invalid/api");
     let persons = Kept {
         password: Some(Secret::new("another".to_owned())),
         ..kept("persons")

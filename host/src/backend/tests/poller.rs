@@ -89,6 +89,17 @@ async fn rig_beside(stream: Option<Stream>, interval: Duration) -> Rig {
 const LONG: Duration = Duration::from_secs(3600);
 
 impl Rig {
+    /// The next signal is this one, and it becomes durable.
+    async fn takes(&mut self, id: &str) {
+        match input(&mut self.engine).await {
+            Input::Signals { taken, done, .. } => {
+                done.send(Some(received(1))).unwrap();
+                assert_eq!(taken[0].id.0, id);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
     async fn held(&mut self) {
         let told = input(&mut self.engine).await;
         assert!(matches!(told, Input::HeldAsSubmitted(_)), "{told:?}");
@@ -353,13 +364,7 @@ async fn what_was_pushed_before_the_account_was_ready_is_asked_for_and_not_taken
     rig.held().await;
     rig.server.asked_times(2).await;
     push.send(pushed("NOW", Duration::ZERO)).await.unwrap();
-    match input(&mut rig.engine).await {
-        Input::Signals { taken, done, .. } => {
-            done.send(Some(received(1))).unwrap();
-            assert_eq!(taken[0].id.0, "NOW");
-        }
-        other => panic!("{other:?}"),
-    }
+    rig.takes("NOW").await;
     rig.stop().await;
 }
 
@@ -376,12 +381,6 @@ async fn what_was_pushed_long_ago_is_asked_for_and_not_taken() {
     // The backend does not name them any more.
     rig.server.asked_times(3).await;
     push.send(pushed("NOW", Duration::from_secs(4))).await.unwrap();
-    match input(&mut rig.engine).await {
-        Input::Signals { taken, done, .. } => {
-            done.send(Some(received(1))).unwrap();
-            assert_eq!(taken[0].id.0, "NOW");
-        }
-        other => panic!("{other:?}"),
-    }
+    rig.takes("NOW").await;
     rig.stop().await;
 }

@@ -581,16 +581,7 @@ fn caps_are_kept_by_the_bridge() {
         (json!({ "read_only": true }), "only reads"),
     ] {
         let scene = Scene::new(&packages, &json!({}), &block, Lane::Worker);
-        scene.signal(1);
-        let mut host = scene.desk.host("");
-        assert_eq!(scene.settle(words, &mut host), ["refused"], "{words}");
-        assert_eq!(host.stop(), Some(0));
-        assert_eq!(scene.counter.ledger().len(), 0, "{words}");
-        assert!(
-            scene.backend.state().to_string().contains(words),
-            "{words}: {}",
-            scene.backend.state()
-        );
+        scene.refuses(words);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use qt_test_support::{XTQUANT, kill_9, wait_until, xtquant};
+use qt_test_support::{Dice, XTQUANT, kill_9, wait_until, xtquant};
 use serde_json::{Value, json};
 
 use super::{Lane, Scene};
@@ -13,18 +13,6 @@ const ROUNDS: usize = 12;
 fn rounds() -> usize {
     let times = std::env::var("QT_KILLS").ok().and_then(|text| text.parse().ok());
     ROUNDS * times.unwrap_or(1)
-}
-
-/// Random times without a clock or a library: the same at every run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
 }
 
 fn more(scene: &Scene, from: usize, to: usize) {
@@ -41,7 +29,7 @@ fn host_and_bridge_are_killed_at_the_same_time() {
         return;
     };
     let scene = Scene::new(&packages, &json!({ "latency_ms": 3 }), &json!({}), Lane::Worker);
-    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    let mut dice = Dice::of(0x9E37_79B9_7F4A_7C15);
     let rounds = rounds();
     let mut bridges = 0;
     for round in 0..rounds {
@@ -75,7 +63,7 @@ fn the_bridge_alone_is_killed_again_and_again() {
     };
     for lane in [Lane::Worker, Lane::InProcess] {
         let scene = Scene::new(&packages, &json!({ "latency_ms": 3 }), &json!({}), lane);
-        let mut dice = Dice(0xD1B5_4A32_D192_ED03);
+        let mut dice = Dice::of(0xD1B5_4A32_D192_ED03);
         let rounds = rounds();
         let mut host = scene.desk.host("");
         host.trades();

@@ -241,16 +241,7 @@ fn the_limits_in_the_host_s_block_hold_over_tcp() {
         let scene = Scene::new(&packages, &json!({}), &json!({}), Lane::Worker);
         let bridge = listen(&scene, &packages, "127.0.0.1", &json!({})).unwrap();
         point_with(&scene, &bridge, None, &block);
-        scene.signal(1);
-        let mut host = scene.desk.host("");
-        assert_eq!(scene.settle(words, &mut host), ["refused"], "{words}");
-        assert_eq!(host.stop(), Some(0));
-        assert_eq!(scene.counter.ledger().len(), 0, "{words}");
-        assert!(
-            scene.backend.state().to_string().contains(words),
-            "{words}: {}",
-            scene.backend.state()
-        );
+        scene.refuses(words);
     }
 }
 

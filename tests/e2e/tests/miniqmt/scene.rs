@@ -120,6 +120,17 @@ impl Scene {
         outcomes
     }
 
+    /// An order is refused for this reason, which the backend is told, and nothing reaches the terminal.
+    pub fn refuses(&self, words: &str) {
+        self.signal(1);
+        let mut host = self.desk.host("");
+        assert_eq!(self.settle(words, &mut host), ["refused"], "{words}");
+        assert_eq!(host.stop(), Some(0));
+        assert_eq!(self.counter.ledger().len(), 0, "{words}");
+        let state = self.backend.state().to_string();
+        assert!(state.contains(words), "{words}: {state}");
+    }
+
     /// Waits until every signal has come to an end.
     pub fn settle(&self, case: &str, host: &mut Host) -> Vec<String> {
         let mut outcomes = Vec::new();

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use qt_test_support::{Host, PATIENCE, XTQUANT, children, judge, kill_9, wait_until, xtquant};
+use qt_test_support::{Dice, Host, PATIENCE, XTQUANT, children, judge, kill_9, wait_until, xtquant};
 use serde_json::{Value, json};
 
 use super::{Lane, Scene};
@@ -31,18 +31,6 @@ const WHOLE_BRIDGE: usize = 24 * KIB * KIB;
 /// Handles and threads come and go with connections.
 const HANDLES: usize = 24;
 const THREADS: usize = 8;
-
-/// Dice that fall the same way again for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
 
 /// One line of the table; sizes in bytes.
 #[derive(Clone, Copy)]
@@ -284,7 +272,7 @@ fn a_session_with_random_faults_grows_by_its_books_alone() {
     let mut session = Session {
         scene,
         host,
-        dice: Dice(u64::try_from(seed.max(1)).unwrap()),
+        dice: Dice::of(u64::try_from(seed.max(1)).unwrap()),
         began: Instant::now(),
         sent: 0,
         faults: 0,

@@ -1,89 +1,13 @@
 //! Signals and reports by way of a real nats-server, which is killed and comes back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, Context, stream};
 use futures_util::StreamExt;
-use qt_test_support::{Backend, Desk, PATIENCE, wait_until};
+use qt_test_support::{Backend, Desk, NatsServer, PATIENCE, wait_until};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-
-/// Debian puts it where a user's path does not lead.
-const PLACES: [&str; 2] = ["nats-server", "/usr/sbin/nats-server"];
-
-struct Server {
-    child: Child,
-    program: &'static str,
-    folder: tempfile::TempDir,
-    port: u16,
-}
-
-impl Server {
-    /// One on a free port, where the program is installed; the gate installs it.
-    fn start() -> Option<Self> {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let folder = tempfile::tempdir().unwrap();
-        let started = PLACES
-            .into_iter()
-            .find_map(|program| Some((program, spawn(program, &folder, port)?)));
-        let Some((program, child)) = started else {
-            assert!(
-                std::env::var_os("QT_NATS_NEEDED").is_none(),
-                "nats-server is missing"
-            );
-            eprintln!("SKIPPED: nats-server is not installed (Debian has it in the package `nats-server`)");
-            return None;
-        };
-        let server = Self {
-            child,
-            program,
-            folder,
-            port,
-        };
-        server.wait();
-        Some(server)
-    }
-
-    fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
-    }
-
-    fn wait(&self) {
-        wait_until("nats-server listens", || {
-            std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()
-        });
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    fn again(&mut self) {
-        self.child = spawn(self.program, &self.folder, self.port).unwrap();
-        self.wait();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-fn spawn(program: &str, folder: &tempfile::TempDir, port: u16) -> Option<Child> {
-    let mut command = Command::new(program);
-    command
-        .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])
-        .arg(folder.path());
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
-}
 
 /// The other side: who publishes signals and reads reports.
 struct House {
@@ -92,7 +16,7 @@ struct House {
 }
 
 impl House {
-    fn of(server: &Server) -> Self {
+    fn of(server: &NatsServer) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -201,7 +125,7 @@ impl House {
     }
 }
 
-fn desk(backend: &Backend, server: &Server) -> Desk {
+fn desk(backend: &Backend, server: &NatsServer) -> Desk {
     Desk::new(
         backend,
         &json!({ "backend": "nats", "nats": { "url": server.url() }, "api_base_url": null, "api_token": null,
@@ -216,7 +140,9 @@ fn signal(number: usize) -> Value {
 
 #[test]
 fn a_server_that_is_killed_and_comes_back_loses_no_signal_and_no_report() {
-    let Some(mut server) = Server::start() else { return };
+    let Some(mut server) = NatsServer::start() else {
+        return;
+    };
     let house = House::of(&server);
     // The desk wants a backend to be configured for; nothing is ever asked of it.
     let unused = Backend::start();
@@ -303,7 +229,9 @@ fn judge(house: &House, desk: &Desk, total: usize) {
 
 #[test]
 fn doctor_looks_at_nats() {
-    let Some(mut server) = Server::start() else { return };
+    let Some(mut server) = NatsServer::start() else {
+        return;
+    };
     let unused = Backend::start();
     let desk = desk(&unused, &server);
     let said = || {
@@ -347,7 +275,7 @@ fn doctor_looks_at_nats() {
 
 #[test]
 fn what_is_missing_at_nats_is_said_and_waited_for() {
-    let Some(server) = Server::start() else { return };
+    let Some(server) = NatsServer::start() else { return };
     let unused = Backend::start();
     let desk = desk(&unused, &server);
     let host = desk.trading();
@@ -386,7 +314,7 @@ fn what_is_missing_at_nats_is_said_and_waited_for() {
 
 #[test]
 fn signals_that_come_during_a_halt_are_taken_after_it() {
-    let Some(server) = Server::start() else { return };
+    let Some(server) = NatsServer::start() else { return };
     let house = House::of(&server);
     let unused = Backend::start();
     let desk = desk(&unused, &server);
@@ -410,7 +338,7 @@ fn signals_that_come_during_a_halt_are_taken_after_it() {
 
 #[test]
 fn a_signal_that_was_mended_is_taken_though_it_comes_beside_the_bad_one() {
-    let Some(server) = Server::start() else { return };
+    let Some(server) = NatsServer::start() else { return };
     let house = House::of(&server);
     let unused = Backend::start();
     let desk = desk(&unused, &server);
@@ -433,7 +361,7 @@ fn a_signal_that_was_mended_is_taken_though_it_comes_beside_the_bad_one() {
 
 #[test]
 fn hosts_that_share_a_consumer_leave_each_other_their_signals() {
-    let Some(server) = Server::start() else { return };
+    let Some(server) = NatsServer::start() else { return };
     let house = House::of(&server);
     let unused = Backend::start();
     let of = |account: &str| {
@@ -466,7 +394,7 @@ fn hosts_that_share_a_consumer_leave_each_other_their_signals() {
 /// An account that trades nothing keeps its signals, and keeps the others' from being acknowledged no longer.
 #[test]
 fn one_account_that_is_down_keeps_only_its_own_signals() {
-    let Some(server) = Server::start() else { return };
+    let Some(server) = NatsServer::start() else { return };
     let house = House::of(&server);
     let unused = Backend::start();
     let desk = desk(&unused, &server);

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use qt_test_support::{Backend, Desk, Host, children, judge, kill_9, wait_until};
+use qt_test_support::{Backend, Desk, Dice, Host, children, judge, kill_9, wait_until};
 use serde_json::{Value, json};
 
 use super::scrape::Scrape;
@@ -29,18 +29,6 @@ const JOURNAL_SLACK: u64 = 4 * KIB * KIB;
 /// Connections to the backend come and go.
 const HANDLES_SLACK: u64 = 8;
 const THREADS_SLACK: u64 = 2;
-
-/// Dice that fall the same way again for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
 
 /// One line of the table.
 #[derive(Clone, Copy)]
@@ -112,7 +100,7 @@ impl Soak {
             desk,
             host,
             address,
-            dice: Dice(seed.max(1)),
+            dice: Dice::of(seed.max(1)),
             began: Instant::now(),
             signals: 0,
             invalid: 0,
