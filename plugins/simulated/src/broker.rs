@@ -14,8 +14,10 @@ use qt_plugin_api::{
 };
 use rust_decimal::Decimal;
 
-use qt_exchange::{Outcome, from_e4};
+use qt_exchange::from_e4;
 use qt_market::Market;
+
+use exchanged::number_of;
 
 use crate::{
     book::{Book, day_of},
@@ -24,6 +26,10 @@ use crate::{
     ledger::{AppendError, Fact, Kind, Ledger},
     options::{FillMode, Options},
 };
+
+// The hostile plugin has this file by its path, too.
+#[path = "exchanged.rs"]
+mod exchanged;
 
 /// An event that waits to be told.
 enum Told {
@@ -245,71 +251,6 @@ impl Shared {
         now
     }
 
-    fn pay_dividends(&self, state: &mut State, now: Now) {
-        let due = state
-            .floor
-            .as_mut()
-            .map(|floor| floor.due_dividends(now.ts))
-            .unwrap_or_default();
-        for (symbol, cash) in due {
-            let symbol = symbol.to_string();
-            let held = state.book.held(&symbol);
-            if held == 0 {
-                continue;
-            }
-            let fact = Fact {
-                event: Kind::Dividend,
-                ts: now.ts,
-                host_ts: now.host_ts,
-                symbol,
-                quantity: held,
-                price: Some(cash),
-                ..Fact::default()
-            };
-            if let Err(AppendError::NotWritten(e) | AppendError::Torn(e)) = self.enter(state, &fact) {
-                self.log
-                    .error(format!("a dividend of {} could not be entered: {e}", fact.symbol));
-            }
-        }
-    }
-
-    /// A taken order meets what rests at the exchange.
-    fn meet(&self, state: &mut State, at: usize, order: &OrderRequest, now: Now) {
-        let Some(floor) = &mut state.floor else { return };
-        let mut outcomes = Vec::new();
-        let placed = match floor.ticket(order) {
-            Ok(ticket) => floor
-                .venue
-                .place_order(now.ts, number_of(at), &ticket, &mut outcomes)
-                .map_err(|rejection| rejection.to_string()),
-            Err(why) => Err(why),
-        };
-        for outcome in outcomes {
-            self.settle(state, outcome, now);
-        }
-        // It was let pass a moment ago under the same lock, so that this is a fault of ours; the order must not hang.
-        if let Err(why) = placed {
-            self.end(state, at, why, now);
-        }
-    }
-
-    /// Books what happened at the exchange.
-    fn settle(&self, state: &mut State, outcome: Outcome, now: Now) {
-        match outcome {
-            Outcome::Fill {
-                order,
-                quantity,
-                price,
-            } => {
-                let quantity = u64::try_from(quantity).unwrap_or_default();
-                self.fill(state, place_of(order), quantity, from_e4(price), now);
-            }
-            Outcome::Ended { order, why, .. } => {
-                self.end(state, place_of(order), why.reason().to_owned(), now)
-            }
-        }
-    }
-
     fn end(&self, state: &mut State, at: usize, reason: String, now: Now) {
         if !state.book.is_open(at) {
             return;
@@ -429,61 +370,6 @@ impl Shared {
         Ok(read(&state.book, seen))
     }
 
-    /// Takes up orders that were open when the process before ended: what of them has not lapsed rests again.
-    fn resume(&self, open: &[usize], host_ms: i64) {
-        let mut state = lock(&self.state);
-        let state = &mut *state;
-        let Some(mut floor) = state.floor.take() else {
-            return;
-        };
-        let now = floor.now(host_ms);
-        // What the market did before the last line of the ledger has had its effect.
-        floor.catch_up(floor.began(), |_, _| {});
-        let mut over = Vec::new();
-        for at in open {
-            let order = state.book.order(*at);
-            let ticket = OrderRequest {
-                quantity: order.remaining(),
-                ..OrderRequest::new("", &order.row.symbol, order.row.side, 0, order.row.limit_price)
-            };
-            let began = floor.began();
-            let is_of_today = order.session_day == day_of(began);
-            match floor.ticket(&ticket) {
-                Ok(ticket) if is_of_today => {
-                    let price = floor.venue.worst_price(&ticket).unwrap_or_default();
-                    let number = number_of(*at);
-                    floor
-                        .venue
-                        .restore(began, number, ticket.symbol, ticket.side, price, ticket.quantity);
-                }
-                _ => over.push(*at),
-            }
-        }
-        state.floor = Some(floor);
-        for at in over {
-            self.end(state, at, qt_exchange::End::DayOver.reason().to_owned(), now);
-        }
-        self.roll(state);
-    }
-
-    /// Lets the exchange go on while nobody asks, until the broker is closed.
-    fn play(&self, pause: Duration) {
-        loop {
-            let mut state = lock(&self.state);
-            if state.ledger.is_none() {
-                return;
-            }
-            self.roll(&mut state);
-            drop(state);
-            self.tell();
-            let state = lock(&self.state);
-            if state.ledger.is_none() {
-                return;
-            }
-            drop(self.wake.wait_timeout(state, pause));
-        }
-    }
-
     /// Fills what is due, until the broker is closed.
     fn fill_later(&self) {
         loop {
@@ -520,15 +406,6 @@ struct Seen {
     until_ms: i64,
     /// The host's time, where the session has another: a list shows the host's day.
     host_day_ms: Option<i64>,
-}
-
-/// The exchange's number of the order that stands at a place in the book.
-fn number_of(at: usize) -> u64 {
-    u64::try_from(at).unwrap_or(u64::MAX - 1) + 1
-}
-
-fn place_of(order: u64) -> usize {
-    usize::try_from(order.saturating_sub(1)).unwrap_or(usize::MAX)
 }
 
 /// Why an order cannot be taken: by the exchange first, then by the books.
