@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use qt_core::{Event, Settings};
+use qt_core::{Event, SellBarrier, Settings};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -228,6 +228,7 @@ impl Opened {
             engine: self.engine_in.clone(),
             gauge: self.gauge.clone(),
             ready: self.is_ready.clone(),
+            hard_barrier: self.place.config.gates.sell_barrier == SellBarrier::Hard,
         }
     }
 

@@ -64,6 +64,7 @@ impl Down {
             engine,
             gauge: Gauge::default(),
             ready,
+            hard_barrier: false,
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
 use qt_core::{InvalidSignal, Left, Signal, SignalId, UtcMillis};
+use qt_market::Side;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
@@ -32,6 +33,8 @@ pub(crate) struct Route {
     pub(crate) gauge: Gauge,
     /// True while the engine takes signals.
     pub(crate) ready: watch::Receiver<bool>,
+    /// Purchases of a plan wait until all of its sales are known to have ended.
+    pub(crate) hard_barrier: bool,
 }
 
 /// One route, and how it stands.
@@ -87,6 +90,8 @@ pub(super) struct Routes {
     ways: Vec<Way>,
     /// Accounts that we do not have and that were told of.
     strangers: BTreeSet<Option<String>>,
+    /// Plans whose purchases are held back by a sale that cannot be taken, and that were told of.
+    barred: BTreeSet<String>,
 }
 
 impl Routes {
@@ -100,6 +105,7 @@ impl Routes {
         Self {
             ways: routes.into_iter().map(way).collect(),
             strangers: BTreeSet::new(),
+            barred: BTreeSet::new(),
         }
     }
 
@@ -216,6 +222,9 @@ impl Routes {
         let mut left = Vec::new();
         for signal in found.taken {
             match self.way_of(signal.securities_account_id.as_deref()) {
+                Some(index) if self.is_barred(index, &signal, &found.sales_left) => {
+                    left.push((signal.id, Left::NotNow));
+                }
                 Some(index) => parcels[index].taken.push(signal),
                 None => {
                     self.stranger(&signal.id.0, signal.securities_account_id.as_deref());
@@ -237,6 +246,26 @@ impl Routes {
             }
         }
         (parcels, left)
+    }
+
+    /// True for a purchase whose plan has a sale in the same list that cannot be taken yet: the core, which never sees that
+    /// sale, would let the purchase go.
+    fn is_barred(&mut self, index: usize, signal: &Signal, sales_left: &BTreeSet<String>) -> bool {
+        let plan = signal
+            .plan_id
+            .as_ref()
+            .filter(|_| self.ways[index].route.hard_barrier && signal.side == Side::Buy)
+            .filter(|plan| sales_left.contains(*plan));
+        let Some(plan) = plan else { return false };
+        if self.barred.len() < MOST_STRANGERS && self.barred.insert(plan.clone()) {
+            warn!(
+                target: TRADING,
+                "Purchases of plan {plan}, such as signal {}, are left with the backend: a sale of the plan is there that is not \
+                 executable, and `sell_barrier_mode` is hard",
+                signal.id
+            );
+        }
+        true
     }
 
     /// Where there is one account, it gets all: its own rules say what is not its affair.

@@ -360,6 +360,38 @@ fn purchases_of_a_plan_wait_until_its_sales_have_ended() {
     desk.done(&["journal", "verify"]);
 }
 
+/// A hard barrier waits where it cannot tell: the sale is there, and cannot be taken yet.
+#[test]
+fn purchases_stay_with_the_backend_while_a_sale_of_their_plan_is_not_executable() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({ "execution": { "sell_barrier_mode": "hard" } }));
+    let host = desk.trading();
+    backend.add(&json!([
+        signal(
+            "SALE",
+            &json!({ "action": "SELL", "plan_id": "P", "price": null, "is_executable": false })
+        ),
+        signal("BUY", &json!({ "plan_id": "P" })),
+        signal("OTHER", &json!({ "plan_id": "Q", "size": 200 })),
+    ]));
+    expect(&desk, "OTHER", "FILLED");
+    wait_until("the log says why", || {
+        desk.log()
+            .contains("Purchases of plan P, such as signal BUY, are left with the backend")
+    });
+    assert_eq!(
+        (verdict(&desk, "SALE"), verdict(&desk, "BUY")),
+        (String::new(), String::new())
+    );
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(desk.accepted(), 1, "{:?}", desk.ledger());
+    // A soft one has nothing to wait for.
+    desk.configure(&backend, &json!({ "execution": { "sell_barrier_mode": "soft" } }));
+    let host = desk.trading();
+    expect(&desk, "BUY", "FILLED");
+    assert_eq!(host.stop(), Some(0));
+}
+
 #[test]
 fn while_reducing_only_sales_go_over_a_restart_too() {
     let backend = Backend::start();

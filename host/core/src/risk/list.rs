@@ -341,7 +341,10 @@ pub const GATES: &[Gate] = &[
         name: "sell before buy",
         stage: Stage::Check(super::barrier::shut),
         what: "purchases of a plan wait for its sales",
-        codes: &[("SELL_BARRIER", Outcome::Deferred)],
+        codes: &[
+            ("SELL_BARRIER", Outcome::Deferred),
+            ("SELL_BARRIER", Outcome::Left),
+        ],
         setting: barrier,
     },
     Gate {

@@ -65,6 +65,7 @@ async fn rig_beside(stream: Option<Stream>, interval: Duration) -> Rig {
             engine: sender,
             gauge: gauge.clone(),
             ready: ready_seen,
+            hard_barrier: false,
         }],
         shutdown: shutdown_seen,
     };

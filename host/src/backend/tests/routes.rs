@@ -1,5 +1,7 @@
 //! Signals of several accounts, each in its own trouble.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use qt_core::{Left, SignalId, UtcMillis};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -65,6 +67,7 @@ fn route(id: &str) -> (Route, Account) {
         engine,
         gauge: gauge.clone(),
         ready: is_ready,
+        hard_barrier: false,
     };
     let account = Account {
         engine: inputs,
@@ -164,6 +167,50 @@ async fn one_that_is_down_dead_or_late_keeps_no_other_from_its_signals() {
     c.held().await;
     assert_eq!(c.signals().await, ["C"]);
     drop(unanswered);
+    stop.send(true).unwrap();
+    task.await.unwrap();
+}
+
+/// The sale is there and not executable yet: the core would let the purchase go, since it never sees that sale.
+#[tokio::test]
+async fn a_purchase_stays_while_a_sale_of_its_plan_cannot_be_taken() {
+    let (logs, _guard) = Logs::start();
+    let server = Server::start().await;
+    let planned = |id: &str, account: &str, action: &str| {
+        let mut signal = signal(id, json!(account));
+        signal["action"] = json!(action);
+        signal["plan_id"] = json!("P");
+        signal
+    };
+    let asked = AtomicUsize::new(0);
+    server.always(move |call| {
+        let mut sale = planned("SALE", "A", "SELL");
+        let pending = !call.target.contains("include_submitted=true");
+        // From the fourth list on it is executable.
+        let early = pending && asked.fetch_add(1, Ordering::Relaxed) < 3;
+        sale["is_executable"] = json!(!early);
+        Some(answer(&if pending {
+            vec![planned("BUY", "A", "BUY"), sale, planned("ELSEWHERE", "B", "BUY")]
+        } else {
+            Vec::new()
+        }))
+    });
+    let ((mut to_a, mut a), (to_b, mut b)) = (route("A"), route("B"));
+    to_a.hard_barrier = true;
+    let (task, stop) = poll(&server, vec![to_a, to_b]);
+    a.held().await;
+    b.held().await;
+    // B has no barrier.
+    for _ in 0..3 {
+        assert_eq!(b.signals().await, ["ELSEWHERE"]);
+    }
+    assert_eq!(a.signals().await, ["BUY", "SALE"]);
+    assert_eq!(
+        logs.count("WARN", "Purchases of plan P, such as signal BUY,"),
+        1,
+        "{}",
+        logs.text()
+    );
     stop.send(true).unwrap();
     task.await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! An answer with signals, taken apart one signal at a time: a bad one never spoils the others.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use qt_core::{InvalidSignal, Signal, SignalId, UtcMillis};
 use qt_market::{Side, Symbol};
@@ -51,6 +51,8 @@ pub(crate) struct SignalsAnswer {
     pub(crate) invalid_for: BTreeMap<SignalId, String>,
     /// Left alone because `is_executable` is false.
     pub(crate) not_executable: usize,
+    /// The plans of sales among these: a purchase of such a plan cannot be told to come after all of its sales.
+    pub(crate) sales_left: BTreeSet<String>,
     /// Left alone because `mode` is not `live`.
     pub(crate) not_live: usize,
     /// Left alone because of their `status`.
@@ -130,7 +132,13 @@ fn take_one(found: &mut SignalsAnswer, entry: &Value, position: usize, view: Vie
     let fields = Fields(map);
     match judge(&fields, view) {
         Ok(Verdict::Taken(signal)) => found.taken.push(*signal),
-        Ok(Verdict::NotExecutable) => found.not_executable += 1,
+        Ok(Verdict::NotExecutable) => {
+            found.not_executable += 1;
+            let is_sale = fields.optional("action", "BUY or SELL", side) != Ok(Some(Side::Buy));
+            if let Some(plan) = fields.text("plan_id").ok().flatten().filter(|_| is_sale) {
+                found.sales_left.insert(plan);
+            }
+        }
         Ok(Verdict::NotLive) => found.not_live += 1,
         Ok(Verdict::OtherStatus) => found.other_status += 1,
         Err(reason) => {
