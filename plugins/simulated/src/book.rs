@@ -27,6 +27,14 @@ pub(crate) struct Order {
     pub(crate) accepted_ms: i64,
     /// The session's day on which it came.
     pub(crate) session_day: i64,
+    /// The session's moment at which it came.
+    pub(crate) placed: i64,
+    /// Nothing of it rests.
+    pub(crate) at_once: bool,
+    /// Where it rests, if it has no limit.
+    pub(crate) rests_at: Option<Decimal>,
+    /// The price of its latest trade.
+    pub(crate) last_price: Option<Decimal>,
     /// No event may tell of it; a fault of this process's, so the ledger does not know it.
     pub(crate) silent: bool,
     turnover: Decimal,
@@ -363,6 +371,10 @@ impl Book {
             row,
             accepted_ms: fact.host_ms(),
             session_day: day_of(fact.ts),
+            placed: fact.ts,
+            at_once: fact.at_once,
+            rests_at: fact.rests_at,
+            last_price: None,
             silent: false,
             turnover,
             frozen_cash,
@@ -409,6 +421,7 @@ impl Book {
         self.prices.entry(fact.symbol.clone()).or_insert(price);
         let order = &mut self.orders[at];
         order.turnover += turnover;
+        order.last_price = Some(price);
         order.row.filled_quantity += fact.quantity;
         order.row.updated_ms = fact.host_ms();
         if order.remaining() == 0 {

@@ -18,6 +18,7 @@ use qt_exchange::from_e4;
 use qt_market::Market;
 
 use exchanged::number_of;
+use unwritten::{Happened, Unwritten};
 
 use crate::{
     book::{Book, day_of},
@@ -30,6 +31,8 @@ use crate::{
 // The hostile plugin has this file by its path, too.
 #[path = "exchanged.rs"]
 mod exchanged;
+#[path = "unwritten.rs"]
+mod unwritten;
 
 /// An event that waits to be told.
 enum Told {
@@ -43,6 +46,8 @@ struct State {
     ledger: Option<Ledger>,
     told: VecDeque<Told>,
     due: VecDeque<(Instant, usize)>,
+    /// What happened and could not be written yet.
+    unwritten: Unwritten,
     /// The exchange, where one fills the orders.
     floor: Option<Floor>,
 }
@@ -130,10 +135,7 @@ impl Shared {
             failpoints::pass("sim-after-ledger");
         }
         // What is in the ledger was checked against the book before, under the same lock.
-        state
-            .book
-            .apply(fact)
-            .map_err(|e| AppendError::Torn(std::io::Error::other(e)))
+        state.book.apply(fact).map_err(AppendError::Contradicts)
     }
 
     fn tell_order(&self, state: &mut State, at: usize) {
@@ -156,6 +158,9 @@ impl Shared {
         if let Some(at) = state.book.find(&order.client_order_id) {
             return (repeated(state.book.order(at), order), Answer::Plain);
         }
+        if let Some(why) = state.unwritten.objection() {
+            return rejected(why);
+        }
         let objection = if self.options.fill == FillMode::Reject {
             Some("the simulated broker rejects every order (`fill` is `reject`)".to_owned())
         } else {
@@ -163,12 +168,15 @@ impl Shared {
         };
         failpoints::pass("sim-before-ledger");
         let broker_order_id = state.book.next_order_id();
-        let fact = first_fact(order, &broker_order_id, now, objection.clone());
+        let mut fact = first_fact(order, &broker_order_id, now, objection.clone());
+        if let Some(floor) = &state.floor {
+            (fact.at_once, fact.rests_at) = floor.rests(order);
+        }
         let at = match self.enter(state, &fact) {
             Ok(at) => at,
-            Err(AppendError::NotWritten(e)) => return rejected(format!("the ledger cannot be written: {e}")),
-            Err(AppendError::Torn(e)) => {
-                let reason = format!("the ledger may be torn: {e}");
+            Err(e @ AppendError::NotWritten(_)) => return rejected(e.to_string()),
+            Err(e) => {
+                let reason = e.to_string();
                 return (PlaceResult::Unknown { reason }, Answer::Plain);
             }
         };
@@ -227,18 +235,28 @@ impl Shared {
     /// Brings the books, and the exchange where there is one, to the present moment.
     fn roll(&self, state: &mut State) -> Now {
         let host_ms = self.clock.now_ms();
+        // What happened before comes first, and nothing more happens until it is written.
+        let is_written = self.write_what_happened(state);
         let Some(mut floor) = state.floor.take() else {
-            state.book.roll(host_ms);
+            if is_written {
+                state.book.roll(host_ms);
+            }
             return Now::host(host_ms);
         };
         let now = floor.now(host_ms);
+        if !is_written {
+            state.floor = Some(floor);
+            return now;
+        }
         let at = |ts| Now { ts, ..now };
         let mut happened = Vec::new();
         floor.catch_up(now.ts, |ts, outcome| happened.push((at(ts), outcome)));
         state.floor = Some(floor);
         for (when, outcome) in happened {
-            state.book.roll(when.ts);
             self.settle(state, outcome, when);
+        }
+        if !state.unwritten.is_empty() {
+            return now;
         }
         state.book.roll(now.ts);
         self.pay_dividends(state, now);
@@ -249,51 +267,6 @@ impl Shared {
             }
         }
         now
-    }
-
-    fn end(&self, state: &mut State, at: usize, reason: String, now: Now) {
-        if !state.book.is_open(at) {
-            return;
-        }
-        let rest = state.book.order(at).remaining();
-        let mut fact = next_fact(Kind::Cancelled, &state.book.order(at).row, rest, now);
-        fact.reason = Some(reason);
-        match self.enter(state, &fact) {
-            Ok(at) => self.tell_order(state, at),
-            Err(AppendError::NotWritten(e) | AppendError::Torn(e)) => {
-                self.log.error(format!(
-                    "the end of {} could not be entered: {e}",
-                    fact.broker_order_id
-                ));
-            }
-        }
-    }
-
-    fn fill(&self, state: &mut State, at: usize, quantity: u64, price: Decimal, now: Now) {
-        let fees = state.book.fees_for(at, quantity, price, now.ts);
-        let mut fact = next_fact(Kind::Fill, &state.book.order(at).row, quantity, now);
-        fact.price = Some(price);
-        fact.fill_id = Some(state.book.next_fill_id());
-        // A broker shows the exchange's fees as a part of its own.
-        fact.commission = Some(fees.commission + fees.exchange_fee);
-        if let Some(floor) = &state.floor {
-            (fact.stamp_tax, fact.transfer_fee) = (Some(fees.stamp_tax), Some(fees.transfer_fee));
-            let symbol = floor.venue.market().symbol(&fact.symbol);
-            fact.same_day = symbol.is_ok_and(|symbol| floor.venue.settlement_days(&symbol) == 0);
-        }
-        if let Err(AppendError::NotWritten(e) | AppendError::Torn(e)) = self.enter(state, &fact) {
-            self.log.error(format!(
-                "a fill of {} could not be entered: {e}",
-                fact.broker_order_id
-            ));
-            return;
-        }
-        failpoints::pass("sim-after-fill");
-        if let (false, Some(trade)) = (state.book.order(at).silent, state.book.last_trade()) {
-            let trade = trade.clone();
-            state.told.push_back(Told::Trade(trade));
-        }
-        self.tell_order(state, at);
     }
 
     fn cancel(&self, cancel: &CancelRequest) -> CancelResult {
@@ -316,6 +289,9 @@ impl Shared {
                 state.book.order(at).row.status
             ));
         }
+        if let Some(why) = state.unwritten.objection() {
+            return rejected(why);
+        }
         if self.options.fault_refuse_cancels.strikes() {
             return rejected("the broker refuses the cancel".to_owned());
         }
@@ -331,8 +307,8 @@ impl Shared {
             self.fill(state, at, rest, price, now);
             return CancelResult::Sent;
         }
-        if let Some(floor) = &mut state.floor
-            && let Err(rejection) = floor.venue.cancel(now.ts, number_of(at))
+        if let Some(floor) = &state.floor
+            && let Err(rejection) = floor.venue.check_cancel(now.ts, number_of(at))
         {
             return rejected(rejection.to_string());
         }
@@ -340,12 +316,16 @@ impl Shared {
         let fact = next_fact(Kind::Cancelled, &state.book.order(at).row, rest, now);
         match self.enter(state, &fact) {
             Ok(at) => {
+                if let Some(floor) = &mut state.floor {
+                    // It was asked for leave a moment ago under the same lock.
+                    let _ = floor.venue.cancel(now.ts, number_of(at));
+                }
                 self.tell_order(state, at);
                 CancelResult::Sent
             }
-            Err(AppendError::NotWritten(e)) => rejected(format!("the ledger cannot be written: {e}")),
-            Err(AppendError::Torn(e)) => CancelResult::Unknown {
-                reason: format!("the ledger may be torn: {e}"),
+            Err(e @ AppendError::NotWritten(_)) => rejected(e.to_string()),
+            Err(e) => CancelResult::Unknown {
+                reason: e.to_string(),
             },
         }
     }
@@ -367,7 +347,11 @@ impl Shared {
             until_ms: host_ms - i64::from(self.options.snapshot_lag_ms),
             host_day_ms: now.host_ts,
         };
-        Ok(read(&state.book, seen))
+        let shown = read(&state.book, seen);
+        drop(state);
+        // What happened earlier may have been written only now.
+        self.tell();
+        Ok(shown)
     }
 
     /// Fills what is due, until the broker is closed.
@@ -381,14 +365,22 @@ impl Shared {
             match state.due.front().copied() {
                 Some((due, at)) if due <= now => {
                     state.due.pop_front();
-                    let now_ms = self.clock.now_ms();
-                    state.book.roll(now_ms);
+                    let now_ms = self.roll(&mut state).ts;
                     self.fill_by_mode(&mut state, at, now_ms);
                     drop(state);
                     self.tell();
                 }
                 Some((due, _)) => drop(self.wake.wait_timeout(state, due - now)),
-                None => drop(self.wake.wait(state)),
+                None if state.unwritten.is_empty() => drop(self.wake.wait(state)),
+                None => {
+                    let (mut state, _) = self
+                        .wake
+                        .wait_timeout(state, unwritten::PAUSE)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    self.write_what_happened(&mut state);
+                    drop(state);
+                    self.tell();
+                }
             }
         }
     }
@@ -535,8 +527,8 @@ impl Broker for Simulated {
         };
         let mut book = replay(&options, &path, &facts, market.clone())?;
         let host_ms = cx.clock.now_ms();
+        let last_ts = facts.iter().map(|fact| fact.ts).max();
         let floor = if let Some(market) = market.filter(|_| !options.read_only) {
-            let last_ts = facts.iter().map(|fact| fact.ts).max();
             let mut floor = Floor::open(&options, market, &cx.data_dir, host_ms, last_ts).map_err(wrong)?;
             if let Some(last_ts) = last_ts {
                 floor.forget_dividends_until(last_ts);
@@ -557,6 +549,7 @@ impl Broker for Simulated {
             ledger: Some(ledger),
             told: VecDeque::new(),
             due: VecDeque::new(),
+            unwritten: Unwritten::default(),
             floor,
         };
         let shared = Arc::new(Shared {
@@ -572,7 +565,7 @@ impl Broker for Simulated {
         // An exchange goes on while its client is away: what could have filled has filled.
         let plays = lock(&shared.state).floor.is_some();
         if plays {
-            shared.resume(&resumed, host_ms);
+            shared.resume(&resumed, last_ts, host_ms);
         }
         for at in resumed.into_iter().filter(|_| !plays) {
             let now_ms = shared.clock.now_ms();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use qt_exchange::{Outcome, from_e4};
+use qt_exchange::{End, Outcome, from_e4};
 
 use super::*;
 
@@ -28,10 +28,7 @@ impl Shared {
                 price: Some(cash),
                 ..Fact::default()
             };
-            if let Err(AppendError::NotWritten(e) | AppendError::Torn(e)) = self.enter(state, &fact) {
-                self.log
-                    .error(format!("a dividend of {} could not be entered: {e}", fact.symbol));
-            }
+            self.happened(state, Happened::Paid(Box::new(fact)), now);
         }
     }
 
@@ -73,38 +70,31 @@ impl Shared {
     }
 
     /// Takes up orders that were open when the process before ended: what of them has not lapsed rests again.
-    pub(super) fn resume(&self, open: &[usize], host_ms: i64) {
+    pub(super) fn resume(&self, open: &[usize], last_ts: Option<i64>, host_ms: i64) {
         let mut state = lock(&self.state);
         let state = &mut *state;
         let Some(mut floor) = state.floor.take() else {
             return;
         };
         let now = floor.now(host_ms);
-        // What the market did before the last line of the ledger has had its effect.
-        floor.catch_up(floor.began(), |_, _| {});
+        // What the market did before the last line of the ledger has had its effect; what it did since then has not.
+        let began = floor.began();
+        let since = last_ts.filter(|ts| day_of(*ts) == day_of(began)).unwrap_or(began);
+        floor.catch_up(since, |_, _| {});
         let mut over = Vec::new();
         for at in open {
             let order = state.book.order(*at);
-            let ticket = OrderRequest {
-                quantity: order.remaining(),
-                ..OrderRequest::new("", &order.row.symbol, order.row.side, 0, order.row.limit_price)
-            };
-            let began = floor.began();
-            let is_of_today = order.session_day == day_of(began);
-            match floor.ticket(&ticket) {
-                Ok(ticket) if is_of_today => {
-                    let price = floor.venue.worst_price(&ticket).unwrap_or_default();
-                    let number = number_of(*at);
-                    floor
-                        .venue
-                        .restore(began, number, ticket.symbol, ticket.side, price, ticket.quantity);
-                }
-                _ => over.push(*at),
+            if order.session_day != day_of(began) {
+                over.push((*at, End::DayOver));
+            } else if let Some(resting) = floor.resting(order) {
+                floor.venue.restore(since, number_of(*at), resting);
+            } else {
+                over.push((*at, End::NotAtOnce));
             }
         }
         state.floor = Some(floor);
-        for at in over {
-            self.end(state, at, qt_exchange::End::DayOver.reason().to_owned(), now);
+        for (at, why) in over {
+            self.end(state, at, why.reason().to_owned(), now);
         }
         self.roll(state);
     }

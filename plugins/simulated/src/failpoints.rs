@@ -1,4 +1,4 @@
-//! Points at which a test ends this process at once, as `kill -9` would. Nothing of it is in a release.
+//! Points at which a test ends this process at once, as `kill -9` would, or has the disk full. Nothing of it is in a release.
 
 /// Reads the environment's `FAILPOINTS`, once a process.
 #[cfg(feature = "failpoints")]
@@ -19,6 +19,18 @@ pub(crate) fn pass(name: &str) {
 
 #[cfg(not(feature = "failpoints"))]
 pub(crate) fn pass(_name: &str) {}
+
+/// The error of a full disk, where a test wishes for one.
+#[cfg(feature = "failpoints")]
+pub(crate) fn full() -> std::io::Result<()> {
+    fail::fail_point!("sim-ledger-full", |_| Err(std::io::ErrorKind::StorageFull.into()));
+    Ok(())
+}
+
+#[cfg(not(feature = "failpoints"))]
+pub(crate) const fn full() -> std::io::Result<()> {
+    Ok(())
+}
 
 #[cfg(feature = "failpoints")]
 fn die() {

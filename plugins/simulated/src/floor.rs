@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use qt_exchange::{
-    Feed, Kind, Liquidity, Moment, Outcome, Pace, Quote, Ticket, Venue, Walk, from_e4, time, to_e4,
+    Feed, Kind, Liquidity, Moment, Outcome, Pace, Quote, Resting, Ticket, Venue, Walk, from_e4, time, to_e4,
 };
 use qt_market::{Listing, Market, Symbol};
 use qt_plugin_api::{OrderRequest, PriceKind, Side};
 use rust_decimal::Decimal;
 
-use crate::book::day_of;
+use crate::book::{Order, day_of};
 use crate::options::{Options, Quotes};
 
 /// Where the quotes come from.
@@ -219,6 +219,33 @@ impl Floor {
         (last, self.venue.previous_close(&symbol).map(from_e4))
     }
 
+    /// Whether an order that is taken now rests not at all, and where it rests if it has no limit.
+    pub(crate) fn rests(&self, order: &OrderRequest) -> (bool, Option<Decimal>) {
+        let Ok(ticket) = self.ticket(order) else {
+            return (false, None);
+        };
+        match ticket.kind {
+            Kind::Limit(_) | Kind::BestFiveThenLimit => (false, None),
+            Kind::BestFiveThenCancel | Kind::ImmediateOrCancel(_) | Kind::FillOrKill(_) => (true, None),
+            Kind::OppositeBest | Kind::OwnBest => (false, self.venue.rests_at(&ticket).map(from_e4)),
+        }
+    }
+
+    /// How an order that was open before a restart rests; none where nothing of it may.
+    pub(crate) fn resting(&self, order: &Order) -> Option<Resting> {
+        let row = &order.row;
+        // What was meant to rest at the last price it took has no other place.
+        let price = row.limit_price.or(order.rests_at).or(order.last_price);
+        let price = to_e4(price.filter(|_| !order.at_once)?)?;
+        Some(Resting {
+            symbol: self.venue.market().symbol(&row.symbol).ok()?,
+            side: side_of(row.side),
+            price,
+            rest: i64::try_from(order.remaining()).ok()?,
+            placed: order.placed,
+        })
+    }
+
     /// The order as the exchange understands it.
     ///
     /// # Errors
@@ -259,13 +286,17 @@ impl Floor {
         };
         Ok(Ticket {
             symbol,
-            side: match order.side {
-                Side::Buy => qt_market::Side::Buy,
-                Side::Sell => qt_market::Side::Sell,
-            },
+            side: side_of(order.side),
             quantity: i64::try_from(order.quantity).unwrap_or(i64::MAX),
             kind,
         })
+    }
+}
+
+const fn side_of(side: Side) -> qt_market::Side {
+    match side {
+        Side::Buy => qt_market::Side::Buy,
+        Side::Sell => qt_market::Side::Sell,
     }
 }
 

@@ -10,6 +10,8 @@ use qt_plugin_api::Side;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use crate::failpoints;
+
 /// Kind of a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,6 +56,12 @@ pub(crate) struct Fact {
     /// What was bought may be sold on the same day.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) same_day: bool,
+    /// Nothing of the order rests: what does not fill as it comes is cancelled.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) at_once: bool,
+    /// Where an order without a limit rests.
+    #[serde(default, with = "exact", skip_serializing_if = "Option::is_none")]
+    pub(crate) rests_at: Option<Decimal>,
 }
 
 impl Default for Fact {
@@ -74,6 +82,8 @@ impl Default for Fact {
             stamp_tax: None,
             transfer_fee: None,
             same_day: false,
+            at_once: false,
+            rests_at: None,
         }
     }
 }
@@ -147,6 +157,18 @@ pub(crate) enum AppendError {
     NotWritten(io::Error),
     /// Part of it may be in the file, and nothing more may follow.
     Torn(io::Error),
+    /// It is in the file, and the books do not take it.
+    Contradicts(String),
+}
+
+impl std::fmt::Display for AppendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotWritten(e) => write!(f, "the ledger cannot be written: {e}"),
+            Self::Torn(e) => write!(f, "the ledger may be torn: {e}"),
+            Self::Contradicts(e) => write!(f, "the ledger contradicts the books: {e}"),
+        }
+    }
 }
 
 /// The open ledger. Dropping it lets the next process in.
@@ -229,7 +251,7 @@ impl Writer {
         self.line.clear();
         serde_json::to_writer(&mut self.line, fact).map_err(|e| AppendError::NotWritten(e.into()))?;
         self.line.push(b'\n');
-        let Err(cause) = self.file.write_all(&self.line) else {
+        let Err(cause) = failpoints::full().and_then(|()| self.file.write_all(&self.line)) else {
             self.len += self.line.len() as u64;
             return Ok(());
         };

@@ -51,16 +51,19 @@
 //! | `dividends` | none | list of `symbol`, `date` (ex-date), `cash` (yuan a share) |
 //!
 //! The session's time stands in the ledger as `ts`, the host's beside it as `host_ts` where the two differ; what the host is
-//! told has the host's time. After a restart the session goes on where the ledger ended.
+//! told has the host's time. After a restart the session goes on where the ledger ended: the exchange did not wait, and what
+//! was open rests where it did.
 //!
 //! # The ledger
 //! One JSON object a line, with `event` (`accepted`, `rejected`, `fill`, `cancelled`), `ts` (milliseconds since 1970
 //! UTC), `client_order_id`, `broker_order_id`, `symbol`, `side` (`buy`, `sell`), `quantity`, `price` (null for a market
-//! order), and where they apply `fill_id`, `commission`, `reason`. A line is handed to the operating system before the
+//! order), and where they apply `fill_id`, `commission`, `reason`; of an order without a limit `rests_at`, and `at_once` of
+//! one that never rests. A line is handed to the operating system before the
 //! answer or event that rests on it leaves, so the death of the process loses none. It is not synced to the disk: this
 //! broker plays one for tests, and a power cut ends both sides of the play. The ledger is replayed at the start over
 //! `cash` and `positions`; an incomplete last line is dropped, and any other damage is an error. A lock keeps a second
-//! process off.
+//! process off. Where a line cannot be written, on a full disk for example, what happened is kept and told later, nothing
+//! new is taken and the exchange stands still until then.
 
 mod book;
 mod broker;

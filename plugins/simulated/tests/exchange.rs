@@ -261,3 +261,88 @@ fn a_users_tables_reach_the_fees_and_the_rules() {
     assert_eq!((trade.quantity, trade.commission), (7, Some(dec("10.50"))));
     assert!(reason(broker.place_order(&order("B", Side::Buy, 100, Some("150")))).starts_with("[LOT]"));
 }
+
+fn of_kind(id: &str, kind: PriceKind, quantity: u64, limit: Option<&str>) -> OrderRequest {
+    OrderRequest {
+        price_kind: kind,
+        ..order(id, Side::Buy, quantity, limit)
+    }
+}
+
+/// The prices of the fills in the ledger, in the order of their lines.
+fn fill_prices(bench: &Bench) -> Vec<String> {
+    let ledger = bench.ledger();
+    let fills = ledger.iter().filter(|line| line["event"] == "fill");
+    fills.map(|line| line["price"].to_string()).collect()
+}
+
+#[test]
+fn the_rest_of_an_order_at_the_markets_price_is_what_it_was_after_a_restart() {
+    for (kind, quantity, rests_at) in [
+        // Five levels of 8,000 each are taken, and the rest waits at the last of them.
+        (PriceKind::BestFiveThenLimit, 41_000, "150.05"),
+        (PriceKind::OwnBest, 1_000, "149.99"),
+        (PriceKind::OppositeBest, 9_000, "150.01"),
+    ] {
+        let bench = bench(MORNING_MS);
+        let mut config = options(json!({"session_from": "2026-11-24T09:30:30"}));
+        config["cash"] = json!(100_000_000);
+        let broker = bench.open(config.clone());
+        pass_ms(&bench, 40_000);
+        accepted(broker.place_order(&of_kind("A", kind, quantity, None)));
+        let before = fill_prices(&bench).len();
+        drop(broker);
+        let broker = bench.open(config);
+        pass_ms(&bench, 60_000);
+        assert_eq!(rows(&broker), [format!("Filled {quantity}")], "{kind:?}");
+        let prices = fill_prices(&bench);
+        assert!(
+            prices[before..].iter().all(|price| price == rests_at),
+            "{kind:?}: {prices:?}"
+        );
+    }
+}
+
+#[test]
+fn what_was_for_at_once_does_not_rest_after_a_restart() {
+    let bench = bench(MORNING_MS);
+    let config = options(json!({"session_from": "2026-11-24T09:30:30"}));
+    let broker = bench.open(config.clone());
+    pass_ms(&bench, 40_000);
+    accepted(broker.place_order(&of_kind("A", PriceKind::ImmediateOrCancel, 100, Some("149.90"))));
+    drop(broker);
+    // The process ended between the acceptance and the end.
+    let text = std::fs::read_to_string(bench.ledger_path()).expect("ledger");
+    let first = text.lines().next().expect("a line").to_owned() + "\n";
+    std::fs::write(bench.ledger_path(), first).expect("ledger");
+    let broker = bench.open(config);
+    pass_ms(&bench, 60_000);
+    assert_eq!(rows(&broker), ["Cancelled 0"]);
+}
+
+#[test]
+fn the_exchange_goes_on_while_its_client_is_away() {
+    let ledger = |is_away: bool| {
+        let bench = bench(MORNING_MS);
+        let config = json!({
+            "positions": held(), "fill": "exchange", "exchange": {"quotes": "walk", "seed": 3}
+        });
+        let mut broker = bench.open(config.clone());
+        pass_ms(&bench, 60_000);
+        let last = broker.positions().expect("positions")[0].last_price;
+        let limit = (last.expect("a price") - dec("0.03")).to_string();
+        accepted(broker.place_order(&order("A", Side::Buy, 2_000, Some(&limit))));
+        if is_away {
+            drop(broker);
+            pass_ms(&bench, 600_000);
+            broker = bench.open(config);
+        } else {
+            pass_ms(&bench, 600_000);
+        }
+        drop(broker.account());
+        std::fs::read_to_string(bench.ledger_path()).expect("ledger")
+    };
+    let there = ledger(false);
+    assert!(there.contains("\"event\":\"fill\""), "{there}");
+    assert_eq!(ledger(true), there);
+}

@@ -37,5 +37,5 @@ pub use flow::{Bar, Happened, Liquidity, Quote, SHOWN, Shown, Tick};
 pub use price::{E4, YUAN, from_e4, parse_e4, to_e4};
 pub use reject::{CODES, Rejection};
 pub use time::Moment;
-pub use venue::{End, Kind, Outcome, Ticket, Venue};
+pub use venue::{End, Kind, Outcome, Resting, Ticket, Venue};
 pub use walk::{Pace, Walk};

@@ -45,6 +45,21 @@ pub struct Ticket {
     pub kind: Kind,
 }
 
+/// What rests of an order, as it is put back after a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resting {
+    /// What is traded.
+    pub symbol: Symbol,
+    /// Buy or sell.
+    pub side: Side,
+    /// Where it rests.
+    pub price: E4,
+    /// Shares that are left.
+    pub rest: Shares,
+    /// When it came.
+    pub placed: Moment,
+}
+
 /// Why an order ended that is not filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -290,7 +305,7 @@ impl Venue {
     }
 
     /// Takes an order that [`Self::check`] has let pass at the same moment. What happens to it and to others is put into
-    /// `outcomes`; the price at which it rests comes back, where it does.
+    /// `outcomes`.
     ///
     /// # Errors
     /// An order at the market's price that nobody is there for.
@@ -375,15 +390,13 @@ impl Venue {
         Ok(())
     }
 
-    /// Takes an order out.
+    /// Whether an order can be taken out now.
     ///
     /// # Errors
     /// It has ended, or the exchange takes no cancels now.
-    pub fn cancel(&mut self, at: Moment, order: OrderId) -> Result<Outcome, Rejection> {
-        let Some(open) = self.open.get(&order) else {
-            return Err(reject("ORDER_ENDED", format!("order {order} is not open")));
-        };
-        let Some(stock) = self.stocks.get_mut(open.stock) else {
+    pub fn check_cancel(&self, at: Moment, order: OrderId) -> Result<(), Rejection> {
+        let open = self.open.get(&order);
+        let Some(stock) = open.and_then(|open| self.stocks.get(open.stock)) else {
             return Err(reject("ORDER_ENDED", format!("order {order} is not open")));
         };
         let window = stock
@@ -397,9 +410,20 @@ impl Venue {
             );
             return Err(reject("CANCEL_CLOSED", english));
         }
-        let rest = open.rest;
-        stock.book.remove(order);
-        self.open.remove(&order);
+        Ok(())
+    }
+
+    /// Takes an order out.
+    ///
+    /// # Errors
+    /// It has ended, or the exchange takes no cancels now.
+    pub fn cancel(&mut self, at: Moment, order: OrderId) -> Result<Outcome, Rejection> {
+        self.check_cancel(at, order)?;
+        let open = self.open.remove(&order);
+        let rest = open.as_ref().map_or(0, |open| open.rest);
+        if let Some(stock) = open.and_then(|open| self.stocks.get_mut(open.stock)) {
+            stock.book.remove(order);
+        }
         Ok(Outcome::Ended {
             order,
             rest,
@@ -464,24 +488,25 @@ impl Venue {
         self.look_at = next;
     }
 
+    /// Where an order that has no limit would come to rest now, where that is known before it meets anybody.
+    #[must_use]
+    pub fn rests_at(&self, ticket: &Ticket) -> Option<E4> {
+        let plan = plan(self.stock(&ticket.symbol)?, ticket).ok()?;
+        (plan.then == Then::Rest).then_some(plan.worst)
+    }
+
     /// Puts an order back that rested before a restart; its place among equals is that of the order of calls.
-    pub fn restore(
-        &mut self,
-        at: Moment,
-        order: OrderId,
-        symbol: Symbol,
-        side: Side,
-        price: E4,
-        rest: Shares,
-    ) {
-        let place = self.place(symbol, at);
+    pub fn restore(&mut self, at: Moment, order: OrderId, resting: Resting) {
+        let place = self.place(resting.symbol, at);
         let Some(stock) = self.stocks.get_mut(place) else {
             return;
         };
-        stock.book.rest(order, side, price, rest);
+        // It is of the hours in which it came, whenever it comes back.
         let after_hours = stock
-            .window(time_of_day(at))
+            .window(time_of_day(resting.placed))
             .is_some_and(|window| window.phase == Phase::AfterHours);
+        let price = stock.last.filter(|_| after_hours).unwrap_or(resting.price);
+        stock.book.rest(order, resting.side, price, resting.rest);
         if let Some(window) = stock
             .window(time_of_day(at))
             .filter(|window| is_auction(window.phase))
@@ -493,8 +518,8 @@ impl Venue {
             order,
             Open {
                 stock: place,
-                side,
-                rest,
+                side: resting.side,
+                rest: resting.rest,
                 after_hours,
             },
         );
