@@ -15,8 +15,7 @@ use tracing::{info, warn};
 
 use crate::backend::client::Client;
 use crate::backend::gauge::Gauge;
-use crate::backend::sync::{BookSync, CompleteBook};
-use crate::backend::wire::{AccountRow, Heartbeat, PositionRow};
+use crate::backend::sync::BookSync;
 use crate::broker::{Book, BrokerSender};
 use crate::cli::portfolio_line;
 use crate::config::Config;
@@ -26,6 +25,10 @@ use crate::equity::{EquityKeeper, Snapshot};
 use crate::monitor::meters::Figures;
 use crate::telemetry::TRADER_LOOP;
 
+mod told;
+
+use told::{BeatLinks, beat, known_pnl, show_each};
+
 /// After a fill, how long to wait for its company before the book is asked for.
 const AFTER_FILL: Duration = Duration::from_millis(100);
 /// Time between two snapshots; the last of a day stays.
@@ -34,9 +37,6 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
 const FOR_GATES: Duration = Duration::from_secs(10);
 /// Between two questions to a broker, however much is wanted.
 const SOONEST: Duration = Duration::from_secs(1);
-/// The longest that a round of calls may take before the next one is due.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// What the sync is tied to.
 pub(crate) struct SyncLinks {
     /// The backend.
@@ -84,11 +84,20 @@ impl GateFigures {
 }
 
 /// Syncs until it is aborted.
-pub(crate) async fn run(config: Config, mut links: SyncLinks) {
-    let sync = Arc::new(BookSync::new(
-        Arc::clone(&links.client),
-        config.securities_account_id.clone(),
-    ));
+pub(crate) async fn run(config: Config, links: SyncLinks) {
+    let sync = BookSync::new(Arc::clone(&links.client), config.securities_account_id.clone());
+    let beats = BeatLinks::of(&links, config.execution.heartbeat_interval);
+    let (latest, books) = watch::channel(None);
+    // None of them waits for another: gates go by the broker's figures however long the backend takes.
+    tokio::select! {
+        () = beat(&sync, beats) => {}
+        () = show_each(&sync, books) => {}
+        () = ask(&config, links, &latest) => {}
+    }
+}
+
+/// Asks the broker for its figures, for gates, and for the backend as `latest`.
+async fn ask(config: &Config, mut links: SyncLinks, latest: &watch::Sender<Option<Book>>) {
     let every = config.execution.position_sync_interval;
     let posts = !every.is_zero();
     let post_every = every;
@@ -100,14 +109,12 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
     };
     let with_trades = links.gates.as_ref().is_some_and(|gates| gates.with_trades);
     let mut next_post = Instant::now();
-    let beat_every = config.execution.heartbeat_interval;
     if !posts {
         info!(target: TRADER_LOOP, "Position sync: DISABLED");
     } else {
         info!(target: TRADER_LOOP, "Position sync: ENABLED (interval={}s)", post_every.as_secs());
     }
     let mut next_sync = Instant::now();
-    let mut next_beat = Instant::now();
     let mut fills = 0;
     let mut failing = false;
     let mut next_snapshot = Instant::now();
@@ -119,14 +126,9 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
     let mut next_trades = Instant::now();
     loop {
         let now = Instant::now();
-        // Before the broker is open there is nothing to sync, and all the more a heartbeat that says so.
+        // Before the broker is open there is nothing to sync.
         let ready = links.status.borrow().ready;
         let every = if ready { every } else { Duration::ZERO };
-        if !beat_every.is_zero() && now >= next_beat {
-            next_beat = now + beat_every;
-            let beat = heartbeat(&links);
-            timeout(PATIENCE, sync.heartbeat(&beat)).await.ok();
-        }
         if !every.is_zero() && now >= next_sync {
             let filled = links.status.borrow().fills;
             // What was just traded is shown at once.
@@ -151,7 +153,7 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
                     tell_gates(links.gates.as_ref(), &book, day_pnl).await;
                     if posts {
                         next_post = now + post_every;
-                        show(&sync, &book).await;
+                        latest.send_replace(Some(book.clone()));
                     }
                     // A broker that is slow to list its trades keeps the figures back from nobody.
                     if with_trades && Instant::now() >= next_trades {
@@ -175,7 +177,7 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
                     wish_wait = (wish_wait * 2).min(FOR_GATES);
                 }
             }
-            // From when it was asked, so that a slow backend makes it no rarer; what is due to be posted is asked in time.
+            // From when it was asked, so that a slow broker makes it no rarer; what is due to be posted is asked in time.
             next_sync = now + every;
             if posting && !failing {
                 next_sync = next_sync.min(next_post);
@@ -183,14 +185,13 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
         }
         let far = Instant::now() + Duration::from_secs(3600);
         let sync_at = if every.is_zero() { far } else { next_sync };
-        let beat_at = if beat_every.is_zero() { far } else { next_beat };
         let wish_at = if ready && Instant::now() < next_wish {
             next_wish
         } else {
             far
         };
         tokio::select! {
-            () = sleep_until(sync_at.min(beat_at).min(wish_at)) => {}
+            () = sleep_until(sync_at.min(wish_at)) => {}
             seen = fills_other_than(&mut links.status, fills), if !every.is_zero() => {
                 if !seen {
                     return;
@@ -210,8 +211,6 @@ pub(crate) async fn run(config: Config, mut links: SyncLinks) {
                 if !seen {
                     return;
                 }
-                // What the last heartbeat said is no longer so.
-                next_beat = Instant::now();
             }
         }
     }
@@ -308,22 +307,6 @@ async fn becomes_ready(status: &mut watch::Receiver<Status>) -> bool {
     status.wait_for(|status| status.ready).await.is_ok()
 }
 
-fn heartbeat(links: &SyncLinks) -> Heartbeat {
-    let status = links.status.borrow();
-    let word = match (status.halted.is_some(), status.connected) {
-        (true, _) => "halted",
-        (false, true) => "running",
-        (false, false) => "broker_disconnected",
-    };
-    Heartbeat {
-        status: word.to_owned(),
-        broker: links.adapter.clone(),
-        pending_execution_count: links.gauge.depth(),
-        last_signal_poll_at: links.gauge.last_poll(),
-        account_id: links.account_id.clone(),
-    }
-}
-
 /// Keeps what the account is worth for the equity curve. Today's trades are asked for apart, so that the sync never
 /// waits for a broker that is slow to list them; without them the day's P&L stays unknown.
 async fn keep_snapshot(links: &mut SyncLinks, deadline: Duration, book: Book) {
@@ -355,116 +338,4 @@ async fn keep_snapshot(links: &mut SyncLinks, deadline: Duration, book: Book) {
         opening_value: day.as_ref().map(|day| day.opening_value),
     };
     links.equity.keep(snapshot).await;
-}
-
-/// Shows one complete answer of the broker to the backend.
-async fn show(sync: &BookSync, book: &Book) {
-    // Brokers show what was sold out until the day is over; the backend is to forget it at once.
-    let held: Vec<_> = book.positions.iter().filter(|p| p.total != 0).cloned().collect();
-    let valuation = match portfolio::value(&held) {
-        Ok(valuation) => valuation,
-        Err(e) => {
-            return warn!(target: TRADER_LOOP, "positions are not synced, their value cannot be worked out: {e}");
-        }
-    };
-    let at: UtcMillis = book.asked_at;
-    let complete = CompleteBook::vouch_complete(rows(&valuation), at);
-    let account = &book.account;
-    let row = AccountRow {
-        account_id: account.account_id.clone(),
-        total_asset: account.total_asset,
-        cash: account.cash,
-        available_cash: account.available_cash,
-        frozen_cash: account.frozen_cash,
-        market_value: account.market_value,
-    };
-    let calls = async {
-        sync.book(&complete).await;
-        sync.account(&row, at).await;
-        let total_pnl = known_pnl(&valuation.totals);
-        sync.snapshot(&complete, valuation.totals.value, total_pnl).await;
-    };
-    timeout(PATIENCE, calls).await.ok();
-    info!(target: TRADER_LOOP, "{}", portfolio_line(&valuation.totals));
-}
-
-/// What the holdings earned, where at least one has a price; without any it is not known, and 0 would be a lie.
-fn known_pnl(totals: &Totals) -> Option<Decimal> {
-    (totals.positions == 0 || totals.unpriced < totals.positions).then_some(totals.pnl)
-}
-
-/// The rows as the backend is shown them. What has no price is shown at its cost, as everywhere, and has no P&L; nor
-/// has it a value where its cost is none either.
-fn rows(valuation: &Valuation<'_>) -> Vec<PositionRow> {
-    valuation
-        .positions
-        .iter()
-        .map(|figures| PositionRow {
-            symbol: figures.position.symbol,
-            quantity: figures.position.total,
-            available_qty: figures.position.sellable,
-            frozen_qty: figures.position.frozen,
-            avg_cost: figures.position.avg_cost,
-            // Brokers say 0 where they know none.
-            current_price: figures.position.last_price.filter(|price| *price > Decimal::ZERO),
-            market_value: Some(figures.value).filter(|value| !(figures.unpriced() && value.is_zero())),
-            unrealized_pnl: (!figures.unpriced()).then_some(figures.pnl),
-            unrealized_pnl_pct: figures.pnl_pct.filter(|_| !figures.unpriced()),
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use qt_core::portfolio::Position;
-
-    fn held(symbol: &str, cost: i64, last: Option<i64>) -> Position {
-        Position {
-            symbol: symbol.parse().unwrap(),
-            name: None,
-            total: 100,
-            sellable: 100,
-            frozen: 0,
-            avg_cost: cost.into(),
-            last_price: last.map(Decimal::from),
-            previous_close: None,
-        }
-    }
-
-    #[test]
-    fn a_holding_without_a_price_is_not_shown_to_the_backend_as_one_that_earned_nothing() {
-        let book = [
-            held("000001.SZ", 10, None),
-            held("000002.SZ", 0, Some(0)),
-            held("000858.SZ", 42, Some(42)),
-        ];
-        let valuation = portfolio::value(&book).unwrap();
-        let shown: Vec<_> = rows(&valuation)
-            .iter()
-            .map(|row| {
-                (
-                    row.current_price,
-                    row.market_value,
-                    row.unrealized_pnl,
-                    row.unrealized_pnl_pct,
-                )
-            })
-            .collect();
-        let known = |figure: i64| Some(Decimal::from(figure));
-        assert_eq!(
-            shown,
-            [
-                (None, known(1000), None, None),
-                (None, None, None, None),
-                // It earned nothing, and that is known.
-                (known(42), known(4200), known(0), known(0)),
-            ]
-        );
-        assert_eq!(known_pnl(&valuation.totals), known(0));
-        let dark = portfolio::value(&book[..2]).unwrap();
-        assert_eq!(known_pnl(&dark.totals), None);
-        let empty = portfolio::value(&[]).unwrap();
-        assert_eq!(known_pnl(&empty.totals), known(0));
-    }
 }
