@@ -61,6 +61,8 @@ pub(crate) struct SyncLinks {
 pub(crate) struct GateFigures {
     engine: Sender,
     every: Duration,
+    /// How late the broker's figures may be.
+    settle: Duration,
     /// What the day earned is wanted, which needs today's trades.
     with_trades: bool,
 }
@@ -78,6 +80,7 @@ impl GateFigures {
         gates.need_books().then(|| Self {
             engine: engine.clone(),
             every,
+            settle: Duration::from_millis(u64::try_from(gates.book_settle_ms).unwrap_or(0)),
             with_trades: gates.max_day_loss.is_some(),
         })
     }
@@ -114,7 +117,9 @@ async fn ask(config: &Config, mut links: SyncLinks, latest: &watch::Sender<Optio
     } else {
         info!(target: TRADER_LOOP, "Position sync: ENABLED (interval={}s)", post_every.as_secs());
     }
+    let settle = links.gates.as_ref().map_or(Duration::ZERO, |gates| gates.settle);
     let mut next_sync = Instant::now();
+    let mut settled_at: Option<Instant> = None;
     let mut fills = 0;
     let mut failing = false;
     let mut next_snapshot = Instant::now();
@@ -182,6 +187,9 @@ async fn ask(config: &Config, mut links: SyncLinks, latest: &watch::Sender<Optio
             if posting && !failing {
                 next_sync = next_sync.min(next_post);
             }
+            // What a fill came to is certain only then.
+            settled_at = settled_at.filter(|at| *at > now);
+            next_sync = settled_at.map_or(next_sync, |at| at.min(next_sync));
         }
         let far = Instant::now() + Duration::from_secs(3600);
         let sync_at = if every.is_zero() { far } else { next_sync };
@@ -198,6 +206,7 @@ async fn ask(config: &Config, mut links: SyncLinks, latest: &watch::Sender<Optio
                 }
                 sleep(AFTER_FILL).await;
                 next_sync = Instant::now();
+                settled_at = (!settle.is_zero()).then(|| next_sync + settle);
             }
             seen = book_is_lacking(&mut lacking), if ready && Instant::now() >= next_wish => {
                 if !seen {

@@ -162,7 +162,9 @@ pub(super) fn run(args: &PaperArgs, options: &Options) -> Result<(), Failure> {
 
 fn play(args: &PaperArgs, config: &Config, signals: Vec<Signal>) -> Result<Played, Failure> {
     let settings = crate::gating::of_execution(config, "paper".to_owned());
-    let settings = crate::gating::set(settings, config, false).map_err(Failure::usage)?;
+    let mut settings = crate::gating::set(settings, config, false).map_err(Failure::usage)?;
+    // The exchange here shows an order as soon as it has it.
+    settings.gates.book_settle_ms = 0;
     let tables = settings.gates.tables.as_deref();
     let market = match tables.map(Market::read) {
         None => Market::builtin().clone(),

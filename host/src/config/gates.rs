@@ -12,6 +12,8 @@ use serde_json::Value;
 use super::walk::Block;
 
 const DAY: &str = "86400";
+/// How late a broker's figures may be: terminals ask the counter for them every second or two.
+const BOOK_SETTLE: Duration = Duration::from_secs(3);
 
 /// The settings of the gates. What is `None` depends on whether the broker moves money.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct GateConfig {
     pub quote_max_age: Duration,
     /// Whether shares and cash are counted.
     pub books: Option<bool>,
+    /// How late the broker's figures may be.
+    pub book_settle: Option<Duration>,
     /// Within which time the same wish counts as the same order; zero for never.
     pub duplicate_window: Duration,
     /// How far a limit may be from the reference, in percent.
@@ -122,6 +126,9 @@ pub fn gates(mut block: Block<'_>, execution: InExecution) -> GateConfig {
         price_cage: block.flag("price_cage", false),
         quote_max_age: block.seconds("quote_max_age_seconds", "5", "0.01"..=DAY),
         books: optional_flag(&mut block, "count_shares_and_cash"),
+        book_settle: block
+            .is_given("book_settle_seconds")
+            .then(|| block.seconds("book_settle_seconds", "3", "0"..="60")),
         duplicate_window: block.seconds("duplicate_window_seconds", "0", "0"..=DAY),
         max_reference_deviation_pct: amount(&mut block, "max_reference_deviation_pct", true),
         account: limits(&mut block),
@@ -232,7 +239,7 @@ impl GateConfig {
         } else {
             None
         };
-        Ok(Gates {
+        let mut gates = Gates {
             tables,
             account_mark: account_id
                 .filter(|_| self.match_account_id)
@@ -248,6 +255,7 @@ impl GateConfig {
                 0
             },
             books,
+            book_settle_ms: 0,
             sell_barrier: self.sell_barrier,
             sell_barrier_timeout_ms: if self.sell_barrier == SellBarrier::Off {
                 0
@@ -261,7 +269,13 @@ impl GateConfig {
             max_day_loss: self.max_loss_per_day,
             strategies: self.strategies.clone(),
             rate: self.rate(is_paper),
-        })
+        };
+        if gates.need_books() {
+            // One on paper shows an order as soon as it has it.
+            let settle = if is_paper { Duration::ZERO } else { BOOK_SETTLE };
+            gates.book_settle_ms = millis(self.book_settle.unwrap_or(settle));
+        }
+        Ok(gates)
     }
 
     /// How many orders and cancels may leave; `None` for as many as there are.
@@ -327,6 +341,7 @@ impl GateConfig {
             "price_cage": self.price_cage,
             "quote_max_age_seconds": seconds(self.quote_max_age),
             "count_shares_and_cash": self.books,
+            "book_settle_seconds": self.book_settle.map(seconds),
             "duplicate_window_seconds": seconds(self.duplicate_window),
             "max_reference_deviation_pct": number(self.max_reference_deviation_pct),
             "max_order_value": number(self.account.max_order_value),

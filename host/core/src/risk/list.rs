@@ -74,6 +74,19 @@ fn yuan(amount: Decimal) -> String {
     format!("{} yuan", amount.normalize())
 }
 
+/// Where shares and cash are counted: by whose figures, and how late these may be.
+fn figures(settings: &Settings) -> Option<String> {
+    let gates = &settings.gates;
+    let late = match gates.book_settle_ms {
+        0 => String::new(),
+        ms => format!(
+            ", which may lack an order for {} s",
+            Decimal::new(ms, 3).normalize()
+        ),
+    };
+    gates.books.then(|| format!("the broker's figures{late}"))
+}
+
 fn percent(share: Decimal) -> String {
     format!("{} %", share.saturating_mul(Decimal::ONE_HUNDRED).normalize())
 }
@@ -335,7 +348,7 @@ pub const GATES: &[Gate] = &[
             ("SHARES_HELD", Outcome::Deferred),
             ("BOOK_UNKNOWN", Outcome::Deferred),
         ],
-        setting: |settings| settings.gates.books.then(|| "the broker's figures".to_owned()),
+        setting: figures,
     },
     Gate {
         name: "sell before buy",
@@ -356,7 +369,7 @@ pub const GATES: &[Gate] = &[
             ("BOOK_UNKNOWN", Outcome::Deferred),
             ("ORDER_VALUE_UNKNOWN", Outcome::Denied),
         ],
-        setting: |settings| settings.gates.books.then(|| "the broker's figures".to_owned()),
+        setting: figures,
     },
     Gate {
         name: "rate",

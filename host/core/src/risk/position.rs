@@ -31,6 +31,16 @@ pub(super) fn too_large(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict>
     if after <= most {
         return None;
     }
+    // A purchase that ended just now may be in the position already.
+    if after.saturating_sub(exposure.doubtful_value(ask.symbol())) <= most {
+        return defer(
+            "BOOK_UNKNOWN",
+            format!(
+                "waits for the broker's figures: it is not certain yet that they contain the latest purchase of {}",
+                ask.symbol()
+            ),
+        );
+    }
     let [after, most] = [after, most].map(|yuan| yuan.round_dp(2).normalize());
     let percent = share.saturating_mul(Decimal::ONE_HUNDRED).normalize();
     let symbol = ask.symbol();

@@ -125,6 +125,7 @@ impl Trader {
     #[must_use]
     pub fn restore(frame: Frame) -> Self {
         let mut exposure = frame.exposure.map(|exposure| *exposure).unwrap_or_default();
+        exposure.settles_in(frame.settings.gates.book_settle_ms);
         exposure.rebuild();
         let mut trader = Self {
             exposure,

@@ -1,7 +1,9 @@
 //! What the account holds, and what our orders may still do to it.
 //!
-//! The broker's own figures are the base. They already contain the orders that the broker had when it was asked; every
-//! other one holds shares or cash here, those of unclear state too, until the broker's figures contain it.
+//! The broker's own figures are the base. They already contain the orders that the broker had for a while when it was
+//! asked; every other one holds shares or cash here, those of unclear state too, until the broker's figures contain it. A
+//! broker may show an order later than it accepted it, so that a moment before the question is not enough: what is held
+//! twice for some seconds waits, and what is held by nothing is sold or spent twice.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -43,9 +45,15 @@ struct Hold {
 }
 
 impl Hold {
-    /// True when the broker's figures of `asked_at` contain it.
-    fn is_in(&self, asked_at: UtcMillis) -> bool {
-        self.accepted_at.is_some_and(|at| at < asked_at)
+    /// True when the broker's figures of `asked_at` contain it, which may take them `settle_ms`.
+    fn is_in(&self, asked_at: UtcMillis, settle_ms: i64) -> bool {
+        self.accepted_at
+            .is_some_and(|at| asked_at.since_ms(at) > settle_ms)
+    }
+
+    /// True when it has ended, and the broker's figures contain all that it came to.
+    fn is_over(&self, asked_at: UtcMillis, settle_ms: i64) -> bool {
+        self.ended_at.is_some_and(|at| asked_at.since_ms(at) > settle_ms)
     }
 }
 
@@ -94,7 +102,9 @@ pub(crate) struct Exposure {
     /// Since when purchases have been held back by sales of their plan.
     barred: BTreeMap<ClientOrderId, UtcMillis>,
     pub(super) governor: Governor,
-    /// What follows is worked out from the above or from the orders.
+    /// What follows is worked out from the above, from the settings or from the orders.
+    #[serde(skip)]
+    settle_ms: i64,
     #[serde(skip)]
     by_symbol: HashMap<Symbol, Held>,
     #[serde(skip)]
@@ -129,6 +139,11 @@ impl PartialEq for Exposure {
 impl Eq for Exposure {}
 
 impl Exposure {
+    /// How late the broker's figures may be, by the settings. Follow it with what works out anew.
+    pub(super) const fn settles_in(&mut self, ms: i64) {
+        self.settle_ms = ms;
+    }
+
     /// Forgets what was counted: every gate is open.
     pub(super) fn forget(&mut self) {
         *self = Self {
@@ -164,6 +179,17 @@ impl Exposure {
         self.by_symbol
             .get(symbol)
             .map_or(Decimal::ZERO, |held| held.bought_value)
+    }
+
+    /// What of [`Self::bought_value`] has ended, and may be in the broker's figures already: it is counted twice then.
+    pub(crate) fn doubtful_value(&self, symbol: &Symbol) -> Decimal {
+        let Some(asked_at) = self.book.as_ref().map(|book| book.asked_at) else {
+            return Decimal::ZERO;
+        };
+        let bought = self.holds.values().filter(|hold| {
+            hold.side == Side::Buy && hold.symbol == *symbol && hold.ended_at.is_some_and(|at| at < asked_at)
+        });
+        bought.map(|hold| hold.value).sum()
     }
 
     /// Yuan bought and sold today, open orders with it.
@@ -221,7 +247,9 @@ impl Exposure {
         let same = of(known) == of(book) && known.holdings == book.holdings;
         // The same price once more is news where an old one says nothing.
         let ages = price_age_ms.is_some_and(|most| book.asked_at.since_ms(known.asked_at) >= most);
-        !same || ages || self.holds.values().any(|hold| !hold.is_in(known.asked_at))
+        // One that has ended is still counted until later figures contain it for certain.
+        let counts = |hold: &Hold| !hold.is_in(known.asked_at, self.settle_ms) || hold.ended_at.is_some();
+        !same || ages || self.holds.values().any(counts)
     }
 
     pub(super) fn see_book(&mut self, book: &BookFact) {
@@ -236,8 +264,8 @@ impl Exposure {
         self.last_worth = Some((book.asked_at, book.total_asset));
         self.day_pnl = book.day_pnl.or(self.day_pnl);
         let asked_at = book.asked_at;
-        self.holds
-            .retain(|_, hold| hold.ended_at.is_none_or(|at| at >= asked_at));
+        let settle_ms = self.settle_ms;
+        self.holds.retain(|_, hold| !hold.is_over(asked_at, settle_ms));
         self.book = Some(book.clone());
         self.rebuild();
     }
@@ -371,7 +399,10 @@ impl Exposure {
     }
 
     fn count(&mut self, hold: &Hold, add: bool) {
-        let known = self.book.as_ref().is_some_and(|book| hold.is_in(book.asked_at));
+        let known = self
+            .book
+            .as_ref()
+            .is_some_and(|book| hold.is_in(book.asked_at, self.settle_ms));
         // The open rest of a purchase is no position yet, whoever knows of it; what the broker's figures contain of a
         // known one is in the position itself, so that it is rather counted twice than not at all.
         let sign = if add { Decimal::ONE } else { Decimal::NEGATIVE_ONE };

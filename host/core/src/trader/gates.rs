@@ -75,6 +75,9 @@ pub struct Gates {
     pub quote_max_age_ms: i64,
     /// Sellable shares and cash are counted, from the broker's own figures.
     pub books: bool,
+    /// How long after an order was accepted, or ended, the broker's figures may still lack it, in ms. Until then it holds
+    /// what it held, besides.
+    pub book_settle_ms: i64,
     /// Whether purchases of a plan wait for its sales.
     pub sell_barrier: SellBarrier,
     /// For how long, in ms; a hard barrier tells a person then.

@@ -17,6 +17,7 @@ impl Trader {
         if settings.gates.are_open() {
             self.exposure.forget();
         } else {
+            self.exposure.settles_in(settings.gates.book_settle_ms);
             self.exposure.host_started(now);
         }
         self.wake_anew();

@@ -370,6 +370,7 @@ pub fn gates() -> Gates {
         cage: true,
         quote_max_age_ms: 5_000,
         books: true,
+        book_settle_ms: 40,
         sell_barrier: SellBarrier::Hard,
         sell_barrier_timeout_ms: 5_000,
         duplicate_window_ms: 500,

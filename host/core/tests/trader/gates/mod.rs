@@ -3,6 +3,7 @@
 
 mod barrier;
 mod books;
+mod lag;
 mod rate;
 mod session;
 
