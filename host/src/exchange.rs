@@ -118,12 +118,12 @@ impl Exchange {
             opener.describe()
         );
         let traded = self.trades_within(BLINK).await;
-        self.broker.begin_exchange();
+        self.begin();
         let opened = match self.drain(running).await {
             Ok(()) => self.open(opener, Fallback::Before).await,
             Err(reason) => Err(reason),
         };
-        self.broker.end_exchange();
+        self.end();
         opened?;
         let mut reply = format!("{} was exchanged for {}", title(running), title(&new));
         if !traded {
@@ -135,10 +135,10 @@ impl Exchange {
         if self.trades_within(TRADES_WITHIN).await {
             return Ok((new, reply));
         }
-        self.broker.begin_exchange();
+        self.begin();
         // From here on the old one is what is kept open, whether or not it opens at once.
         let back = self.open(Arc::clone(&before), Fallback::None).await;
-        self.broker.end_exchange();
+        self.end();
         let back = match back {
             Ok(()) => format!("{} is back", before.describe()),
             Err(reason) => reason,
@@ -149,6 +149,17 @@ impl Exchange {
             title(&new),
             TRADES_WITHIN.as_secs()
         ))
+    }
+
+    /// Nothing new is given to the plugin, and no list of it is read any more.
+    fn begin(&self) {
+        self.broker.begin_exchange();
+        self.supervisor.hold_reads(true);
+    }
+
+    fn end(&self) {
+        self.supervisor.hold_reads(false);
+        self.broker.end_exchange();
     }
 
     /// Everything that can be found out while the old version still trades.
@@ -193,8 +204,10 @@ impl Exchange {
             return Err("the core has not taken note of it; it goes on with the old version".to_owned());
         }
         let until = Instant::now() + deadline;
-        while !self.broker.is_drained() && Instant::now() < until {
+        let mut drained = self.broker.is_drained();
+        while !drained && Instant::now() < until {
             tokio::time::sleep(LOOK).await;
+            drained = self.broker.is_drained();
         }
         for id in self.broker.take_waiting() {
             let reason = "the plugin is being exchanged".to_owned();
@@ -204,7 +217,7 @@ impl Exchange {
                 .ok();
         }
         let in_process = hosting::lane(&self.room.config, running.manifest()) == Lane::InProcess;
-        if in_process && self.broker.is_calling() {
+        if in_process && !drained && self.broker.is_calling() {
             return Err(format!(
                 "a call has not come back within {} s, and in this process it cannot be ended; start the host again to be rid of it",
                 deadline.as_secs_f32()

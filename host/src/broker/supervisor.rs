@@ -3,6 +3,7 @@
 //! While there is none, orders are not sent and questions fail. Each change of the broker is told to the core as a
 //! loss of the connection, whose return makes it compare the books before anything new is sent.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -108,6 +109,8 @@ struct Shared {
     state: Mutex<State>,
     wake: Condvar,
     seen: watch::Sender<Seen>,
+    /// True while the broker is not to be read, since it is about to be closed.
+    reads_held: AtomicBool,
     /// Called once a broker was opened, so that somebody asks for its connection at once.
     opened: Box<dyn Fn() + Send + Sync>,
 }
@@ -192,6 +195,7 @@ impl Supervisor {
             }),
             wake: Condvar::new(),
             seen,
+            reads_held: AtomicBool::new(false),
             opened: Box::new(opened),
         });
         let (tell, told) = std::sync::mpsc::channel();
@@ -239,7 +243,16 @@ impl Supervisor {
     }
 
     fn read<T>(&self, read: impl FnOnce(&dyn BrokerLink) -> Result<T, CallError>) -> Result<T, CallError> {
+        if self.shared.reads_held.load(Ordering::Acquire) {
+            return Err(CallError::new("the plugin is being exchanged"));
+        }
         read(&*self.link().map_err(CallError::new)?)
+    }
+
+    /// Has lists and books refused, or read again: one that begins while the broker is about to be closed would hold up
+    /// its end for as long as it takes.
+    pub(crate) fn hold_reads(&self, held: bool) {
+        self.shared.reads_held.store(held, Ordering::Release);
     }
 
     /// Gives an order to the broker, if there is one.
@@ -277,6 +290,9 @@ impl Supervisor {
 
     /// Prices of these symbols, where the plugin offers them.
     pub(crate) fn quotes(&self, symbols: &[String]) -> Option<Result<Vec<Quote>, CallError>> {
+        if self.shared.reads_held.load(Ordering::Acquire) {
+            return None;
+        }
         self.link().ok()?.quotes(symbols)
     }
 
@@ -312,17 +328,35 @@ impl Supervisor {
 
     /// Closes the broker for good.
     pub(crate) fn close(&self) {
-        let link = {
-            let mut state = self.shared.state();
-            state.closing = true;
-            // Whoever waits for it learns that nothing comes of it.
-            state.exchange = None;
-            state.down = "it was closed".to_owned();
-            state.link.take()
-        };
-        self.shared.wake.notify_all();
-        if let Some(link) = link {
+        if let Some(link) = self.take_for_good() {
             link.close();
+        }
+    }
+
+    fn take_for_good(&self) -> Option<Arc<dyn BrokerLink>> {
+        let mut state = self.shared.state();
+        state.closing = true;
+        // Whoever waits for it learns that nothing comes of it.
+        state.exchange = None;
+        state.down = "it was closed".to_owned();
+        let link = state.link.take();
+        drop(state);
+        self.shared.wake.notify_all();
+        link
+    }
+}
+
+/// Where an account's start failed after its broker was opened, nobody is left to close it, and the session would hold the
+/// account until the process ends.
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if let Some(link) = self.take_for_good() {
+            // Never on this thread, which may be the runtime's.
+            telemetry::thread("broker-closing", move || {
+                link.close();
+                link.end();
+            })
+            .ok();
         }
     }
 }

@@ -393,6 +393,36 @@ fn nothing_is_opened_beside_a_broker_that_does_not_let_go() {
     keeper.close();
 }
 
+/// An account whose start fails after its broker was opened drops its keeper: the session must not hold the account until
+/// the process ends.
+#[test]
+fn a_keeper_that_is_dropped_closes_and_ends_its_broker() {
+    let opens = Arc::new(Opens::default());
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, First::MustOpen, || ()).unwrap();
+    let link = Arc::clone(&opens.all.lock().unwrap()[0]);
+    drop(keeper);
+    wait_until(|| link.freed_on.lock().unwrap().is_some());
+    assert!(*link.closed.lock().unwrap() && *link.ended.lock().unwrap());
+    assert_eq!(link.freed_on.lock().unwrap().as_deref(), Some("broker-closing"));
+    assert_eq!(opens.count.load(Ordering::SeqCst), 1, "another one was opened");
+}
+
+/// A long list that begins between two calls of the drain would hold up the end of the broker that is to be exchanged.
+#[test]
+fn no_list_begins_while_an_exchange_waits_for_the_last_calls() {
+    let opens = Arc::new(Opens::default());
+    let keeper = Supervisor::open(Arc::new(opens), WAITS, First::MustOpen, || ()).unwrap();
+    assert_eq!(keeper.orders_today(), Ok(Vec::new()));
+    keeper.hold_reads(true);
+    let refused = Err(CallError::new("the plugin is being exchanged"));
+    assert_eq!(keeper.orders_today(), refused);
+    assert_eq!(keeper.trades_today().unwrap_err(), refused.unwrap_err());
+    assert_eq!(accepted_by(keeper.place(&order())), "1");
+    keeper.hold_reads(false);
+    assert_eq!(keeper.positions(), Ok(Vec::new()));
+    keeper.close();
+}
+
 fn wait_until(mut what: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
     while !what() {
