@@ -8,7 +8,7 @@ use std::process::Command;
 /// The released version whose package lies in the museum.
 const RELEASED: &str = "1.0.0";
 /// What the overlay makes of it.
-const NEWER: &str = "1.1.0";
+const NEWER: &str = "1.99.0";
 
 /// A plugin of the museum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,9 @@ impl Kind {
         }
     }
 
-    fn api(self) -> &'static str {
+    /// The version of qt-plugin-api that it was built from.
+    #[must_use]
+    pub fn api(self) -> &'static str {
         if self == Self::Newer { NEWER } else { RELEASED }
     }
 }
