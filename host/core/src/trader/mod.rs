@@ -156,7 +156,7 @@ impl Trader {
             } => {
                 self.reconciled(*asked_at, absent, alike, *foreign, now, &mut effects);
             }
-            Event::Connection { up, reason } => self.connection(*up, reason, &mut effects),
+            Event::Connection { up, reason } => self.connection(*up, reason, now, &mut effects),
             Event::CancelWanted { id, by } => self.cancel_wanted(*id, by, now, &mut effects),
             Event::CancelAnswered { id, problem } => {
                 self.cancel_answered(*id, problem.as_deref(), &mut effects)

@@ -68,8 +68,8 @@ impl Trader {
         }
     }
 
-    /// Two moments with a start or a clock's jump between them say nothing of the time that passed:
-    /// what absence is to prove is counted anew.
+    /// Two moments with a start, a clock's jump or a broker's absence between them say nothing of the time that passed, in
+    /// which nobody looked: what absence is to prove is counted anew.
     pub(super) fn restart_doubts(&mut self, now: UtcMillis, effects: &mut Vec<Effect>) {
         let doubted: Vec<_> = self
             .live_orders()
@@ -87,7 +87,7 @@ impl Trader {
         }
     }
 
-    pub(super) fn connection(&mut self, up: bool, reason: &str, effects: &mut Vec<Effect>) {
+    pub(super) fn connection(&mut self, up: bool, reason: &str, now: UtcMillis, effects: &mut Vec<Effect>) {
         if up == self.connected {
             return;
         }
@@ -96,6 +96,7 @@ impl Trader {
             // What happened while it was away is asked for before anything new is sent.
             self.reconciled = false;
             self.exposure.forget_book();
+            self.restart_doubts(now, effects);
             effects.push(Effect::Ask);
         } else {
             effects.push(alarm(

@@ -139,22 +139,31 @@ fn three_snapshots_that_come_back_late_prove_nothing_of_the_time_between() {
 }
 
 #[test]
-fn a_jump_of_the_clock_or_a_start_does_not_count_as_time_without_the_order() {
-    for jump in [true, false] {
+fn a_jump_of_the_clock_a_start_or_an_absence_of_the_broker_does_not_count_as_time_without_the_order() {
+    for case in ["jump", "start", "absence"] {
         let mut desk = Desk::open();
         let id = desk.signals(vec![buy("S1", 100)])[0];
         desk.lose_answer(id);
+        if case == "absence" {
+            desk.take(Event::Connection {
+                up: false,
+                reason: "gone".into(),
+            });
+        }
         desk.pass(3600 * SECOND);
-        if jump {
-            desk.take(Event::ClockJumped);
-        } else {
-            desk.restart();
+        match case {
+            "jump" => drop(desk.take(Event::ClockJumped)),
+            "start" => desk.restart(),
+            _ => drop(desk.take(Event::Connection {
+                up: true,
+                reason: String::new(),
+            })),
         }
         for _ in 0..5 {
             desk.pass(SECOND);
             desk.reconcile();
         }
-        assert_eq!(desk.state("S1"), OrderState::Unknown);
+        assert_eq!(desk.state("S1"), OrderState::Unknown, "{case}");
     }
 }
 
