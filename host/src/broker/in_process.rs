@@ -15,7 +15,7 @@ use qt_plugin_api::{
 };
 use serde_json::Value;
 
-use super::link::{BrokerLink, OpenFailure, Opener, Placed, Wake};
+use super::link::{BrokerLink, Keeper, OpenFailure, Opener, Placed};
 use super::seat::{self, Seat};
 use super::{Listener, LiveConfig};
 
@@ -40,14 +40,14 @@ pub(crate) struct InProcess {
 }
 
 impl Opener for InProcess {
-    fn open(&self, wake: Wake) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
+    fn open(&self, keeper: Keeper) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
         let seat = Seat::new(&self.data_dir);
         seat.take(seat::PATIENCE)?;
-        let (broker, seat) = self.open_in_time(seat)?;
+        let (broker, seat) = self.open_in_time(seat, Arc::clone(&keeper))?;
         Ok(Arc::new(Session {
             broker,
             panic: OnceLock::new(),
-            wake,
+            keeper,
             _seat: seat,
         }))
     }
@@ -60,8 +60,8 @@ impl Opener for InProcess {
 impl InProcess {
     /// Opens it on a thread of its own, which is left alone where it takes too long. It keeps the seat for as long as it
     /// lives, and closes what it opens too late.
-    fn open_in_time(&self, seat: Seat) -> Result<(LoadedBroker, Seat), OpenFailure> {
-        let callbacks = self.listener.callbacks(self.live.clone());
+    fn open_in_time(&self, seat: Seat, keeper: Keeper) -> Result<(LoadedBroker, Seat), OpenFailure> {
+        let callbacks = self.listener.callbacks(self.live.clone(), keeper);
         let (module, config, data_dir) = (self.module, self.config.clone(), self.data_dir.clone());
         let account_id = self.account_id.clone();
         // Handed over from hand to hand: what nobody waits for any more stays with its thread.
@@ -94,7 +94,7 @@ impl InProcess {
 struct Session {
     broker: LoadedBroker,
     panic: OnceLock<String>,
-    wake: Wake,
+    keeper: Keeper,
     /// The place at the account. It stands last: the broker is freed before anybody else may sit down.
     _seat: Seat,
 }
@@ -103,7 +103,7 @@ impl Session {
     /// Takes note of a panic that an answer tells of.
     fn note(&self, call: &str, reason: &str) {
         if self.broker.is_poisoned() && self.panic.set(format!("{call}: {reason}")).is_ok() {
-            (self.wake)();
+            self.keeper.wake();
         }
     }
 

@@ -83,16 +83,25 @@ impl From<OpenError> for OpenFailure {
 
 /// Opens a plugin's broker, any number of times.
 pub(crate) trait Opener: Send + Sync {
-    /// Opens it. `wake` is called when the link knows of a fault by itself.
+    /// Opens it. `keeper` is told what the link and its plugin know by themselves.
     ///
     /// # Errors
     ///
     /// [`OpenFailure`].
-    fn open(&self, wake: Wake) -> Result<std::sync::Arc<dyn BrokerLink>, OpenFailure>;
+    fn open(&self, keeper: Keeper) -> Result<std::sync::Arc<dyn BrokerLink>, OpenFailure>;
 
     /// Plugin, version and where it runs, for people.
     fn describe(&self) -> String;
 }
 
-/// Wakes the supervisor.
-pub(crate) type Wake = std::sync::Arc<dyn Fn() + Send + Sync>;
+/// Who keeps a broker open, as its session sees it.
+pub(crate) trait Keeps: Send + Sync {
+    /// The link knows of a fault.
+    fn wake(&self);
+
+    /// The plugin says that its connection is gone.
+    fn is_away(&self, reason: &str);
+}
+
+/// See [`Keeps`].
+pub(crate) type Keeper = std::sync::Arc<dyn Keeps>;

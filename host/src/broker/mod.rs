@@ -23,6 +23,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::{Instrument, warn};
 
 use control_lane::{ControlLane, Job, Watched};
+use link::Keeper;
 use place_lane::PlaceLane;
 pub(crate) use read::Book;
 pub(crate) use services::LiveConfig;
@@ -275,15 +276,41 @@ pub(crate) struct Listener {
     meters: Meters,
 }
 
-/// The numbers of one session's events, which come from 1 on without a gap.
-#[derive(Debug, Default)]
-pub(crate) struct Numbers(AtomicU64);
+/// Takes the events of one session of a plugin.
+pub(crate) struct Session {
+    listener: Listener,
+    /// The number of the last one; they come from 1 on without a gap.
+    last: AtomicU64,
+    keeper: Keeper,
+}
 
-impl Numbers {
+impl Session {
+    /// Takes an event with its number. Where one is missing, which may have been a fill, the lists are asked for.
+    pub(crate) fn numbered(&self, number: u64, event: plugin::Event) {
+        let gap = self.gap_before(number);
+        self.event(event);
+        if let Some(last) = gap {
+            warn!("event {number} of the plugin came after event {last}; its lists are asked for");
+            self.listener.sender.send(ToBroker::Ask);
+        }
+    }
+
+    /// Takes an event. It blocks while the engine's queue is full, which keeps the order and drops none.
+    pub(crate) fn event(&self, event: plugin::Event) {
+        match &event {
+            plugin::Event::Connection(ConnectionState::Disconnected { reason }) => {
+                self.keeper.is_away(reason)
+            }
+            // How it stands is asked, so that an older word that comes late says nothing.
+            plugin::Event::Connection(_) => self.listener.sender.look(),
+            _ => self.listener.event(event),
+        }
+    }
+
     /// Takes note of a number; the one before it, where others between the two have not come. Two threads of a plugin may
     /// overtake each other, which looks the same and asks for lists that were not needed.
     fn gap_before(&self, number: u64) -> Option<u64> {
-        let last = self.0.fetch_max(number, Ordering::AcqRel);
+        let last = self.last.fetch_max(number, Ordering::AcqRel);
         (number > last.saturating_add(1)).then_some(last)
     }
 }
@@ -311,18 +338,16 @@ impl Listener {
         metrics.add_dropped(dropped);
     }
 
-    /// Takes an event with its number. Where one is missing, which may have been a fill, the lists are asked for.
-    pub(crate) fn numbered(&self, numbers: &Numbers, number: u64, event: plugin::Event) {
-        let gap = numbers.gap_before(number);
-        self.event(event);
-        if let Some(last) = gap {
-            warn!("event {number} of the plugin came after event {last}; its lists are asked for");
-            self.sender.send(ToBroker::Ask);
+    /// What takes one session's events.
+    pub(crate) fn session(&self, keeper: Keeper) -> Session {
+        Session {
+            listener: self.clone(),
+            last: AtomicU64::new(0),
+            keeper,
         }
     }
 
-    /// Takes an event. It blocks while the engine's queue is full, which keeps the order and drops none.
-    pub(crate) fn event(&self, event: plugin::Event) {
+    fn event(&self, event: plugin::Event) {
         let (row, ask) = match event {
             plugin::Event::Order(row) => (convert::order(row).map(|row| row.map(Event::OrderSeen)), false),
             plugin::Event::Trade(row) => {
@@ -347,12 +372,12 @@ impl Listener {
     }
 
     /// For a plugin in this process.
-    fn callbacks(&self, live: LiveConfig) -> plugin::Callbacks {
-        let (listener, clock, numbers) = (self.clone(), self.clock, Numbers::default());
+    fn callbacks(&self, live: LiveConfig, keeper: Keeper) -> plugin::Callbacks {
+        let (session, clock) = (self.session(keeper), self.clock);
         let meters = self.meters.clone();
         // The plugin's own threads know of no span.
         let about = tracing::Span::current();
-        plugin::Callbacks::new(move |number, event| listener.numbered(&numbers, number, event))
+        plugin::Callbacks::new(move |number, event| session.numbered(number, event))
             .with_clock(move || clock.now_ms())
             .with_log(move |line| about.in_scope(|| services::log(line)))
             .with_log_filter(services::log_enabled)
@@ -366,7 +391,15 @@ mod tests {
     use super::*;
 
     fn account_event() -> plugin::Event {
-        plugin::Event::Connection(ConnectionState::Connected)
+        plugin::Event::Account(qt_plugin_api::AccountRow::default())
+    }
+
+    struct Nobody;
+
+    impl link::Keeps for Nobody {
+        fn wake(&self) {}
+
+        fn is_away(&self, _: &str) {}
     }
 
     /// A number that is missing may have been a fill's: the broker's lists say what it was.
@@ -382,16 +415,15 @@ mod tests {
                 .filter(|job| matches!(job, Job::Ask))
                 .count()
         };
-        let numbers = Numbers::default();
+        let session = listener.session(Arc::new(Nobody));
         for (number, asks) in [(1, 0), (2, 0), (4, 1), (3, 0), (5, 0), (9, 1), (10, 0)] {
-            listener.numbered(&numbers, number, account_event());
+            session.numbered(number, account_event());
             assert_eq!(asked(), asks, "at {number}");
         }
         // Another session counts for itself.
-        let numbers = Numbers::default();
-        listener.numbered(&numbers, 1, account_event());
+        listener.session(Arc::new(Nobody)).numbered(1, account_event());
         assert_eq!(asked(), 0);
-        listener.numbered(&Numbers::default(), 2, account_event());
+        listener.session(Arc::new(Nobody)).numbered(2, account_event());
         assert_eq!(asked(), 1, "the first one is missing");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use qt_plugin_api::{
@@ -15,7 +15,7 @@ use qt_plugin_api::{
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::link::{BrokerLink, OpenFailure, Opener, Placed, Wake};
+use super::link::{BrokerLink, Keeper, Keeps, OpenFailure, Opener, Placed};
 use crate::backoff::Backoff;
 use crate::telemetry;
 
@@ -111,8 +111,8 @@ struct Shared {
     seen: watch::Sender<Seen>,
     /// True while the broker is not to be read, since it is about to be closed.
     reads_held: AtomicBool,
-    /// Called once a broker was opened, so that somebody asks for its connection at once.
-    opened: Box<dyn Fn() + Send + Sync>,
+    /// Called once a broker was opened or has told that it is away, so that somebody asks for its connection at once.
+    ask: Box<dyn Fn() + Send + Sync>,
 }
 
 struct State {
@@ -172,7 +172,7 @@ impl Supervisor {
         opener: Arc<dyn Opener>,
         waits: Waits,
         first: First,
-        opened: impl Fn() + Send + Sync + 'static,
+        ask: impl Fn() + Send + Sync + 'static,
     ) -> Result<Arc<Self>, OpenFailure> {
         let now = Instant::now();
         let (seen, _) = watch::channel(Seen {
@@ -196,7 +196,7 @@ impl Supervisor {
             wake: Condvar::new(),
             seen,
             reads_held: AtomicBool::new(false),
-            opened: Box::new(opened),
+            ask: Box::new(ask),
         });
         let (tell, told) = std::sync::mpsc::channel();
         let own = Arc::clone(&shared);
@@ -425,13 +425,8 @@ impl Shared {
     }
 
     fn open(self: &Arc<Self>, opener: &dyn Opener) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
-        let own = Arc::downgrade(self);
-        let wake: Wake = Arc::new(move || {
-            if let Some(shared) = own.upgrade() {
-                shared.wake.notify_all();
-            }
-        });
-        opener.open(wake)
+        let keeper: Keeper = Arc::new(Own(Arc::downgrade(self)));
+        opener.open(keeper)
     }
 
     fn take_up(&self, opener: &Arc<dyn Opener>, link: Arc<dyn BrokerLink>) {
@@ -447,7 +442,7 @@ impl Shared {
         self.publish(&state, ConnectionState::Connecting);
         drop(state);
         info!("the broker plugin {} is open", opener.describe());
-        (self.opened)();
+        (self.ask)();
     }
 
     /// Takes the broker away: from now on nothing is sent, and the core is told why.
@@ -571,6 +566,33 @@ impl Shared {
             opener.describe(),
             wait.as_secs_f32()
         );
+    }
+}
+
+/// What a session holds of its keeper.
+struct Own(Weak<Shared>);
+
+impl Keeps for Own {
+    fn wake(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.wake.notify_all();
+        }
+    }
+
+    /// It counts from now on, and however soon it is over: what happened meanwhile may never have been told. The plugin is
+    /// asked at once how it stands now; what was asked before counts no more.
+    fn is_away(&self, reason: &str) {
+        let Some(shared) = self.0.upgrade() else { return };
+        let mut state = shared.state();
+        if state.closing || state.link.is_none() {
+            return;
+        }
+        state.number += 1;
+        reason.clone_into(&mut state.down);
+        let reason = reason.to_owned();
+        shared.publish(&state, ConnectionState::Disconnected { reason });
+        drop(state);
+        (shared.ask)();
     }
 }
 

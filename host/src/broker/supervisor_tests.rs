@@ -15,7 +15,7 @@ struct Numbered {
     /// Held by a test for as long as a call of it does not come back.
     calls: Mutex<()>,
     called: Sender<()>,
-    wake: Wake,
+    keeper: Keeper,
 }
 
 /// What the supervisor holds of it.
@@ -31,7 +31,7 @@ impl Drop for Link {
 impl Numbered {
     fn spoil(&self, reason: &str) {
         *self.fault.lock().unwrap() = Some(reason.to_owned());
-        (self.wake)();
+        self.keeper.wake();
     }
 }
 
@@ -100,7 +100,7 @@ struct Opens {
 }
 
 impl Opener for Arc<Opens> {
-    fn open(&self, wake: Wake) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
+    fn open(&self, keeper: Keeper) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
         let _may = self.gate.lock().unwrap();
         if self
             .failures
@@ -125,7 +125,7 @@ impl Opener for Arc<Opens> {
                 .unwrap()
                 .clone()
                 .unwrap_or_else(|| std::sync::mpsc::channel().0),
-            wake,
+            keeper,
         });
         self.all.lock().unwrap().push(Arc::clone(&link));
         Ok(Arc::new(Link(link)))
@@ -393,6 +393,38 @@ fn nothing_is_opened_beside_a_broker_that_does_not_let_go() {
     keeper.close();
 }
 
+/// A plugin tells that its connection is gone, and back before anybody asks: fills may have been missed, and so it counts.
+#[test]
+fn a_loss_that_the_plugin_tells_counts_at_once_and_however_soon_it_is_over() {
+    let opens = Arc::new(Opens::default());
+    let (asks, asked) = std::sync::mpsc::channel();
+    let tell = move || asks.send(()).unwrap_or_default();
+    let keeper = Supervisor::open(Arc::new(Arc::clone(&opens)), WAITS, First::MustOpen, tell).unwrap();
+    asked.recv().unwrap();
+    keeper.look();
+    let before = keeper.seen().borrow().clone();
+    assert_eq!(before.state, ConnectionState::Connected);
+    let link = Arc::clone(&opens.all.lock().unwrap()[0]);
+    link.keeper.is_away("the terminal is gone");
+    let away = keeper.seen().borrow().clone();
+    let reason = "the terminal is gone".to_owned();
+    assert_eq!(away.state, ConnectionState::Disconnected { reason });
+    assert_eq!(
+        (away.number, away.lost.as_str()),
+        (before.number + 1, "the terminal is gone")
+    );
+    asked.recv().unwrap();
+    keeper.look();
+    let after = keeper.seen().borrow().clone();
+    assert_eq!(
+        (after.number, after.state),
+        (away.number, ConnectionState::Connected)
+    );
+    keeper.close();
+    link.keeper.is_away("once it is closed");
+    assert_eq!(keeper.seen().borrow().number, away.number);
+}
+
 /// An account whose start fails after its broker was opened drops its keeper: the session must not hold the account until
 /// the process ends.
 #[test]
@@ -414,9 +446,9 @@ fn no_list_begins_while_an_exchange_waits_for_the_last_calls() {
     let keeper = Supervisor::open(Arc::new(opens), WAITS, First::MustOpen, || ()).unwrap();
     assert_eq!(keeper.orders_today(), Ok(Vec::new()));
     keeper.hold_reads(true);
-    let refused = Err(CallError::new("the plugin is being exchanged"));
-    assert_eq!(keeper.orders_today(), refused);
-    assert_eq!(keeper.trades_today().unwrap_err(), refused.unwrap_err());
+    let refused = CallError::new("the plugin is being exchanged");
+    assert_eq!(keeper.orders_today(), Err(refused.clone()));
+    assert_eq!(keeper.trades_today(), Err(refused));
     assert_eq!(accepted_by(keeper.place(&order())), "1");
     keeper.hold_reads(false);
     assert_eq!(keeper.positions(), Ok(Vec::new()));

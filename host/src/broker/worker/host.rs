@@ -23,8 +23,8 @@ use super::frame::{
 use super::output::{self, Source};
 use super::stream::{self, Patient};
 use super::{Limits, Setup};
-use crate::broker::link::{BrokerLink, OpenFailure, Opener, Placed, Wake};
-use crate::broker::{Listener, LiveConfig, Numbers, services};
+use crate::broker::link::{BrokerLink, Keeper, OpenFailure, Opener, Placed};
+use crate::broker::{Listener, LiveConfig, services};
 use crate::system;
 use crate::telemetry;
 
@@ -61,7 +61,7 @@ pub(crate) struct Worker {
 }
 
 impl Opener for Worker {
-    fn open(&self, wake: Wake) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
+    fn open(&self, keeper: Keeper) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
         let until = Instant::now() + CALLS_WITHIN;
         let folder = system::socket_folder().map_err(|e| format!("no folder for its socket: {e}"))?;
         let unique = random_word();
@@ -88,7 +88,8 @@ impl Opener for Worker {
         drop(folder);
         let [orders, control, events] = called.inspect_err(|_| process.end())?;
         let gone = Arc::new(AtomicBool::new(false));
-        self.listen(events, &gone).inspect_err(|_| process.end())?;
+        self.listen(events, &gone, &keeper)
+            .inspect_err(|_| process.end())?;
         let mut control = Channel::new(control, &gone);
         self.wait_until_open(&process, &mut control)
             .inspect_err(|_| process.end())?;
@@ -100,7 +101,7 @@ impl Opener for Worker {
             kill_after: self.limits.kill_after,
             process,
             gone,
-            wake,
+            keeper,
         }))
     }
 
@@ -141,14 +142,14 @@ impl Worker {
     }
 
     /// Takes what the plugin tells, on a thread of its own that ends with the stream.
-    fn listen(&self, events: Stream, gone: &Arc<AtomicBool>) -> Result<(), String> {
+    fn listen(&self, events: Stream, gone: &Arc<AtomicBool>, keeper: &Keeper) -> Result<(), String> {
         let listener = self.listener.clone();
-        let numbers = Numbers::default();
+        let session = listener.session(Arc::clone(keeper));
         let mut reader = Reader::new(Patient::new(Arc::new(events), Arc::clone(gone)));
         telemetry::thread("worker-events", move || {
             loop {
                 match reader.read::<News>() {
-                    Ok(News::Event(number, event)) => listener.numbered(&numbers, number, event),
+                    Ok(News::Event(number, event)) => session.numbered(number, event),
                     Ok(News::Metrics { series, dropped }) => listener.metrics(&series, dropped),
                     Ok(News::Log {
                         level,
@@ -165,7 +166,7 @@ impl Worker {
                     Err(e) => {
                         // The session sees to it: dropping the stream ends the worker.
                         tracing::error!("the events of the worker cannot be read: {e}; it is ended");
-                        listener.event(Event::Unreadable {
+                        session.event(Event::Unreadable {
                             reason: e.to_string(),
                         });
                         return;
@@ -371,13 +372,13 @@ struct Session {
     kill_after: Duration,
     process: Arc<Process>,
     gone: Arc<AtomicBool>,
-    wake: Wake,
+    keeper: Keeper,
 }
 
 impl Session {
     fn lose(&self, reason: String) {
         lock(&self.lost).get_or_insert(reason);
-        (self.wake)();
+        self.keeper.wake();
     }
 
     fn lost(&self) -> Option<String> {
