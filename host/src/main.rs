@@ -35,17 +35,19 @@ mod telemetry;
 mod tend;
 
 use std::io::Write;
-use std::process::ExitCode;
 
-fn main() -> ExitCode {
+fn main() {
     // What is in memory when a process crashes, the token among it, does not go to the disk.
     system::leave_no_core_dump();
-    let Err(failure) = cli::main(std::env::args_os()) else {
-        return ExitCode::SUCCESS;
-    };
-    if !failure.message.is_empty() {
-        // Nobody may be reading standard error any more; the exit code still tells.
-        let _ = writeln!(std::io::stderr(), "error: {}", failure.message);
+    let mut code = 0;
+    if let Err(failure) = cli::main(std::env::args_os()) {
+        code = failure.code;
+        if !failure.message.is_empty() {
+            // Nobody may be reading standard error any more; the exit code still tells.
+            let _ = writeln!(std::io::stderr(), "error: {}", failure.message);
+        }
     }
-    ExitCode::from(failure.code)
+    let _ = std::io::stdout().flush();
+    // Whatever a plugin's libraries put down for the end of this process.
+    system::exit(code)
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::{Child, Command, ExitStatus};
 
-pub use own::{Family, in_own_group, limit_memory};
+pub use own::{Family, end_with_family, exit, in_own_group, limit_memory};
 
 /// How a child that was started by [`in_own_group`] ended, if it has. What it started ends with it: it may work on, as
 /// a bridge to a broker does, and whoever takes the child's place would work beside it.
@@ -27,8 +27,8 @@ mod own {
 
     use super::{Child, Command, ExitStatus, io};
     use rustix::process::{
-        Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process_group, setrlimit,
-        waitid,
+        Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getpgrp, getpid, getrlimit,
+        kill_current_process_group, kill_process_group, setrlimit, waitid,
     };
 
     /// A child and what it starts. They are one group of processes here, which whoever is left alone leaves by
@@ -76,6 +76,24 @@ mod own {
     /// order.
     pub fn in_own_group(command: &mut Command) {
         std::os::unix::process::CommandExt::process_group(command, 0);
+    }
+
+    /// Ends this process at once, and what it started, where it was itself started by [`in_own_group`]. Nothing that a
+    /// library put down for the end of the process is run: it may hang, and what a plugin started may work on beside the one
+    /// that takes its place.
+    pub fn end_with_family() -> ! {
+        if getpgrp() == getpid() {
+            let _ = kill_current_process_group(Signal::KILL);
+        }
+        exit(0)
+    }
+
+    /// Ends this process at once with this code. Nothing that a library put down for the end of the process is run, since it
+    /// may hang.
+    #[allow(unsafe_code)]
+    pub fn exit(code: u8) -> ! {
+        // SAFETY: it takes a number and never comes back.
+        unsafe { libc::_exit(code.into()) }
     }
 
     /// What is limited: where the system can tell it, what is written to, and else every address.
@@ -138,6 +156,16 @@ mod own {
     pub fn in_own_group(command: &mut Command) {
         const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
         std::os::windows::process::CommandExt::creation_flags(command, CREATE_NEW_PROCESS_GROUP);
+    }
+
+    /// Ends this process. What it started ends with the job, which the process that started this one holds and closes.
+    pub fn end_with_family() -> ! {
+        exit(0)
+    }
+
+    /// Ends this process with this code.
+    pub fn exit(code: u8) -> ! {
+        std::process::exit(code.into())
     }
 
     /// Limits the memory of this process, and of each that it starts.

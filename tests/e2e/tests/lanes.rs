@@ -445,7 +445,7 @@ fn worker_kills_around_a_call() {
 /// A worker does not outlive its host, not even one that hangs in a call, and the next host trades on.
 #[test]
 fn the_worker_of_a_killed_host_goes_and_the_next_host_trades_on() {
-    for name in ["hang-after-accepting", "hang-in-close"] {
+    for name in ["hang-after-accepting", "hang-in-close", "hang-in-exit"] {
         let backend = Backend::start();
         let desk = Desk::new(&backend, &json!({}));
         let how = json!({ "misbehaviour": name, "at_most": 1 });
@@ -464,6 +464,29 @@ fn the_worker_of_a_killed_host_goes_and_the_next_host_trades_on() {
         assert_eq!(host.stop(), Some(0), "{name}");
         assert_true_to_the_ledger(&backend, &desk, name);
     }
+}
+
+/// A bridge that a plugin started would work on beside the next host's, and send what the dead one was asked for.
+#[cfg(unix)]
+#[test]
+fn what_a_killed_hosts_worker_started_does_not_outlive_it() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    let how = json!({ "misbehaviour": "leaves-a-helper", "at_most": 1 });
+    desk.configure(&backend, &hostile(&desk, "worker", &how));
+    backend.add(&signals(0, 1));
+    let mut host = desk.host("");
+    settle(&backend, &desk, &mut host, 1, "the first host");
+    let written = desk.path("data").join("plugin-data/hostile/hostile-helper");
+    let helper: u32 = std::fs::read_to_string(written).unwrap().parse().unwrap();
+    assert!(runs(helper));
+    host.kill();
+    wait_until("the helper is gone", || !runs(helper));
+    backend.add(&signals(1, 2));
+    let mut host = desk.host("");
+    settle(&backend, &desk, &mut host, 2, "the next host");
+    assert_eq!(host.stop(), Some(0));
+    assert_true_to_the_ledger(&backend, &desk, "leaves-a-helper");
 }
 
 /// A worker that does not end, and its successor: never both at one account.

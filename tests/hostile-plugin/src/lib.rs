@@ -34,10 +34,13 @@
 //! | `hang-in-place` | the call never comes back, and the broker never has the order |
 //! | `hang-after-accepting` | the call never comes back, and the broker has the order |
 //! | `hang-in-control` | the list of the day's orders never comes |
+//! | `fails-in-control` | the list of the day's orders is an error |
 //! | `hang-in-open` | `open` never comes back |
 //! | `away-in-open` | `open` says that the broker's terminal is not running, which may pass |
 //! | `away-in-connection` | the connection is down until the file `hostile-is-there` lies in the data folder |
 //! | `hang-in-close` | `close` never comes back |
+//! | `hang-in-exit` | the process hangs when it is to exit |
+//! | `leaves-a-helper` | `open` starts a process, whose number is in the data folder's `hostile-helper` |
 //! | `spin-in-place` | as `hang-in-place`, with a busy processor |
 //! | `slow` | a place takes `ms` longer, with the order at the broker before that |
 //! | `talks` | `open` tells what the host offers, and a thousand lines more; places are counted |
@@ -295,6 +298,12 @@ impl Broker for Hostile {
         if misbehaviour.strikes(Kind::WritesElsewhere) {
             misbehaviour::write_elsewhere();
         }
+        if misbehaviour.strikes(Kind::HangInExit) {
+            misbehaviour::hang_in_exit();
+        }
+        if misbehaviour.strikes(Kind::LeavesAHelper) {
+            misbehaviour::leave_a_helper(&cx.data_dir);
+        }
         if misbehaviour.strikes(Kind::TellsAccount) {
             cx.log.info(format!(
                 "logging in as {}",
@@ -357,6 +366,9 @@ impl Broker for Hostile {
         }
         if self.strikes(Kind::DieInControl) {
             std::process::abort();
+        }
+        if self.strikes(Kind::FailsInControl) {
+            return Err(CallError::new("misbehaviour: fails-in-control"));
         }
         if self.strikes(Kind::HangInControl) {
             misbehaviour::hang();

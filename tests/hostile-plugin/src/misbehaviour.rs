@@ -41,10 +41,13 @@ kinds! {
     HangInPlace = "hang-in-place",
     HangAfterAccepting = "hang-after-accepting",
     HangInControl = "hang-in-control",
+    FailsInControl = "fails-in-control",
     HangInOpen = "hang-in-open",
     AwayInOpen = "away-in-open",
     AwayInConnection = "away-in-connection",
     HangInClose = "hang-in-close",
+    HangInExit = "hang-in-exit",
+    LeavesAHelper = "leaves-a-helper",
     SpinInPlace = "spin-in-place",
     Slow = "slow",
     Talks = "talks",
@@ -233,6 +236,31 @@ pub(crate) fn overflow(depth: u64) -> u64 {
 pub(crate) fn hang() {
     loop {
         std::thread::park();
+    }
+}
+
+/// Has the process hang at its end, as a library does that waits for its own thread there.
+pub(crate) fn hang_in_exit() {
+    unsafe extern "C" {
+        fn atexit(what: extern "C" fn()) -> std::ffi::c_int;
+    }
+    extern "C" fn wait() {
+        hang();
+    }
+    // SAFETY: the function lives as long as the process, since a plugin is never unloaded.
+    unsafe { atexit(wait) };
+}
+
+/// Starts a process that works on by itself, and writes its number down.
+pub(crate) fn leave_a_helper(data_dir: &Path) {
+    let helper = std::process::Command::new("sleep")
+        .arg("600")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    if let Ok(helper) = helper {
+        let _ = std::fs::write(data_dir.join("hostile-helper"), helper.id().to_string());
     }
 }
 

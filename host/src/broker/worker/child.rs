@@ -131,7 +131,7 @@ fn leave_with_the_host(mut stdin: impl Read + Send + 'static, broker: Slot) -> s
         .map(drop)
 }
 
-/// Closes the plugin, if it closes in time, and ends the process.
+/// Closes the plugin, if it closes in time, and ends the process with all that it started.
 fn leave(broker: &Slot) -> ! {
     if broker.get().is_some() {
         let (done, closed) = std::sync::mpsc::channel();
@@ -146,7 +146,7 @@ fn leave(broker: &Slot) -> ! {
             closed.recv_timeout(CLOSE_LIMIT).ok();
         }
     }
-    std::process::exit(0)
+    system::end_with_family()
 }
 
 fn call(setup: &Setup, role: Role) -> Result<Arc<Stream>, WorkerError> {

@@ -99,6 +99,11 @@ const TABLE: &[(&str, Verdict, Verdict)] = &[
     ),
     ("hang-in-control", By("worker_hangs"), Stops),
     (
+        "fails-in-control",
+        By("an_upgrade_that_never_compares_the_books_goes_back"),
+        By("an_upgrade_that_never_compares_the_books_goes_back"),
+    ),
+    (
         "hang-in-open",
         By("a_broker_that_is_away_at_the_start_is_waited_for"),
         By("a_plugin_that_hangs_as_it_opens_in_this_process_ends_the_start"),
@@ -114,6 +119,16 @@ const TABLE: &[(&str, Verdict, Verdict)] = &[
         By("an_upgrade_while_the_broker_is_away_stays"),
     ),
     ("hang-in-close", By("worker_hangs"), Through),
+    (
+        "hang-in-exit",
+        By("the_worker_of_a_killed_host_goes_and_the_next_host_trades_on"),
+        Through,
+    ),
+    (
+        "leaves-a-helper",
+        By("what_a_killed_hosts_worker_started_does_not_outlive_it"),
+        Not("what a plugin starts in the host's own process is for its author to end"),
+    ),
     ("spin-in-place", By("worker_hangs"), Stops),
     ("slow", By("worker_hangs"), By("panics_and_babble_in_process")),
     (
