@@ -269,10 +269,20 @@ impl Shelf {
     /// Replaces an installed plugin by another version, older or newer; the one before stays in the store.
     ///
     /// # Errors
-    /// When it cannot be used, its signature does not satisfy the policy, or none of its name is installed.
+    /// When it cannot be used, it is not trusted, or none of its name is installed.
     pub(crate) fn upgrade(&self, file: &Path, policy: &TrustPolicy) -> Result<Done, PluginError> {
         let _held = self.hold()?;
         let (stored, manifest) = self.take_in(file, policy)?;
+        // What is traded with stays until the one in its place may be loaded.
+        let subject = Subject {
+            name: &manifest.name,
+            sha256: &stored.sha256,
+            source: file,
+            content: &stored.path,
+        };
+        if let Some(fault) = policy.judge().of(&subject).1.into_iter().next() {
+            return Err(fault);
+        }
         let Some(current) = self.installed(&manifest.name)? else {
             return refuse(
                 NOT_INSTALLED,

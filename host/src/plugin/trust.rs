@@ -153,6 +153,8 @@ impl Judge<'_> {
             return "open";
         };
         let (name, actual, place) = (subject.name, subject.sha256, path.display());
+        // By its path, since another file may be the one that has the name.
+        let file = pasted(subject.source);
         let pins: Vec<&Pin> = lock
             .pins
             .iter()
@@ -173,7 +175,7 @@ impl Judge<'_> {
                 "other-account",
                 format!(
                     "is pinned for the account {} in {place}, and this configuration trades for {}; if it may trade \
-                     for this one too, run: qt-host plugins trust {name}",
+                     for this one too, run: qt-host plugins trust {file}",
                     pin.account.as_deref().unwrap_or_default(),
                     account.as_deref().unwrap_or("no account that it names"),
                 ),
@@ -184,7 +186,7 @@ impl Judge<'_> {
                 format!(
                     "is not {} that was pinned: expected sha256 {} (version {}, pinned at {} in {place}), \
                      actual sha256 {actual} (an upgrade, a new build or a rollback changes it too); if you know that \
-                     this is one, run: qt-host plugins trust {name}",
+                     this is one, run: qt-host plugins trust {file}",
                     if pins.len() > 1 { "any file" } else { "the file" },
                     pin.sha256,
                     pin.version,
@@ -196,7 +198,7 @@ impl Judge<'_> {
                 "unpinned",
                 format!(
                     "is not pinned in {place}, which says that only pinned plugins may be loaded (actual sha256 \
-                     {actual}, it may simply be new); if you know where it comes from, run: qt-host plugins trust {name}"
+                     {actual}, it may simply be new); if you know where it comes from, run: qt-host plugins trust {file}"
                 ),
             ),
         };
@@ -231,7 +233,7 @@ impl Judge<'_> {
                     "is signed by the key {id}, which is not among the {} keys trusted here; if it is its author's, \
                      run: qt-host plugins trust {} --key KEY",
                     keys.len(),
-                    subject.name
+                    pasted(subject.source)
                 ),
             )),
             Signature::Absent if required => Some((
@@ -248,6 +250,16 @@ impl Judge<'_> {
             faults.extend(unsigned_companion(subject, &keys));
         }
         Some(signature)
+    }
+}
+
+/// A path as it is pasted into a terminal.
+fn pasted(path: &Path) -> String {
+    let path = path.display().to_string();
+    if path.contains(char::is_whitespace) {
+        format!("\"{path}\"")
+    } else {
+        path
     }
 }
 

@@ -119,11 +119,9 @@ fn an_upgrade_that_is_not_pinned_changes_nothing() {
     let (desk, next) = installed(&backend, "worker", "simulated", "simulated", &json!({}));
     desk.done(&["plugins", "trust", "simulated"]);
     let mut host = desk.trading();
-    for command in [
-        ["plugins", "upgrade", next.to_str().unwrap()],
-        ["plugins", "swap", next.to_str().unwrap()],
-    ] {
-        let refused = desk.fails(1, &command);
+    // Before it is asked, and by the host itself.
+    for (code, command) in [(3, "upgrade"), (1, "swap")] {
+        let refused = desk.fails(code, &["plugins", command, next.to_str().unwrap()]);
         assert!(refused.contains("QT-P021"), "{refused}");
     }
     assert_eq!(current(&desk, "simulated"), "1.0.0");
@@ -133,6 +131,15 @@ fn an_upgrade_that_is_not_pinned_changes_nothing() {
     backend.add(&signals(0, 2));
     settle(&backend, &desk, &mut host, 2, "pins");
     end_and_judge(&backend, &desk, host, "pins");
+    desk.done(&["plugins", "rollback", "simulated"]);
+    desk.done(&["plugins", "untrust", "simulated"]);
+    desk.done(&["plugins", "trust", "simulated"]);
+    for how in [&["--next-start"][..], &[]] {
+        let command = [&["plugins", "upgrade", next.to_str().unwrap()][..], how].concat();
+        let refused = desk.fails(3, &command);
+        assert!(refused.contains("QT-P021"), "{how:?}: {refused}");
+        assert_eq!(current(&desk, "simulated"), "1.0.0", "{how:?}");
+    }
 }
 
 #[test]
