@@ -27,8 +27,8 @@ use crate::system;
 
 /// How long the core may take to learn that the broker is away.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
-/// How long a new version may take from its opening to compared books.
-const TRADES_WITHIN: Duration = Duration::from_secs(30);
+/// How many calls' deadlines a new version may take from its opening to compared books.
+const TRADES_WITHIN_CALLS: u32 = 3;
 /// A connection that blinks, or a comparison of the books that is under way, is no broker that is away.
 const BLINK: Duration = Duration::from_secs(3);
 const BUSY: &str = "another exchange is under way; wait for it";
@@ -132,10 +132,13 @@ impl Exchange {
                       once this one does";
             return Ok((new, reply));
         }
-        if self.trades_within(TRADES_WITHIN).await {
+        let within = self.room.config.execution.call_deadline * TRADES_WITHIN_CALLS;
+        if self.trades_within(within).await {
             return Ok((new, reply));
         }
         self.begin();
+        // What cannot be waited for is seen to as the new one is closed.
+        self.drain(&new).await.ok();
         // From here on the old one is what is kept open, whether or not it opens at once.
         let back = self.open(Arc::clone(&before), Fallback::None).await;
         self.end();
@@ -144,10 +147,10 @@ impl Exchange {
             Err(reason) => reason,
         };
         Err(format!(
-            "{} opened and had not compared the broker's books after {} s; {back}. If the broker went away meanwhile, \
+            "{} opened and had not compared the broker's books within {} s; {back}. If the broker went away meanwhile, \
              `plugins upgrade --next-start` takes the new version up at the host's next start",
             title(&new),
-            TRADES_WITHIN.as_secs()
+            within.as_secs_f32()
         ))
     }
 

@@ -66,7 +66,16 @@ pub(crate) struct Room {
 pub(crate) fn plugin_folder(data_dir: &Path, name: &str) -> Result<PathBuf, AppError> {
     // A worker has the same current folder, yet nothing must hang on that.
     let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
-    let folder = data_dir.join("plugin-data").join(name);
+    let all = data_dir.join("plugin-data");
+    // What an author writes in another case is the same plugin, with the same record of its orders and the same place at the
+    // account.
+    let known = std::fs::read_dir(&all).into_iter().flatten().flatten();
+    let known = known.map(|entry| entry.file_name()).find(|known| {
+        known
+            .to_str()
+            .is_some_and(|known| known.eq_ignore_ascii_case(name))
+    });
+    let folder = all.join(known.unwrap_or_else(|| name.into()));
     system::create_private_dir(&folder)?;
     Ok(folder)
 }
@@ -200,6 +209,14 @@ mod tests {
             let found = lane(&config(text, flag), &manifest(name, capability));
             assert_eq!(found, expected, "{text} {flag:?} {name} {capability}");
         }
+    }
+
+    #[test]
+    fn a_name_in_another_case_keeps_the_plugins_folder() {
+        let data = tempfile::tempdir().unwrap();
+        let first = plugin_folder(data.path(), "simulated").unwrap();
+        assert_eq!(plugin_folder(data.path(), "Simulated").unwrap(), first);
+        assert_ne!(plugin_folder(data.path(), "simulated2").unwrap(), first);
     }
 
     #[test]

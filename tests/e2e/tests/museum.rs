@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use qt_test_support::museum::{self, Exhibit, Kind};
+use qt_test_support::museum::{self, Exhibit};
 use qt_test_support::{Backend, Desk, qt_host, wait_until};
 use serde_json::{Value, json};
 
@@ -74,7 +74,10 @@ fn every_plugin_of_the_museum_is_listed_and_trades() {
     for (i, exhibit) in museum.exhibits.iter().enumerate() {
         let row = listed(&exhibit.file, folder.path());
         assert_eq!(row["state"], "usable", "{row}");
-        assert_eq!((&row["abi"], &row["api"]), (&json!(1), &json!(exhibit.kind.api())));
+        assert_eq!(
+            (&row["abi"], &row["api"]),
+            (&json!(1), &json!(exhibit.kind.api()))
+        );
         let Exhibit {
             kind,
             compiler,

@@ -230,6 +230,45 @@ fn an_upgrade_that_fails_brings_the_old_version_back() {
     }
 }
 
+/// A version that opens and whose lists never come is no version to trade with.
+#[test]
+fn an_upgrade_that_never_compares_the_books_goes_back() {
+    for (lane, name) in [
+        ("worker", "fails-in-control"),
+        ("in-process", "fails-in-control"),
+        ("worker", "hang-in-control"),
+    ] {
+        let case = format!("{name} in the lane {lane}");
+        let backend = Backend::start();
+        let desk = Desk::new(&backend, &json!({}));
+        let how = json!({ "misbehaviour": name, "changed_file_only": true, "latency_ms": 50 });
+        let mut options = options(&desk, lane, "hostile", &how);
+        options["execution"]["call_deadline_seconds"] = json!(1);
+        desk.configure(&backend, &options);
+        let next = next_version(&desk, "hostile_plugin");
+        backend.add(&signals(0, 4));
+        let mut host = desk.host("");
+        wait_until("the first order is at the broker", || !desk.ledger().is_empty());
+        let swapped = swap(&desk, &next);
+        assert_eq!(swapped.status.code(), Some(1), "{case}: {}", said(&swapped));
+        for part in [
+            "hostile 1.0.9",
+            "had not compared the broker's books within 3 s",
+            "hostile 1.0.0",
+            "is back",
+        ] {
+            assert!(
+                said(&swapped).contains(part),
+                "{case}: {part}: {}",
+                said(&swapped)
+            );
+        }
+        backend.add(&signals(4, 6));
+        settle(&backend, &desk, &mut host, 6, &case);
+        end_and_judge(&backend, &desk, host, &case);
+    }
+}
+
 /// The same code in a file whose manifest advises the host's own process.
 fn advises_in_process(file: &Path) {
     let mut bytes = std::fs::read(file).unwrap();
