@@ -109,6 +109,7 @@ pub trait Broker: Sized + Send + Sync + 'static {
     /// State of the connection, as far as it is known without asking.
     fn connection(&self) -> ConnectionState;
 
-    /// Ends the session. It may come twice, or while other calls are under way.
+    /// Ends the session. It may come twice, or while other calls are under way. Write here what must be on the disk: the
+    /// process may end afterwards without running anything of yours.
     fn close(&self) {}
 }
