@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 mod children;
 mod files;
+pub mod keyring;
 mod libraries;
 pub mod notify;
 pub mod paste;
@@ -13,8 +14,8 @@ mod shutdown;
 
 pub use children::{Family, end_with_family, ended, exit, in_own_group, kill_family, limit_memory};
 pub use files::{
-    WholeFile, create_private_dir, is_open_elsewhere, make_private, open_private_append, private_options,
-    put_in_place, readable_by_others, replace_file, replace_passing_file, sync_dir,
+    WholeFile, create_private_dir, is_open_elsewhere, make_private, open_private_append, private_folder,
+    private_options, put_in_place, readable_by_others, replace_file, replace_passing_file, sync_dir,
 };
 pub use libraries::{LibraryPlaces, is_noexec, library_places, writable_by_all};
 pub use shutdown::{ShutdownCause, ShutdownReceiver, ShutdownSender, shutdown};

@@ -167,7 +167,7 @@ impl Shelf {
         let root = store::root(&self.data_dir);
         let path = root.join("installed.lock");
         let fault = |e: io::Error| self.fault(&path, &e);
-        store::private_folder(&root).map_err(fault)?;
+        system::private_folder(&root).map_err(fault)?;
         let file = system::private_options()
             .write(true)
             .create(true)

@@ -318,6 +318,7 @@ fn bring_in(path: &Path, copy: &Path, manifest: &Manifest) -> Result<PluginModul
 
 /// Opens a library by its absolute path, with every symbol bound at once: a missing one is an error now and not the
 /// end of the process at its first call. Its names stay its own.
+// The one thing that differs outside of `system`, where nothing may be `unsafe`.
 #[cfg(unix)]
 fn open(path: &Path) -> Result<Library, libloading::Error> {
     use libloading::os::unix::{Library as Unix, RTLD_LOCAL, RTLD_NOW};

@@ -144,7 +144,10 @@ fn place(source: &Path, name: &OsStr, data_dir: &Path, lasts: Durability) -> Res
         Some(content) => is_regular(&known) && holds(&known, content).unwrap_or(false),
         None => is_intact(&known, &expected),
     };
-    if is_known && private_folder(&root.join(&expected)).is_ok() && private_folder(&root).is_ok() {
+    if is_known
+        && system::private_folder(&root.join(&expected)).is_ok()
+        && system::private_folder(&root).is_ok()
+    {
         return Ok(Stored {
             path: known,
             sha256: expected,
@@ -216,7 +219,7 @@ fn write(
     name: &Path,
     lasts: Durability,
 ) -> io::Result<Stored> {
-    private_folder(root)?;
+    system::private_folder(root)?;
     let mut fresh = tempfile::Builder::new().prefix(".new-").tempfile_in(root)?;
     fresh.write_all(&content)?;
     if lasts == Durability::ForGood {
@@ -233,7 +236,7 @@ fn write(
 /// Moves a complete copy to its place.
 fn put(fresh: tempfile::NamedTempFile, sha256: &str, root: &Path, name: &Path) -> io::Result<PathBuf> {
     let folder = root.join(sha256);
-    private_folder(&folder)?;
+    system::private_folder(&folder)?;
     let path = folder.join(name);
     // A rename: a process that has mapped a file of this name keeps the old one.
     match system::put_in_place(fresh, &path) {
@@ -246,7 +249,7 @@ fn put(fresh: tempfile::NamedTempFile, sha256: &str, root: &Path, name: &Path) -
 
 /// Writes the copy beside its place and moves it there as a whole, so that no half of one is ever seen.
 fn copy(mut source: File, root: &Path, name: &Path) -> io::Result<Stored> {
-    private_folder(root)?;
+    system::private_folder(root)?;
     let mut fresh = tempfile::Builder::new().prefix(".new-").tempfile_in(root)?;
     io::copy(&mut source, fresh.as_file_mut())?;
     fresh.as_file().sync_all()?;
@@ -268,9 +271,9 @@ fn copy_with(
     name: &Path,
     expected: &str,
 ) -> io::Result<Stored> {
-    private_folder(root)?;
+    system::private_folder(root)?;
     let folder = root.join(expected);
-    private_folder(&folder)?;
+    system::private_folder(&folder)?;
     let write = |mut source: File, path: &Path| -> io::Result<()> {
         let mut fresh = tempfile::Builder::new().prefix(".new-").tempfile_in(root)?;
         io::copy(&mut source, fresh.as_file_mut())?;
@@ -280,7 +283,7 @@ fn copy_with(
     for companion in companions {
         let path = folder.join(&companion.relative);
         if let Some(parent) = path.parent() {
-            private_folder(parent)?;
+            system::private_folder(parent)?;
         }
         write(File::open(&companion.path)?, &path)?;
     }
@@ -297,24 +300,4 @@ fn copy_with(
     Err(io::Error::other(
         "one of its files changed meanwhile; start again",
     ))
-}
-
-/// Makes a folder that its owner alone may enter, or makes one that exists so. Somebody else's folder is an error:
-/// its owner could exchange what runs.
-pub(super) fn private_folder(path: &Path) -> io::Result<()> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    // Windows has no such bits: a profile's folders belong to its user there.
-    #[cfg_attr(not(unix), expect(unused_mut))]
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(path) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => return Err(e),
-        _ => {}
-    }
-    #[cfg(unix)]
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-    Ok(())
 }

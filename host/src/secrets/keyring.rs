@@ -83,7 +83,7 @@ pub(crate) enum KeyringError {
     #[error(
         "this system offers no place for a login: {why}. Give the encrypted file in the data folder a passphrase, in \
          {PASSPHRASE} or in a file that `passphrase_file` names{kernel}",
-        kernel = if cfg!(target_os = "linux") { "; or say --store kernel, which forgets at a reboot" } else { "" }
+        kernel = if system::keyring::IN_KERNEL { "; or say --store kernel, which forgets at a reboot" } else { "" }
     )]
     NoPlace {
         /// What each said.

@@ -1,11 +1,12 @@
-//! The system's own stores for secrets. Which there are differs by system, and nothing else here does.
+//! The system's own stores for secrets, as far as they are the same everywhere.
 
-use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use keyring_core::{CredentialStore, Entry, Error};
+use keyring_core::{Entry, Error};
 use zeroize::Zeroizing;
+
+use crate::system::keyring;
 
 /// What entries are filed under.
 const SERVICE: &str = "quantTrader";
@@ -27,9 +28,7 @@ impl StoreKind {
     /// As people call it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::System if cfg!(windows) => "the Windows Credential Manager",
-            Self::System if cfg!(target_os = "macos") => "the macOS Keychain",
-            Self::System => "the Secret Service",
+            Self::System => keyring::NAME,
             Self::File => "the encrypted file",
             Self::Kernel => "the kernel's keyring",
         }
@@ -47,7 +46,7 @@ impl StoreKind {
 
 /// The system's stores that can be had here, the one that keeps best first.
 pub(super) const fn of_system() -> &'static [StoreKind] {
-    if cfg!(target_os = "linux") {
+    if keyring::IN_KERNEL {
         &[StoreKind::System, StoreKind::Kernel]
     } else {
         &[StoreKind::System]
@@ -56,50 +55,7 @@ pub(super) const fn of_system() -> &'static [StoreKind] {
 
 /// Whether there is one of a kind at all, be it in order or not.
 pub(super) fn is_here(kind: StoreKind) -> bool {
-    of_system().contains(&kind) && (kind != StoreKind::System || has_bus())
-}
-
-/// Without a session's bus the library would try to start one.
-#[cfg(target_os = "linux")]
-fn has_bus() -> bool {
-    std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some()
-        || std::env::var_os("XDG_RUNTIME_DIR")
-            .is_some_and(|folder| std::path::Path::new(&folder).join("bus").exists())
-}
-
-/// What the store needs is a part of the system.
-#[cfg(not(target_os = "linux"))]
-const fn has_bus() -> bool {
-    true
-}
-
-#[cfg(target_os = "linux")]
-fn store(kind: StoreKind) -> Result<Arc<CredentialStore>, String> {
-    let text = |e: Error| e.to_string();
-    match kind {
-        StoreKind::Kernel => Ok(linux_keyutils_keyring_store::Store::new().map_err(text)?),
-        _ => {
-            if !has_bus() {
-                return Err("this session has no D-Bus, and so no Secret Service".to_owned());
-            }
-            Ok(dbus_secret_service_keyring_store::Store::new().map_err(text)?)
-        }
-    }
-}
-
-#[cfg(windows)]
-fn store(_kind: StoreKind) -> Result<Arc<CredentialStore>, String> {
-    Ok(windows_native_keyring_store::Store::new().map_err(|e| e.to_string())?)
-}
-
-#[cfg(target_os = "macos")]
-fn store(_kind: StoreKind) -> Result<Arc<CredentialStore>, String> {
-    Ok(apple_native_keyring_store::keychain::Store::new().map_err(|e| e.to_string())?)
-}
-
-#[cfg(not(any(target_os = "linux", windows, target_os = "macos")))]
-fn store(_kind: StoreKind) -> Result<Arc<CredentialStore>, String> {
-    Err("this system has no keyring that qt-host knows".to_owned())
+    of_system().contains(&kind) && (kind != StoreKind::System || keyring::is_in_session())
 }
 
 /// Does something with the entry of an account, and waits no longer than is sensible.
@@ -113,7 +69,11 @@ fn with_entry<T: Send + 'static>(
     std::thread::Builder::new()
         .name("keyring".into())
         .spawn(move || {
-            let done = store(kind).and_then(|store| {
+            let store = match kind {
+                StoreKind::Kernel => keyring::of_kernel(),
+                _ => keyring::of_session(),
+            };
+            let done = store.and_then(|store| {
                 let entry = store.build(SERVICE, &account, None).map_err(|e| words(&e))?;
                 match act(&entry) {
                     Ok(value) => Ok(Some(value)),

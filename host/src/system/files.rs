@@ -38,6 +38,26 @@ pub fn create_private_dir(path: &Path) -> Result<(), SystemError> {
     })
 }
 
+/// Makes a folder that its owner alone may enter, or makes one that exists so. Somebody else's folder is an error:
+/// its owner could exchange what runs.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    // Windows has no such bits: a profile's folders belong to its user there.
+    #[cfg_attr(not(unix), allow(unused_mut))]
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => return Err(e),
+        _ => {}
+    }
+    #[cfg(unix)]
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    Ok(())
+}
+
 /// Options that make a new file readable and writable by its owner alone.
 pub fn private_options() -> OpenOptions {
     #[cfg_attr(not(unix), allow(unused_mut))]
