@@ -5,6 +5,7 @@
 
 pub(crate) mod chart;
 mod csv;
+mod curve;
 mod json;
 mod paper;
 mod parquet;

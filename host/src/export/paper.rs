@@ -1,21 +1,14 @@
 //! A run on paper as a picture: its figures, what it was worth as time passed, and what each symbol earned.
-#![expect(
-    clippy::float_arithmetic,
-    reason = "plotters wants coordinates as floats; no figure is written from one"
-)]
-
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 use rust_decimal::Decimal;
 
 use super::chart::Bar;
-use super::svg::{
-    Area, BLUE, Failed, INK, LINE, Look, MARGIN, PALE, Painter, WIDTH, axis_percent, bold, letters, pixel,
-    tone, whole_yuan, write,
-};
+use super::curve::Curves;
+use super::svg::{Area, Failed, INK, Look, MARGIN, PALE, Painter, WIDTH, bold, letters, tone, write};
 use crate::cli::cells::{money, percent, signed_money};
 use crate::cli::shanghai;
-use crate::paper::{Report, Sample};
+use crate::paper::Report;
 
 const HEADER: i32 = 178;
 const CURVE: i32 = 420;
@@ -168,74 +161,13 @@ fn header(root: &Area<'_>, report: &Report, look: Look) -> Result<(), Failed> {
 }
 
 fn curve(area: &Area<'_>, report: &Report, look: Look) -> Result<(), Failed> {
-    write(area, "Worth and drawdown", &bold(15.0, INK), (MARGIN, 10))?;
-    area.draw(&PathElement::new([(MARGIN, 26), (WIDTH - MARGIN, 26)], LINE))?;
-    if report.samples.len() < 2 {
-        let style = letters(13.0, PALE, HPos::Left);
-        return write(
-            area,
-            "The quotes are of one moment, which makes no curve.",
-            &style,
-            (MARGIN, 52),
-        );
-    }
-    let span = format!(
-        "{} at the start, {} at the end",
-        money(report.start),
-        money(report.end)
-    );
-    write(
-        area,
-        &span,
-        &letters(13.0, PALE, HPos::Right),
-        (WIDTH - MARGIN, 10),
-    )?;
-    let (_, plots) = area.split_vertically(36);
-    let (upper, lower) = plots.split_vertically(250);
-    worth(&upper, &report.samples)?;
-    drawdown(&lower, &report.samples, look)
-}
-
-fn worth(area: &Area<'_>, samples: &[Sample]) -> Result<(), Failed> {
-    let values: Vec<f64> = samples.iter().map(|sample| pixel(sample.total_asset)).collect();
-    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    // A flat line has room above and below it too.
-    let room = ((high - low) * 0.08).max(high.abs() * 0.0005).max(1.0);
-    let mut chart = ChartBuilder::on(area)
-        .margin_left(MARGIN)
-        .margin_right(MARGIN + 34)
-        .margin_top(8)
-        .set_label_area_size(LabelAreaPosition::Left, 120)
-        .build_cartesian_2d(0..samples.len() - 1, (low - room)..(high + room))?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .disable_x_axis()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(LINE)
-        .axis_style(LINE)
-        .y_labels(5)
-        .y_label_style(letters(12.0, PALE, HPos::Right))
-        .y_label_formatter(&|yuan| whole_yuan(*yuan))
-        .draw()?;
-    chart.draw_series(LineSeries::new(
-        values.into_iter().enumerate(),
-        BLUE.stroke_width(2),
-    ))?;
-    Ok(())
-}
-
-fn drawdown(area: &Area<'_>, samples: &[Sample], look: Look) -> Result<(), Failed> {
-    let values: Vec<f64> = samples.iter().map(|sample| -pixel(sample.drawdown_pct)).collect();
-    let low = values.iter().copied().fold(-0.2, f64::min) * 1.1;
-    let colour = tone(Decimal::NEGATIVE_ONE, look);
+    let samples = &report.samples;
     let days = match (samples.first(), samples.last()) {
         (Some(first), Some(last)) => last.at.trading_date().0 - first.at.trading_date().0,
         _ => 0,
     };
-    let label = |place: &usize| {
-        let Some(sample) = samples.get(*place) else {
+    let moment = |place: usize| {
+        let Some(sample) = samples.get(place) else {
             return String::new();
         };
         let text = shanghai(sample.at);
@@ -250,30 +182,25 @@ fn drawdown(area: &Area<'_>, samples: &[Sample], look: Look) -> Result<(), Faile
             date.to_owned()
         }
     };
-    let mut chart = ChartBuilder::on(area)
-        .margin_left(MARGIN)
-        .margin_right(MARGIN + 34)
-        .margin_bottom(6)
-        .margin_top(16)
-        .set_label_area_size(LabelAreaPosition::Left, 120)
-        .set_label_area_size(LabelAreaPosition::Bottom, 30)
-        .build_cartesian_2d(0..samples.len() - 1, low..0.0)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(LINE)
-        .axis_style(LINE)
-        .x_labels(samples.len().min(8))
-        .x_label_style(letters(12.0, PALE, HPos::Center))
-        .x_label_formatter(&label)
-        .y_labels(3)
-        .y_label_style(letters(12.0, PALE, HPos::Right))
-        .y_label_formatter(&|percent| axis_percent(*percent))
-        .draw()?;
-    chart.draw_series(
-        AreaSeries::new(values.into_iter().enumerate(), 0.0, colour.mix(0.25))
-            .border_style(colour.stroke_width(1)),
-    )?;
-    Ok(())
+    let told = if samples.len() < 2 {
+        "The quotes are of one moment, which makes no curve.".to_owned()
+    } else {
+        format!(
+            "{} at the start, {} at the end",
+            money(report.start),
+            money(report.end)
+        )
+    };
+    let curves = Curves {
+        title: "Worth and drawdown",
+        told: &told,
+        points: samples
+            .iter()
+            .map(|sample| (sample.total_asset, sample.drawdown_pct))
+            .collect(),
+        moment: &moment,
+        room: 0.0005,
+        depth: 0.2,
+    };
+    curves.draw(area, look)
 }

@@ -12,6 +12,7 @@ use rust_decimal::prelude::ToPrimitive;
 use unicode_width::UnicodeWidthChar;
 
 use super::chart::{Bar, allocation, gains, length};
+use super::curve::Curves;
 use super::{EquityRow, Export};
 use crate::cli::cells::{Colour, grouped, money, percent, signed_money};
 use crate::cli::shanghai;
@@ -54,8 +55,6 @@ const PANEL_TITLE: i32 = 36;
 const CURVE: i32 = 420;
 /// The same where there is no curve yet, and only says so.
 const NO_CURVE: i32 = 84;
-/// Half of the last day under the curve, which stands below its end.
-const HALF_A_DAY: i32 = 34;
 /// What percentages take at the end of a row.
 const PCT: i32 = 72;
 const NO_HOLDINGS: &str = "No holdings";
@@ -324,107 +323,45 @@ impl Painter {
     }
 
     fn curve(&self, area: &Area<'_>, rows: &[EquityRow]) -> Result<(), Failed> {
-        let line = [(MARGIN, 26), (WIDTH - MARGIN, 26)];
-        write(area, "Equity and drawdown", &bold(15.0, INK), (MARGIN, 10))?;
-        area.draw(&PathElement::new(line, LINE))?;
-        let [first, .., last] = rows else {
-            let days = if rows.is_empty() {
-                "none is stored yet"
-            } else {
-                "one is stored so far"
-            };
-            let text = format!(
-                "The curve needs snapshots of two days; {days}. A running host stores one a day as it syncs positions."
-            );
-            return write(area, &text, &letters(13.0, PALE, HPos::Left), (MARGIN, 52));
-        };
-        let worst = rows.iter().max_by_key(|row| row.drawdown_pct);
-        let worst = match worst.filter(|row| row.drawdown_pct > Decimal::ZERO) {
-            Some(row) => format!(
-                "largest drawdown {} on {}",
-                percent(Some(row.drawdown_pct), false),
-                row.snapshot.day
+        let told = match rows {
+            [first, .., last] => {
+                let worst = rows.iter().max_by_key(|row| row.drawdown_pct);
+                let worst = match worst.filter(|row| row.drawdown_pct > Decimal::ZERO) {
+                    Some(row) => format!(
+                        "largest drawdown {} on {}",
+                        percent(Some(row.drawdown_pct), false),
+                        row.snapshot.day
+                    ),
+                    None => "no drawdown".to_owned(),
+                };
+                format!("{} to {}, {worst}", first.snapshot.day, last.snapshot.day)
+            }
+            few => format!(
+                "The curve needs snapshots of two days; {}. A running host stores one a day as it syncs positions.",
+                if few.is_empty() {
+                    "none is stored yet"
+                } else {
+                    "one is stored so far"
+                }
             ),
-            None => "no drawdown".to_owned(),
         };
-        let text = format!("{} to {}, {worst}", first.snapshot.day, last.snapshot.day);
-        write(
-            area,
-            &text,
-            &letters(13.0, PALE, HPos::Right),
-            (WIDTH - MARGIN, 10),
-        )?;
-        let (_, plots) = area.split_vertically(36);
-        let (upper, lower) = plots.split_vertically(250);
-        self.assets(&upper, rows)?;
-        self.drawdown(&lower, rows)
-    }
-
-    fn assets(&self, area: &Area<'_>, rows: &[EquityRow]) -> Result<(), Failed> {
-        let values: Vec<f64> = rows.iter().map(|row| pixel(row.snapshot.total_asset)).collect();
-        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        // A flat line has room above and below it too.
-        let room = ((high - low) * 0.08).max(high.abs() * 0.002).max(1.0);
-        let mut chart = ChartBuilder::on(area)
-            .margin_left(MARGIN)
-            .margin_right(MARGIN + HALF_A_DAY)
-            .margin_top(8)
-            .set_label_area_size(LabelAreaPosition::Left, 120)
-            .build_cartesian_2d(0..rows.len() - 1, (low - room)..(high + room))?;
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .disable_x_axis()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(LINE)
-            .axis_style(LINE)
-            .y_labels(5)
-            .y_label_style(letters(12.0, PALE, HPos::Right))
-            .y_label_formatter(&|yuan| whole_yuan(*yuan))
-            .draw()?;
-        chart.draw_series(LineSeries::new(
-            values.into_iter().enumerate(),
-            BLUE.stroke_width(2),
-        ))?;
-        Ok(())
-    }
-
-    fn drawdown(&self, area: &Area<'_>, rows: &[EquityRow]) -> Result<(), Failed> {
-        let values: Vec<f64> = rows.iter().map(|row| -pixel(row.drawdown_pct)).collect();
-        let low = values.iter().copied().fold(-0.5, f64::min) * 1.1;
-        let colour = tone(Decimal::NEGATIVE_ONE, self.look);
-        let mut chart = ChartBuilder::on(area)
-            .margin_left(MARGIN)
-            .margin_right(MARGIN + HALF_A_DAY)
-            .margin_bottom(6)
-            .margin_top(16)
-            .set_label_area_size(LabelAreaPosition::Left, 120)
-            .set_label_area_size(LabelAreaPosition::Bottom, 30)
-            .build_cartesian_2d(0..rows.len() - 1, low..0.0)?;
-        let day = |place: &usize| {
-            rows.get(*place)
-                .map(|row| row.snapshot.day.to_string())
+        let day = |place| {
+            rows.get(place)
+                .map(|row: &EquityRow| row.snapshot.day.to_string())
                 .unwrap_or_default()
         };
-        chart
-            .configure_mesh()
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(LINE)
-            .axis_style(LINE)
-            .x_labels(rows.len().min(8))
-            .x_label_style(letters(12.0, PALE, HPos::Center))
-            .x_label_formatter(&day)
-            .y_labels(3)
-            .y_label_style(letters(12.0, PALE, HPos::Right))
-            .y_label_formatter(&|percent| axis_percent(*percent))
-            .draw()?;
-        chart.draw_series(
-            AreaSeries::new(values.into_iter().enumerate(), 0.0, colour.mix(0.25))
-                .border_style(colour.stroke_width(1)),
-        )?;
-        Ok(())
+        let curves = Curves {
+            title: "Equity and drawdown",
+            told: &told,
+            points: rows
+                .iter()
+                .map(|row| (row.snapshot.total_asset, row.drawdown_pct))
+                .collect(),
+            moment: &day,
+            room: 0.002,
+            depth: 0.5,
+        };
+        curves.draw(area, self.look)
     }
 }
 
