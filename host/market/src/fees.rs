@@ -27,12 +27,6 @@ pub struct FeeSchedule {
     pub exchange_fees_included: bool,
 }
 
-impl Default for FeeSchedule {
-    fn default() -> Self {
-        crate::Market::builtin().fees.clone()
-    }
-}
-
 /// The fees of an order, in yuan, each rounded half up to 0.01.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FeeBreakdown {
@@ -79,46 +73,6 @@ pub enum FeeError {
 }
 
 impl FeeSchedule {
-    /// The fees of one order that is filled with `quantity` at `price` on `date`.
-    ///
-    /// # Errors
-    /// A quantity or price below zero, or an amount that no decimal holds.
-    pub fn fees(
-        &self,
-        symbol: &Symbol,
-        side: Side,
-        quantity: Shares,
-        price: Price,
-        date: Date,
-    ) -> Result<FeeBreakdown, FeeError> {
-        let symbol = *symbol;
-        if quantity < 0 || price < Decimal::ZERO {
-            return Err(FeeError::Negative {
-                symbol,
-                quantity,
-                price,
-            });
-        }
-        let amount = Decimal::from(quantity)
-            .checked_mul(price)
-            .ok_or(FeeError::TooLarge { symbol })?;
-        self.fees_of_amount(&symbol, side, amount, date)
-    }
-
-    /// The fees of one order whose fills amount to `amount` yuan: for fills at several prices.
-    ///
-    /// # Errors
-    /// An amount below zero, or one whose fees no decimal holds.
-    pub fn fees_of_amount(
-        &self,
-        symbol: &Symbol,
-        side: Side,
-        amount: Decimal,
-        date: Date,
-    ) -> Result<FeeBreakdown, FeeError> {
-        self.fees_on_board(symbol, Board::of(symbol), side, amount, date)
-    }
-
     fn fees_on_board(
         &self,
         symbol: &Symbol,
@@ -169,8 +123,33 @@ impl FeeSchedule {
 }
 
 impl Market {
-    /// The fees of one order whose fills amount to `amount` yuan, by these tables: what is charged, and which board the
-    /// symbol is on.
+    /// The fees of one order that is filled with `quantity` at `price` on `date`.
+    ///
+    /// # Errors
+    /// A quantity or price below zero, or an amount that no decimal holds.
+    pub fn fees_at_price(
+        &self,
+        symbol: &Symbol,
+        side: Side,
+        quantity: Shares,
+        price: Price,
+        date: Date,
+    ) -> Result<FeeBreakdown, FeeError> {
+        let symbol = *symbol;
+        if quantity < 0 || price < Decimal::ZERO {
+            return Err(FeeError::Negative {
+                symbol,
+                quantity,
+                price,
+            });
+        }
+        let amount = Decimal::from(quantity)
+            .checked_mul(price)
+            .ok_or(FeeError::TooLarge { symbol })?;
+        self.fees_of_amount(&symbol, side, amount, date)
+    }
+
+    /// The fees of one order whose fills amount to `amount` yuan: for fills at several prices.
     ///
     /// # Errors
     /// An amount below zero, or one whose fees no decimal holds.
@@ -196,9 +175,16 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// The program's tables, with the exchange's fees beside the commission.
+    fn all_apart() -> Market {
+        let mut market = Market::builtin().clone();
+        market.fees.exchange_fees_included = false;
+        market
+    }
+
     fn fees(symbol: &str, side: Side, quantity: Shares, price: &str, date: Date) -> [String; 4] {
-        let fees = FeeSchedule::default()
-            .fees(&symbol.parse().unwrap(), side, quantity, d(price), date)
+        let fees = Market::builtin()
+            .fees_at_price(&symbol.parse().unwrap(), side, quantity, d(price), date)
             .unwrap();
         [fees.commission, fees.stamp_tax, fees.transfer_fee, fees.total()]
             .map(|fee| fee.normalize().to_string())
@@ -286,13 +272,10 @@ mod tests {
 
     #[test]
     fn exchange_fees_are_added_only_where_the_commission_does_not_contain_them() {
-        let schedule = FeeSchedule {
-            exchange_fees_included: false,
-            ..FeeSchedule::default()
-        };
+        let market = all_apart();
         let at = |symbol: &str, day| {
-            let fees = schedule
-                .fees(&symbol.parse().unwrap(), Side::Buy, 10_000, d("100"), day)
+            let fees = market
+                .fees_at_price(&symbol.parse().unwrap(), Side::Buy, 10_000, d("100"), day)
                 .unwrap();
             fees.exchange_fee
         };
@@ -304,20 +287,36 @@ mod tests {
     #[test]
     fn absurd_orders_are_refused_by_name() {
         let symbol = "600519.SH".parse().unwrap();
-        let schedule = FeeSchedule::default();
+        let market = Market::builtin();
         let day = date(2026, 11, 24);
         for (quantity, price) in [(i64::MAX, Decimal::MAX), (i64::MAX, d("1e10")), (1, Decimal::MAX)] {
-            let error = schedule
-                .fees(&symbol, Side::Sell, quantity, price, day)
+            let error = market
+                .fees_at_price(&symbol, Side::Sell, quantity, price, day)
                 .unwrap_err();
             assert_eq!(error, FeeError::TooLarge { symbol });
         }
         for (quantity, price) in [(-1, Decimal::ONE), (1, -Decimal::ONE)] {
-            let error = schedule
-                .fees(&symbol, Side::Sell, quantity, price, day)
+            let error = market
+                .fees_at_price(&symbol, Side::Sell, quantity, price, day)
                 .unwrap_err();
             assert!(error.to_string().contains("600519.SH"), "{error}");
         }
+    }
+
+    /// What a user's tables put on another board is charged as that board is.
+    #[test]
+    fn the_board_is_that_of_the_same_tables() {
+        let symbol = "589001.SH".parse().unwrap();
+        let day = date(2026, 11, 24);
+        let stamp = |market: &Market| {
+            let fees = market
+                .fees_at_price(&symbol, Side::Sell, 1_000, d("10"), day)
+                .unwrap();
+            fees.stamp_tax.normalize().to_string()
+        };
+        assert_eq!(stamp(Market::builtin()), "0");
+        let own = Market::with_overrides("[boards.main.codes]\nSH = [\"589\"]\n").unwrap();
+        assert_eq!(stamp(&own), "5");
     }
 
     proptest! {
@@ -330,16 +329,16 @@ mod tests {
             let symbol = symbol.parse().unwrap();
             let side = if sell { Side::Sell } else { Side::Buy };
             let day = date(2005, 1, 1) + jiff::Span::new().days(day);
-            let schedule = FeeSchedule { exchange_fees_included: false, ..FeeSchedule::default() };
-            let small = schedule.fees(&symbol, side, quantity, Decimal::new(cents, 2), day).unwrap();
-            let large = schedule
-                .fees(&symbol, side, quantity + more, Decimal::new(cents + cents_more, 2), day)
+            let market = all_apart();
+            let small = market.fees_at_price(&symbol, side, quantity, Decimal::new(cents, 2), day).unwrap();
+            let large = market
+                .fees_at_price(&symbol, side, quantity + more, Decimal::new(cents + cents_more, 2), day)
                 .unwrap();
             prop_assert!(small.commission <= large.commission);
             prop_assert!(small.stamp_tax <= large.stamp_tax);
             prop_assert!(small.transfer_fee <= large.transfer_fee);
             prop_assert!(small.exchange_fee <= large.exchange_fee);
-            prop_assert!(small.total() >= schedule.commission_min);
+            prop_assert!(small.total() >= market.fees.commission_min);
             prop_assert!(small.total().scale() <= 2);
         }
     }

@@ -26,7 +26,7 @@ fn answer(question: &str, symbol: &Symbol, on: Date) -> String {
     let market = Market::builtin();
     let lot = market.lot_rule(symbol, on);
     let fees = |side| {
-        let fees = market.fees().fees(symbol, side, 1000, d("100"), on).unwrap();
+        let fees = market.fees_at_price(symbol, side, 1000, d("100"), on).unwrap();
         format!(
             "commission {} stamp {} transfer {}",
             fees.commission.normalize(),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use qt_core::portfolio::{Position, Trade, TradeBook, trades_of};
 use qt_core::{BrokerFill, Fill, FillId, Order, TradingDate, UtcMillis};
-use qt_market::{FeeSchedule, Shares, Side, Symbol};
+use qt_market::{Market, Shares, Side, Symbol};
 
 use super::BookError;
 use crate::config::Config;
@@ -18,8 +18,8 @@ pub(super) struct Own {
     pub(super) orders: Vec<Order>,
     /// With their fees.
     pub(super) trades: Vec<Trade>,
-    /// What is charged where a broker does not say.
-    rates: FeeSchedule,
+    /// What is charged where a broker does not say; without a journal by the program's own tables.
+    market: Option<Box<Market>>,
 }
 
 /// Reads the journal of `data_dir`, which must be that account's where a key is given.
@@ -30,16 +30,16 @@ pub(super) fn read(config: &Config, data_dir: &Path, account_key: Option<&str>) 
         return Err(JournalError::Absent { path }.into());
     }
     let orders = journal::every_order(&path, account_key)?;
-    let rates = config.gates.market().map_err(BookError::Tables)?.fees().clone();
+    let market = config.gates.market().map_err(BookError::Tables)?;
     let mut trades = Vec::new();
     for order in &orders {
         let (symbol, side) = (order.signal.symbol, order.signal.side);
-        trades.extend(trades_of(symbol, side, &order.fills, &rates)?);
+        trades.extend(trades_of(symbol, side, &order.fills, &market)?);
     }
     Ok(Own {
         orders,
         trades,
-        rates,
+        market: Some(Box::new(market)),
     })
 }
 
@@ -50,6 +50,7 @@ impl Own {
         of_broker: &[BrokerFill],
         now: UtcMillis,
     ) -> Result<(Vec<Trade>, usize), BookError> {
+        let market = self.market.as_deref().unwrap_or_else(|| Market::builtin());
         let today = now.trading_date();
         let is_today = |at: UtcMillis| at.trading_date() == today;
         let known: HashSet<(Symbol, &FillId)> = self
@@ -78,7 +79,7 @@ impl Own {
             }
         }
         for ((_, symbol, side), fills) in strangers {
-            trades.extend(trades_of(symbol, side, &fills, &self.rates)?);
+            trades.extend(trades_of(symbol, side, &fills, market)?);
         }
         Ok((trades, seen.len()))
     }

@@ -31,7 +31,7 @@ pub(super) fn run(args: &SizeArgs, options: &Options) -> Result<(), Failure> {
     let valuation = portfolio::value(&view.positions)?;
     let day = view.as_of.trading_date().civil();
     let market = config.gates.market().map_err(Failure::usage)?;
-    let sizing = portfolio::size(symbol, args.price, balances, &valuation, market.fees(), day)?;
+    let sizing = portfolio::size(symbol, args.price, balances, &valuation, &market, day)?;
     print(&if args.book.json {
         format!("{}\n", data::sizing_json(&sizing))
     } else if args.csv.csv {

@@ -1,6 +1,6 @@
 //! The trades of one order with their fees, as the analyzer wants them.
 
-use qt_market::{FeeSchedule, Side, Symbol};
+use qt_market::{Market, Side, Symbol};
 use rust_decimal::Decimal;
 
 use super::exact::{At, PLACES};
@@ -19,7 +19,7 @@ pub fn trades_of(
     symbol: Symbol,
     side: Side,
     fills: &[Fill],
-    rates: &FeeSchedule,
+    market: &Market,
 ) -> Result<Vec<Trade>, PortfolioError> {
     let at = At(symbol, "the fees of its trades");
     let mut trades = Vec::with_capacity(fills.len());
@@ -42,7 +42,7 @@ pub fn trades_of(
     let Some(first) = fills.first() else {
         return Ok(trades);
     };
-    let guess = rates.fees_of_amount(&symbol, side, whole, first.at.trading_date().civil())?;
+    let guess = market.fees_of_amount(&symbol, side, whole, first.at.trading_date().civil())?;
     type Kind = (fn(&Fill) -> Option<Decimal>, Decimal);
     let kinds: [Kind; 3] = [
         (|fill| fill.commission, guess.commission),
@@ -108,7 +108,7 @@ mod tests {
 
     fn fees(fills: &[Fill]) -> Vec<String> {
         let symbol = "000858.SZ".parse().unwrap();
-        trades_of(symbol, Side::Buy, fills, &FeeSchedule::default())
+        trades_of(symbol, Side::Buy, fills, Market::builtin())
             .unwrap()
             .iter()
             .map(|trade| trade.fees.normalize().to_string())

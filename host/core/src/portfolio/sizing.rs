@@ -1,7 +1,7 @@
 //! How much of a symbol to buy.
 
 use jiff::civil::Date;
-use qt_market::{FeeSchedule, Price, Shares, Side, Symbol, lot_rule, round_down_to_lot};
+use qt_market::{Market, Price, Shares, Side, Symbol, lot_rule, round_down_to_lot};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
@@ -83,7 +83,7 @@ pub struct Sizing {
 struct Sizer<'a> {
     symbol: Symbol,
     price: Price,
-    fees: &'a FeeSchedule,
+    market: &'a Market,
     date: Date,
 }
 
@@ -96,7 +96,7 @@ pub fn size(
     price: Price,
     account: &Account,
     book: &Valuation<'_>,
-    fees: &FeeSchedule,
+    market: &Market,
     date: Date,
 ) -> Result<Sizing, PortfolioError> {
     if price <= Decimal::ZERO {
@@ -105,7 +105,7 @@ pub fn size(
     let sizer = Sizer {
         symbol,
         price,
-        fees,
+        market,
         date,
     };
     let [all, cash, assets] = SizeBasis::ALL;
@@ -202,8 +202,8 @@ impl Sizer<'_> {
         let largest = lot_rule(&self.symbol).largest_limit;
         let (full, rest) = (shares / largest, shares % largest);
         let of = |shares| {
-            self.fees
-                .fees(&self.symbol, Side::Buy, shares, self.price, self.date)
+            self.market
+                .fees_at_price(&self.symbol, Side::Buy, shares, self.price, self.date)
                 .map(|breakdown| breakdown.total())
         };
         let full_fees = if full > 0 {
@@ -245,7 +245,7 @@ mod tests {
             d(price),
             account,
             &book,
-            &FeeSchedule::default(),
+            Market::builtin(),
             DAY,
         )
     }
@@ -328,9 +328,8 @@ mod tests {
             let price = Decimal::new(cents, 2);
             let account = account(Decimal::new(cash + more, 2), Decimal::new(cash, 2));
             let sizing = sizing(symbol, &price.to_string(), &account).unwrap();
-            let schedule = FeeSchedule::default();
             let symbol: Symbol = symbol.parse().unwrap();
-            let sizer = Sizer { symbol, price, fees: &schedule, date: DAY };
+            let sizer = Sizer { symbol, price, market: Market::builtin(), date: DAY };
             for option in sizing.options {
                 prop_assert!(option.total <= option.budget && option.budget <= account.available_cash);
                 prop_assert_eq!(option.total, option.amount + option.fees);

@@ -343,13 +343,12 @@ fn sizes_are_shown_with_what_they_cost() {
     let book = example();
     let book = value(&book).unwrap();
     let date = SYNC.trading_date().civil();
-    let fees = qt_market::FeeSchedule::default();
     let size = qt_core::portfolio::size(
         "000858.SZ".parse().unwrap(),
         d("40"),
         &account,
         &book,
-        &fees,
+        qt_market::Market::builtin(),
         date,
     );
     let size = size.unwrap();
