@@ -49,6 +49,14 @@ impl Listing {
     }
 }
 
+/// What the tables say of one symbol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// The first day on which it traded.
+    pub(crate) first_day: Option<Date>,
+    pub(crate) special_treatment: bool,
+}
+
 /// The lowest and the highest price of a day, both allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PriceLimits {
@@ -89,6 +97,39 @@ pub fn price_limits(
 }
 
 impl Market {
+    /// What the tables' `listings` say of a symbol on a day comes before what is known from elsewhere, such as its name.
+    fn listing_on(&self, symbol: &Symbol, known: Listing, date: Date) -> Listing {
+        let Some(listed) = self.listings.get(symbol) else {
+            return known;
+        };
+        Listing {
+            special_treatment: known.special_treatment || listed.special_treatment,
+            trading_day: match listed.first_day {
+                Some(first) => self.trading_day_since(first, date),
+                None => known.trading_day,
+            },
+            rate: known.rate,
+        }
+    }
+
+    /// Which trading day from `first` on `date` is; none before it, and none of one that is long ago.
+    fn trading_day_since(&self, first: Date, date: Date) -> Option<u32> {
+        /// More calendar days than the first weeks with the longest holiday in them.
+        const LONG_AGO: u32 = 60;
+        if date < first {
+            return None;
+        }
+        let (mut day, mut trading_days) = (first, 0);
+        for _ in 0..LONG_AGO {
+            trading_days += u32::from(self.calendar().is_trading_day(day));
+            if day == date {
+                return Some(trading_days.max(1));
+            }
+            day = day.tomorrow().ok()?;
+        }
+        None
+    }
+
     /// As [`limit_rates`], by these tables.
     #[must_use]
     pub fn limit_rates(&self, symbol: &Symbol, listing: Listing, date: Date) -> Option<(Decimal, Decimal)> {
@@ -96,6 +137,7 @@ impl Market {
             return Some((rate, rate));
         }
         let rules = self.rules(self.board(symbol))?;
+        let listing = self.listing_on(symbol, listing, date);
         let day = listing.trading_day.unwrap_or(u32::MAX);
         if day <= on(&rules.free_days, date).unwrap_or(0) {
             return None;

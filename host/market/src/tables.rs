@@ -11,10 +11,10 @@ use crate::board::Board;
 use crate::calendar::Calendar;
 use crate::dated::Since;
 use crate::fees::FeeSchedule;
-use crate::limits::Rates;
+use crate::limits::{Listed, Rates};
 use crate::lot::LotRule;
 use crate::session::{Phase, Sessions, parse_time};
-use crate::symbol::Exchange;
+use crate::symbol::{Exchange, Symbol};
 
 const BUILTIN: &str = include_str!("../data/cn_a.toml");
 
@@ -48,6 +48,8 @@ pub struct Market {
     pub(crate) fees: FeeSchedule,
     pub(crate) calendar: Calendar,
     high_frequency: HighFrequency,
+    /// What no code tells, of symbols that a user names.
+    pub(crate) listings: BTreeMap<Symbol, Listed>,
     text: Arc<str>,
 }
 
@@ -210,6 +212,18 @@ struct RawTables {
     fees: RawFees,
     high_frequency: RawHighFrequency,
     calendar: BTreeMap<String, RawYear>,
+    #[serde(default)]
+    listings: BTreeMap<String, RawListed>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawListed {
+    listed: Option<String>,
+    #[serde(default)]
+    special_treatment: bool,
+    #[serde(rename = "source")]
+    _source: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -516,6 +530,7 @@ impl RawTables {
                 per_second: self.high_frequency.per_second,
                 per_day: self.high_frequency.per_day,
             },
+            listings: listings(&self.listings)?,
             text: text.into(),
         })
     }
@@ -578,6 +593,21 @@ fn calendar(years: &BTreeMap<String, RawYear>) -> Result<Calendar, TableError> {
         calendar.add(number, raw.provisional, closed);
     }
     Ok(calendar)
+}
+
+fn listings(rows: &BTreeMap<String, RawListed>) -> Result<BTreeMap<Symbol, Listed>, TableError> {
+    let one = |(name, row): (&String, &RawListed)| {
+        let symbol = name
+            .parse()
+            .map_err(|_| wrong("listings", name, "a symbol such as 301999.SZ"))?;
+        let day = |text: &String| date(&format!("listings.{name}"), text);
+        let listed = Listed {
+            first_day: row.listed.as_ref().map(day).transpose()?,
+            special_treatment: row.special_treatment,
+        };
+        Ok((symbol, listed))
+    };
+    rows.iter().map(one).collect()
 }
 
 #[cfg(test)]

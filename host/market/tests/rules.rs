@@ -432,3 +432,51 @@ fn the_rules_of_each_board_on_each_date() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// A listing's date is data of the user's: the free days are counted from it, by the calendar, and no name has to tell them.
+#[test]
+fn a_listing_that_the_tables_name_has_its_free_days() {
+    let market = Market::with_overrides(
+        "[listings]\n\"301999.SZ\" = { listed = \"2026-09-23\" }\n\"920999.BJ\" = { listed = \"2026-11-24\" }\n\
+         \"600999.SH\" = { special_treatment = true }\n",
+    )
+    .unwrap();
+    let limits = |symbol: &str, known: Listing, on: Date| {
+        market
+            .price_limits(&symbol.parse().unwrap(), d("10.00"), known, on)
+            .map_or("none".to_owned(), |limits| {
+                format!("{}..{}", limits.lower.normalize(), limits.upper.normalize())
+            })
+    };
+    let old = Listing::default();
+    for (symbol, known, on, expected) in [
+        // Wednesday and Thursday, a holiday on the 25th, Monday to Wednesday, and the national holiday up to 10-07.
+        ("301999.SZ", old, date(2026, 9, 23), "none"),
+        ("301999.SZ", old, date(2026, 9, 24), "none"),
+        ("301999.SZ", old, date(2026, 9, 28), "none"),
+        ("301999.SZ", old, date(2026, 9, 30), "none"),
+        ("301999.SZ", old, date(2026, 10, 8), "8..12"),
+        ("301999.SZ", old, date(2026, 12, 24), "8..12"),
+        // It comes before a name that still bears its mark.
+        ("301999.SZ", Listing::of_name("C新股"), date(2026, 10, 8), "8..12"),
+        ("920999.BJ", old, date(2026, 11, 24), "none"),
+        ("920999.BJ", old, date(2026, 11, 25), "7..13"),
+        ("600999.SH", old, date(2026, 7, 3), "9.5..10.5"),
+        ("301998.SZ", old, date(2026, 9, 23), "8..12"),
+    ] {
+        assert_eq!(limits(symbol, known, on), expected, "{symbol} on {on}");
+    }
+    // What was decided by is kept as text, listings with it.
+    assert_eq!(Market::read(market.text()).unwrap(), market);
+    for (text, named) in [
+        ("\"301999\" = {}", "301999"),
+        (
+            "\"301999.SZ\" = { listed = \"soon\" }",
+            "listings.301999.SZ: `soon`",
+        ),
+        ("\"301999.SZ\" = { since = \"2026-09-23\" }", "since"),
+    ] {
+        let error = Market::with_overrides(&format!("[listings]\n{text}\n")).unwrap_err();
+        assert!(error.to_string().contains(named), "{error}");
+    }
+}

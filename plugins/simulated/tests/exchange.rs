@@ -346,3 +346,25 @@ fn the_exchange_goes_on_while_its_client_is_away() {
     assert!(there.contains("\"event\":\"fill\""), "{there}");
     assert_eq!(ledger(true), there);
 }
+
+#[test]
+fn a_new_listing_of_the_tables_has_no_limits_in_its_first_days() {
+    let listed = "[listings]\n\"000858.SZ\" = { listed = \"2026-11-23\" }\n";
+    for (tables, refused) in [("", true), (listed, false)] {
+        // In the auction no cage holds.
+        let bench = bench(MORNING_MS + 15 * 60_000);
+        let quote = "time,symbol,last,volume,previous_close\n2026-11-24 09:15,000858.SZ,150,1000,150\n";
+        std::fs::write(bench.dir.path().join("bars.csv"), quote).expect("quotes");
+        std::fs::write(bench.dir.path().join("tables.toml"), tables).expect("tables");
+        let broker = bench.open(options(
+            json!({"session_from": "2026-11-24T09:16:00", "market_tables": "tables.toml"}),
+        ));
+        let answer = broker.place_order(&order("A", Side::Buy, 100, Some("300")));
+        if refused {
+            let said = reason(answer);
+            assert!(said.starts_with("[PRICE_LIMIT]"), "{said}");
+        } else {
+            accepted(answer);
+        }
+    }
+}

@@ -492,3 +492,40 @@ fn the_example_of_the_readme_runs() {
     );
     assert!(room.read("run.svg").contains("<svg") && room.read("run.jsonl").contains("\"fill\""));
 }
+
+/// Gates and exchange go by the same listings: what may cost half as much again on its first days may not without them.
+#[test]
+fn a_new_listing_of_the_tables_is_let_through_by_the_gates_and_by_the_exchange() {
+    let listed = "[listings]\n\"000858.SZ\" = { listed = \"2026-11-23\" }\n";
+    for (tables, state) in [("", "DENIED"), (listed, "FILLED")] {
+        let room = Room::new();
+        room.put("tables.toml", tables);
+        let path = room.0.path().join("tables.toml");
+        room.put(
+            "config.json",
+            &json!({ "gates": { "market_tables": path } }).to_string(),
+        );
+        room.put(
+            "q.csv",
+            "time,symbol,open,high,low,close,volume,previous_close\n\
+             2026-11-24 09:31,000858.SZ,230,230,230,230,40000,150\n\
+             2026-11-24 09:32,000858.SZ,230,231,229,230,40000,150\n\
+             2026-11-24 09:33,000858.SZ,230,231,229,230,40000,150\n",
+        );
+        room.put(
+            "s.jsonl",
+            &wish("NEW", "24T09:31:30", "BUY", 100, 231.0).to_string(),
+        );
+        let report = room.done(&[
+            "--signals",
+            "s.jsonl",
+            "--quotes",
+            "q.csv",
+            "--config",
+            "config.json",
+            "--json",
+        ]);
+        let report: Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(report["orders"][0]["state"], state, "{report}");
+    }
+}
