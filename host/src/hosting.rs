@@ -1,5 +1,6 @@
 //! Where a plugin runs: the lane that the user chose, the author advised, or caution demands, and what opens it there.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::broker::worker::{Limits, Worker};
 use crate::broker::{Listener, LiveConfig};
 use crate::config::{Config, Lane};
 use crate::plugin::{self, DEFAULT_BROKER, KeptPlugin, PluginError};
-use crate::system;
+use crate::system::{self, SystemError};
 
 /// How many deadlines a call may take before its worker is killed, unless the configuration says otherwise.
 const KILL_AFTER_DEADLINES: u32 = 3;
@@ -63,21 +64,47 @@ pub(crate) struct Room {
 }
 
 /// The folder that a plugin may write to.
-pub(crate) fn plugin_folder(data_dir: &Path, name: &str) -> Result<PathBuf, AppError> {
+pub(crate) fn plugin_folder(data_dir: &Path, name: &str) -> Result<PathBuf, SystemError> {
     // A worker has the same current folder, yet nothing must hang on that.
     let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     let all = data_dir.join("plugin-data");
     // What an author writes in another case is the same plugin, with the same record of its orders and the same place at the
     // account.
-    let known = std::fs::read_dir(&all).into_iter().flatten().flatten();
-    let known = known.map(|entry| entry.file_name()).find(|known| {
-        known
-            .to_str()
-            .is_some_and(|known| known.eq_ignore_ascii_case(name))
-    });
-    let folder = all.join(known.unwrap_or_else(|| name.into()));
+    let own = all.join(name);
+    let folder = match other_case(&all, name)?.as_slice() {
+        [other] if !own.is_dir() => all.join(other),
+        [first, second, ..] if !own.is_dir() => {
+            return Err(SystemError::Ambiguous {
+                first: system::shown(&all.join(first)),
+                second: system::shown(&all.join(second)),
+            });
+        }
+        _ => own,
+    };
     system::create_private_dir(&folder)?;
     Ok(folder)
+}
+
+/// Folders whose names differ from this one in their case alone.
+fn other_case(all: &Path, name: &str) -> Result<Vec<OsString>, SystemError> {
+    let unreadable = |source: std::io::Error| SystemError::Folder {
+        path: system::shown(all),
+        source,
+    };
+    let mut found = Vec::new();
+    let entries = match std::fs::read_dir(all) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        Err(e) => return Err(unreadable(e)),
+    };
+    for entry in entries {
+        let known = entry.map_err(unreadable)?.file_name();
+        let same = |known: &str| known != name && known.eq_ignore_ascii_case(name);
+        if known.to_str().is_some_and(same) {
+            found.push(known);
+        }
+    }
+    Ok(found)
 }
 
 /// The plugin's block of the configuration, which its manifest lets pass.
@@ -217,6 +244,17 @@ mod tests {
         let first = plugin_folder(data.path(), "simulated").unwrap();
         assert_eq!(plugin_folder(data.path(), "Simulated").unwrap(), first);
         assert_ne!(plugin_folder(data.path(), "simulated2").unwrap(), first);
+        let all = data.path().join("plugin-data");
+        if std::fs::create_dir(all.join("SIMULATED")).is_err() {
+            return; // A file system without cases.
+        }
+        // Of hosts before, which kept several: the exact name is the one, and a third is not guessed at.
+        assert_eq!(plugin_folder(data.path(), "simulated").unwrap(), first);
+        let refused = plugin_folder(data.path(), "Simulated").unwrap_err().to_string();
+        assert!(
+            refused.contains("move the one away that is not in use"),
+            "{refused}"
+        );
     }
 
     #[test]

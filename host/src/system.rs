@@ -26,6 +26,16 @@ pub enum SystemError {
     /// Neither a home folder nor another place for data is known.
     #[error("no place for data is known: {0} is not set; set it, or name a folder with --data-dir")]
     NoHome(&'static str),
+    /// Two folders, either of which may be the one that is meant.
+    #[error(
+        "{first} and {second} differ in case alone, and either may be the one in use; move the one away that is not in use"
+    )]
+    Ambiguous {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// A folder could not be made or is not a folder.
     #[error("cannot use the folder {path}: {source}; make it writable, or name another with --data-dir")]
     Folder {

@@ -73,8 +73,7 @@ fn ask_plugin(config: &Config, data_dir: &Path, clock: Clock) -> Result<Option<(
         }
     };
     let adapter = plugin.name().to_owned();
-    let folder = data_dir.join("plugin-data").join(&adapter);
-    system::create_private_dir(&folder)?;
+    let folder = hosting::plugin_folder(data_dir, &adapter)?;
     // The worker of a host that was killed may not have ended yet.
     let seat = (!looks).then(|| Seat::new(&folder));
     if looks {

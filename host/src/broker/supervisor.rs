@@ -3,7 +3,7 @@
 //! While there is none, orders are not sent and questions fail. Each change of the broker is told to the core as a
 //! loss of the connection, whose return makes it compare the books before anything new is sent.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -109,6 +109,8 @@ struct Shared {
     state: Mutex<State>,
     wake: Condvar,
     seen: watch::Sender<Seen>,
+    /// How many sessions were opened, one after the other.
+    sessions: AtomicU64,
     /// True while the broker is not to be read, since it is about to be closed.
     reads_held: AtomicBool,
     /// Called once a broker was opened or has told that it is away, so that somebody asks for its connection at once.
@@ -195,6 +197,7 @@ impl Supervisor {
             }),
             wake: Condvar::new(),
             seen,
+            sessions: AtomicU64::new(0),
             reads_held: AtomicBool::new(false),
             ask: Box::new(ask),
         });
@@ -425,7 +428,11 @@ impl Shared {
     }
 
     fn open(self: &Arc<Self>, opener: &dyn Opener) -> Result<Arc<dyn BrokerLink>, OpenFailure> {
-        let keeper: Keeper = Arc::new(Own(Arc::downgrade(self)));
+        let session = self.sessions.fetch_add(1, Ordering::AcqRel) + 1;
+        let keeper: Keeper = Arc::new(Own {
+            shared: Arc::downgrade(self),
+            session,
+        });
         opener.open(keeper)
     }
 
@@ -570,11 +577,15 @@ impl Shared {
 }
 
 /// What a session holds of its keeper.
-struct Own(Weak<Shared>);
+struct Own {
+    shared: Weak<Shared>,
+    /// Which one of all that were opened it is.
+    session: u64,
+}
 
 impl Keeps for Own {
     fn wake(&self) {
-        if let Some(shared) = self.0.upgrade() {
+        if let Some(shared) = self.shared.upgrade() {
             shared.wake.notify_all();
         }
     }
@@ -582,9 +593,13 @@ impl Keeps for Own {
     /// It counts from now on, and however soon it is over: what happened meanwhile may never have been told. The plugin is
     /// asked at once how it stands now; what was asked before counts no more.
     fn is_away(&self, reason: &str) {
-        let Some(shared) = self.0.upgrade() else { return };
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
         let mut state = shared.state();
-        if state.closing || state.link.is_none() {
+        // What one that is gone had still to say is not about the one in its place.
+        let is_last = shared.sessions.load(Ordering::Acquire) == self.session;
+        if state.closing || state.link.is_none() || !is_last {
             return;
         }
         state.number += 1;

@@ -420,9 +420,14 @@ fn a_loss_that_the_plugin_tells_counts_at_once_and_however_soon_it_is_over() {
         (after.number, after.state),
         (away.number, ConnectionState::Connected)
     );
+    // The next session is not what the last word of the one before is about.
+    link.spoil("lost");
+    wait_for(&mut keeper.seen(), |seen| seen.number == away.number + 2);
+    link.keeper.is_away("the last word");
+    assert_eq!(keeper.seen().borrow().number, away.number + 2);
     keeper.close();
-    link.keeper.is_away("once it is closed");
-    assert_eq!(keeper.seen().borrow().number, away.number);
+    opens.all.lock().unwrap()[1].keeper.is_away("once it is closed");
+    assert_eq!(keeper.seen().borrow().number, away.number + 2);
 }
 
 /// An account whose start fails after its broker was opened drops its keeper: the session must not hold the account until

@@ -126,7 +126,7 @@ pub(crate) fn run() -> Result<(), String> {
         .spawn(move || {
             let mut bytes = [0; 64];
             while matches!(stdin.read(&mut bytes), Ok(count) if count > 0) {}
-            std::process::exit(0)
+            system::exit(0)
         })
         .map_err(|e| e.to_string())?;
     let gone = Arc::new(AtomicBool::new(false));
@@ -149,7 +149,7 @@ pub(crate) fn run() -> Result<(), String> {
         .spawn(move || serve(orders.0, orders.1, &own))
         .map_err(|e| e.to_string())?;
     serve(reader, writer, &slot);
-    std::process::exit(0)
+    system::exit(0)
 }
 
 fn open(setup: &Setup, mut events: LineWriter) -> Result<LoadedBroker, String> {

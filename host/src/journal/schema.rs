@@ -10,7 +10,7 @@ use crate::system;
 
 /// The format that this program writes: how facts and orders lie in the file, and the rules by which they are replayed. A core
 /// that decides otherwise would find every journal of before damaged.
-pub(super) const FORMAT: i64 = 3;
+pub(super) const FORMAT: i64 = 4;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

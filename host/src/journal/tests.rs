@@ -126,7 +126,7 @@ fn a_journal_of_another_format_is_refused_and_can_be_exported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.db");
     drop(with_reports(&path));
-    for format in [1, 2, 4] {
+    for format in [1, 2, 3, 5] {
         Connection::open(&path)
             .unwrap()
             .pragma_update(None, "user_version", format)
@@ -139,7 +139,7 @@ fn a_journal_of_another_format_is_refused_and_can_be_exported() {
             assert!(matches!(error, JournalError::OtherFormat { found, .. } if found == format));
             let text = error.to_string();
             assert!(
-                text.contains(&format!("has format {format}")) && text.contains("format 3 alone"),
+                text.contains(&format!("has format {format}")) && text.contains("format 4 alone"),
                 "{text}"
             );
         }

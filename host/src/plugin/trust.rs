@@ -154,7 +154,7 @@ impl Judge<'_> {
         };
         let (name, actual, place) = (subject.name, subject.sha256, path.display());
         // By its path, since another file may be the one that has the name.
-        let file = pasted(subject.source);
+        let file = crate::system::paste::path(subject.source);
         let pins: Vec<&Pin> = lock
             .pins
             .iter()
@@ -233,7 +233,7 @@ impl Judge<'_> {
                     "is signed by the key {id}, which is not among the {} keys trusted here; if it is its author's, \
                      run: qt-host plugins trust {} --key KEY",
                     keys.len(),
-                    pasted(subject.source)
+                    crate::system::paste::path(subject.source)
                 ),
             )),
             Signature::Absent if required => Some((
@@ -250,16 +250,6 @@ impl Judge<'_> {
             faults.extend(unsigned_companion(subject, &keys));
         }
         Some(signature)
-    }
-}
-
-/// A path as it is pasted into a terminal.
-fn pasted(path: &Path) -> String {
-    let path = path.display().to_string();
-    if path.contains(char::is_whitespace) {
-        format!("\"{path}\"")
-    } else {
-        path
     }
 }
 

@@ -163,8 +163,13 @@ mod own {
         exit(0)
     }
 
-    /// Ends this process with this code.
+    /// Ends this process at once with this code. Nothing that a library put down for the end of the process is run, since it
+    /// may hang.
+    #[allow(unsafe_code)]
     pub fn exit(code: u8) -> ! {
+        use windows_sys::Win32::System::Threading::{GetCurrentProcess, TerminateProcess};
+        // SAFETY: the handle is this process's own and needs no closing.
+        unsafe { TerminateProcess(GetCurrentProcess(), code.into()) };
         std::process::exit(code.into())
     }
 

@@ -1,5 +1,7 @@
 //! Commands as people paste them into the terminal of this system: a shell, or PowerShell on Windows.
 
+use std::path::Path;
+
 /// `program` with variables set for it.
 pub fn with_variables(variables: &[(&str, &str)], program: &str) -> String {
     if cfg!(windows) {
@@ -10,6 +12,17 @@ pub fn with_variables(variables: &[(&str, &str)], program: &str) -> String {
     }
     let set = variables.iter().map(|(name, value)| format!("{name}={value} "));
     format!("{}{program}", set.collect::<String>())
+}
+
+/// A path, within quotation marks where a terminal would make something of it.
+pub fn path(path: &Path) -> String {
+    let path = super::shown(path);
+    let is_plain = |c: char| c.is_alphanumeric() || "/.,:+_-@=".contains(c) || (cfg!(windows) && c == '\\');
+    if path.chars().all(is_plain) {
+        return path;
+    }
+    let within = if cfg!(windows) { "''" } else { r"'\''" };
+    format!("'{}'", path.replace('\'', within))
 }
 
 /// A request that posts JSON, which holds no single quotation mark.
@@ -31,6 +44,20 @@ pub fn get_json(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_one_word_whatever_it_holds() {
+        let quoted = |text: &str| path(Path::new(text));
+        assert_eq!(quoted("/plugins/libx-1.0_a.so"), "/plugins/libx-1.0_a.so");
+        assert_eq!(quoted("a 中文 b.so"), "'a 中文 b.so'");
+        assert_eq!(quoted("a$(rm x).so"), "'a$(rm x).so'");
+        let apostrophe = if cfg!(windows) {
+            "'it''s.so'"
+        } else {
+            r"'it'\''s.so'"
+        };
+        assert_eq!(quoted("it's.so"), apostrophe);
+    }
 
     #[test]
     fn commands_are_those_of_the_systems_own_terminal() {

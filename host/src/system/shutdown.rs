@@ -17,7 +17,7 @@ pub enum ShutdownCause {
 
 impl ShutdownCause {
     /// The exit code of a process that this cause ended without waiting: 128 and the signal's number.
-    pub const fn exit_code(self) -> i32 {
+    pub const fn exit_code(self) -> u8 {
         match self {
             Self::Interrupt => 130,
             Self::Terminate => 143,
@@ -87,7 +87,7 @@ pub fn shutdown() -> io::Result<(ShutdownSender, ShutdownReceiver)> {
             runtime.block_on(async move {
                 asks.request(signals.next().await);
                 let again = signals.next().await;
-                std::process::exit(again.exit_code());
+                super::exit(again.exit_code());
             });
         })?;
     Ok((sender, receiver))

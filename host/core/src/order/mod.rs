@@ -117,7 +117,9 @@ pub struct Cancel {
 /// What is known while it cannot be told whether the broker has the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doubt {
-    /// When the doubt began.
+    /// When the doubt began, or the process did: a person is told when it lasts long.
+    pub began: UtcMillis,
+    /// From when on looks at the broker's books count: the broker has been there ever since.
     pub since: UtcMillis,
     /// True while the call may still come back.
     pub outstanding: bool,

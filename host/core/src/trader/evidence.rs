@@ -323,6 +323,7 @@ impl Order {
         self.step(Step::LoseAnswer, now)?;
         self.reason = Some(reason.to_owned());
         let fresh = Doubt {
+            began: now,
             since: now,
             outstanding,
             snapshots: 0,
@@ -333,6 +334,7 @@ impl Order {
         if doubt.outstanding && !outstanding {
             // Until now it could still be accepted: only what is seen from here on counts.
             *doubt = Doubt {
+                began: doubt.began,
                 alarmed: doubt.alarmed,
                 held: doubt.held,
                 ..fresh

@@ -262,6 +262,7 @@ impl Trader {
             order.sent_at = signal.created_at;
             order.reason = Some("the backend holds it as submitted and this journal does not know it".into());
             order.doubt = Some(Doubt {
+                began: now,
                 since: now,
                 outstanding: false,
                 snapshots: 0,

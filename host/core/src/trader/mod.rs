@@ -174,7 +174,10 @@ impl Trader {
                     self.look_again = true;
                 }
             }
-            Event::ClockJumped => self.restart_doubts(now, &mut effects),
+            Event::ClockJumped => {
+                self.restart_doubts(now, &mut effects);
+                self.restart_alarms(now, &mut effects);
+            }
             Event::Tick => {}
         }
         if matches!(

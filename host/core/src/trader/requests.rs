@@ -7,7 +7,7 @@ use qt_market::Market;
 use super::{Settings, Trader, alarm};
 use crate::event::Effect;
 use crate::ids::{BrokerOrderId, ClientOrderId};
-use crate::order::{Cancel, OrderState, Step};
+use crate::order::{Cancel, Doubt, OrderState, Step};
 use crate::time::UtcMillis;
 
 impl Trader {
@@ -25,6 +25,7 @@ impl Trader {
         self.connected = false;
         self.reconciled = false;
         self.restart_doubts(now, effects);
+        self.restart_alarms(now, effects);
         let lost: Vec<_> = self
             .live_orders()
             .filter(|order| matches!(order.state, OrderState::Submitting | OrderState::Unknown))
@@ -71,6 +72,19 @@ impl Trader {
     /// Two moments with a start, a clock's jump or a broker's absence between them say nothing of the time that passed, in
     /// which nobody looked: what absence is to prove is counted anew.
     pub(super) fn restart_doubts(&mut self, now: UtcMillis, effects: &mut Vec<Effect>) {
+        self.change_doubts(now, effects, |doubt| {
+            doubt.since = now;
+            doubt.snapshots = 0;
+        });
+    }
+
+    /// What a start or a clock's jump left unclear has not lasted long for anybody to see. A broker's absence does not count:
+    /// one that comes and goes must not keep a person from being told.
+    pub(super) fn restart_alarms(&mut self, now: UtcMillis, effects: &mut Vec<Effect>) {
+        self.change_doubts(now, effects, |doubt| doubt.began = now);
+    }
+
+    fn change_doubts(&mut self, now: UtcMillis, effects: &mut Vec<Effect>, change: impl Fn(&mut Doubt)) {
         let doubted: Vec<_> = self
             .live_orders()
             .filter(|order| order.doubt.is_some())
@@ -78,10 +92,7 @@ impl Trader {
             .collect();
         for id in doubted {
             self.change(id, now, effects, |order| {
-                if let Some(doubt) = &mut order.doubt {
-                    doubt.since = now;
-                    doubt.snapshots = 0;
-                }
+                order.doubt.as_mut().map(&change);
                 Ok(())
             });
         }

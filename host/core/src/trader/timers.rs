@@ -77,7 +77,7 @@ pub(super) fn wakes_at(
         },
         OrderState::Unknown => {
             let doubt = order.doubt.filter(|doubt| !doubt.alarmed)?;
-            Some(doubt.since.plus_ms(UNKNOWN_ALARM_MS))
+            Some(doubt.began.plus_ms(UNKNOWN_ALARM_MS))
         }
         _ => None,
     }
@@ -232,7 +232,7 @@ impl Trader {
             }
             OrderState::Unknown => {
                 let doubt = order.doubt.filter(|doubt| !doubt.alarmed)?;
-                (now.since_ms(doubt.since) >= UNKNOWN_ALARM_MS).then_some(Due::UnknownAlarm)
+                (now.since_ms(doubt.began) >= UNKNOWN_ALARM_MS).then_some(Due::UnknownAlarm)
             }
             _ => None,
         }

@@ -167,6 +167,25 @@ fn a_jump_of_the_clock_a_start_or_an_absence_of_the_broker_does_not_count_as_tim
     }
 }
 
+/// Each return of the broker begins the proof of absence anew, and must not put off the word to a person as well.
+#[test]
+fn a_broker_that_comes_and_goes_does_not_keep_a_long_doubt_from_being_told() {
+    let mut desk = Desk::open();
+    let id = desk.signals(vec![buy("S1", 100)])[0];
+    desk.lose_answer(id);
+    for _ in 0..8 {
+        for up in [false, true] {
+            let reason = "gone".to_owned();
+            desk.take(Event::Connection { up, reason });
+        }
+        desk.reconcile();
+        desk.pass(20 * SECOND);
+    }
+    assert_eq!(desk.state("S1"), OrderState::Unknown);
+    let told = desk.alarms.iter().filter(|code| **code == "UNKNOWN_LONG");
+    assert_eq!(told.count(), 1);
+}
+
 #[test]
 fn a_missing_order_with_a_fill_that_is_accepted_late_can_still_end() {
     let mut desk = Desk::open();

@@ -41,7 +41,8 @@ fn without_a_lock_all_may_be_loaded_and_with_one_only_what_is_pinned() {
     let error = refused_with(&room, &both(&room), "beta").expect("not pinned");
     assert_eq!(error.code(), UNPINNED);
     let hash = store::hash(&b).expect("hash");
-    for part in [&*hash, "plugins.lock", "qt-host plugins trust "] {
+    let mend = format!("qt-host plugins trust {}", b.display());
+    for part in [&*hash, "plugins.lock", &*mend] {
         assert!(error.to_string().contains(part), "{error}");
     }
     assert!(
@@ -76,7 +77,7 @@ fn a_changed_file_is_refused_with_both_hashes_and_where_it_was_pinned() {
         &*actual,
         "2025-11-24T16:00:00Z",
         "plugins.lock",
-        "qt-host plugins trust ",
+        &*format!("qt-host plugins trust {}", file.display()),
     ] {
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
