@@ -4,47 +4,155 @@
 //! the same, and a list may lag behind a push. Everything is kept by (day, order), and trades by (day, order, trade).
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Range;
 
 use qt_plugin_api::{OrderRow, OrderStatus, TradeRow};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::hours;
 
 /// What of an order was told: its state, its fills, and whether it had a name of ours.
 type Told = (OrderStatus, u64, bool);
 
+fn state(row: &OrderRow) -> Told {
+    (row.status, row.filled_quantity, row.client_order_id.is_some())
+}
+
+/// A row as bytes: with its texts it takes some 400, and a day may have hundreds of thousands of them.
+#[derive(Debug)]
+enum Kept<T> {
+    Packed(Box<[u8]>),
+    /// One that would come back otherwise stays as it is.
+    Whole(Box<T>),
+}
+
+impl<T: Clone + PartialEq + Serialize + DeserializeOwned> Kept<T> {
+    fn of(row: T) -> Self {
+        match postcard::to_stdvec(&row) {
+            Ok(bytes) if postcard::from_bytes(&bytes).as_ref() == Ok(&row) => {
+                Self::Packed(bytes.into_boxed_slice())
+            }
+            _ => Self::Whole(Box::new(row)),
+        }
+    }
+
+    /// The row. That its bytes give it was seen when it was packed.
+    fn row(&self) -> Option<T> {
+        match self {
+            Self::Packed(bytes) => postcard::from_bytes(bytes).ok(),
+            Self::Whole(row) => Some((**row).clone()),
+        }
+    }
+}
+
+/// An order; what is asked for often stands beside its row.
 #[derive(Debug)]
 struct Order {
-    row: OrderRow,
+    kept: Kept<OrderRow>,
+    state: Told,
+    updated_ms: i64,
     told: Option<Told>,
 }
 
 impl Order {
-    fn state(&self) -> Told {
-        let row = &self.row;
-        (row.status, row.filled_quantity, row.client_order_id.is_some())
+    fn of(row: OrderRow) -> Self {
+        Self {
+            state: state(&row),
+            updated_ms: row.updated_ms,
+            told: None,
+            kept: Kept::of(row),
+        }
+    }
+
+    fn put(&mut self, row: OrderRow) {
+        *self = Self {
+            told: self.told,
+            ..Self::of(row)
+        };
     }
 
     /// Takes what a row says, unless it goes back behind what is known.
-    fn see(&mut self, row: OrderRow) {
-        let known = &mut self.row;
-        let name = known
-            .client_order_id
-            .take()
-            .or_else(|| row.client_order_id.clone());
-        let goes_back = row.filled_quantity < known.filled_quantity
-            || (known.status.is_final() && row.filled_quantity == known.filled_quantity);
-        if !goes_back {
-            *known = row;
+    fn see(&mut self, mut row: OrderRow) {
+        let (status, filled, named) = self.state;
+        let goes_back = row.filled_quantity < filled || (status.is_final() && row.filled_quantity == filled);
+        if goes_back {
+            if let Some(name) = row.client_order_id {
+                self.name(&name);
+            }
+            return;
         }
-        known.client_order_id = name;
+        // A row that lacks the name takes it away no more, and one that has another does not change it.
+        if named && let Some(known) = self.kept.row() {
+            row.client_order_id = known.client_order_id;
+        }
+        self.put(row);
+    }
+
+    /// Gives it a name of ours, unless it has one.
+    fn name(&mut self, name: &str) {
+        let (_, _, named) = self.state;
+        if !named {
+            self.rename(name);
+        }
+    }
+
+    /// Gives it this name of ours, whatever its remark said.
+    fn rename(&mut self, name: &str) {
+        if let Some(mut row) = self.kept.row()
+            && row.client_order_id.as_deref() != Some(name)
+        {
+            row.client_order_id = Some(name.to_owned());
+            self.put(row);
+        }
+    }
+
+    /// The row, where it was not told as it is now; it counts as told from now on.
+    fn tell(&mut self) -> Option<OrderRow> {
+        let is_news = self.told.replace(self.state) != Some(self.state);
+        is_news.then(|| self.kept.row()).flatten()
     }
 }
 
 #[derive(Debug)]
 struct Trade {
-    row: TradeRow,
+    kept: Kept<TradeRow>,
+    quantity: u64,
+    /// Whether it has a name of ours.
+    named: bool,
     /// Whether it was told, and then whether it had a name of ours.
     told: Option<bool>,
+}
+
+impl Trade {
+    fn of(row: TradeRow) -> Self {
+        Self {
+            quantity: row.quantity,
+            named: row.client_order_id.is_some(),
+            told: None,
+            kept: Kept::of(row),
+        }
+    }
+
+    /// As [`Order::rename`].
+    fn rename(&mut self, name: &str) {
+        if let Some(mut row) = self.kept.row()
+            && row.client_order_id.as_deref() != Some(name)
+        {
+            row.client_order_id = Some(name.to_owned());
+            *self = Self {
+                told: self.told,
+                ..Self::of(row)
+            };
+        }
+    }
+
+    /// As [`Order::tell`].
+    fn tell(&mut self) -> Option<TradeRow> {
+        let is_news = self.told.replace(self.named) != Some(self.named);
+        is_news.then(|| self.kept.row()).flatten()
+    }
 }
 
 /// Rows that must be told, in their order.
@@ -60,8 +168,20 @@ pub(crate) struct News {
 #[derive(Debug)]
 pub(crate) struct Books {
     day: i64,
-    orders: BTreeMap<String, Order>,
-    trades: BTreeMap<String, Trade>,
+    orders: BTreeMap<Box<str>, Order>,
+    /// By [`trade_key`].
+    trades: BTreeMap<Box<str>, Trade>,
+}
+
+/// Those of an order lie side by side: a trade's id begins with its order's number, whose length makes the end of that plain.
+fn trade_key(row: &TradeRow) -> Box<str> {
+    format!("{} {}", row.broker_order_id.len(), row.trade_id).into()
+}
+
+/// From the first key of an order's trades to the first behind them.
+fn trades_of(broker_order_id: &str) -> Range<Box<str>> {
+    let key = |end: char| format!("{} {broker_order_id}{end}", broker_order_id.len()).into();
+    key('/')..key('0')
 }
 
 impl Books {
@@ -92,16 +212,13 @@ impl Books {
         if row.placed_ms.is_some_and(|at| !self.is_of_today(at)) {
             return None;
         }
-        let key = row.broker_order_id.clone();
-        match self.orders.entry(key) {
-            std::collections::btree_map::Entry::Occupied(known) => {
+        match self.orders.entry(row.broker_order_id.as_str().into()) {
+            Entry::Occupied(known) => {
                 let known = known.into_mut();
                 known.see(row);
                 Some(known)
             }
-            std::collections::btree_map::Entry::Vacant(place) => {
-                Some(place.insert(Order { row, told: None }))
-            }
+            Entry::Vacant(place) => Some(place.insert(Order::of(row))),
         }
     }
 
@@ -109,118 +226,128 @@ impl Books {
         if !self.is_of_today(row.traded_ms) {
             return None;
         }
-        let key = row.trade_id.clone();
-        if let Some(order) = self.orders.get(&row.broker_order_id)
-            && row.client_order_id.is_none()
-        {
-            row.client_order_id.clone_from(&order.row.client_order_id);
-        }
-        match self.trades.entry(key) {
-            std::collections::btree_map::Entry::Occupied(known) => {
+        let name = row.client_order_id.take();
+        let name = name.or_else(|| self.order(&row.broker_order_id)?.client_order_id);
+        match self.trades.entry(trade_key(&row)) {
+            Entry::Occupied(known) => {
                 let known = known.into_mut();
-                known.row.client_order_id = known.row.client_order_id.take().or(row.client_order_id);
+                if let Some(name) = name.filter(|_| !known.named) {
+                    known.rename(&name);
+                }
                 Some(known)
             }
-            std::collections::btree_map::Entry::Vacant(place) => {
-                Some(place.insert(Trade { row, told: None }))
+            Entry::Vacant(place) => {
+                row.client_order_id = name;
+                Some(place.insert(Trade::of(row)))
             }
         }
     }
 
     /// Takes a pushed order; what must be told of it.
     pub(crate) fn order_pushed(&mut self, row: OrderRow) -> Option<OrderRow> {
-        let order = self.keep_order(row)?;
-        let state = order.state();
-        (order.told.replace(state) != Some(state)).then(|| order.row.clone())
+        self.keep_order(row)?.tell()
     }
 
     /// Takes a pushed trade; what must be told of it.
     pub(crate) fn trade_pushed(&mut self, row: TradeRow) -> Option<TradeRow> {
-        let trade = self.keep_trade(row)?;
-        let named = trade.row.client_order_id.is_some();
-        (trade.told.replace(named) != Some(named)).then(|| trade.row.clone())
+        self.keep_trade(row)?.tell()
     }
 
     /// Takes the terminal's list of orders; every order of the day that is known then.
     pub(crate) fn orders_listed(&mut self, rows: Vec<OrderRow>) -> Vec<OrderRow> {
+        self.take_orders(rows);
+        self.orders
+            .values()
+            .filter_map(|order| order.kept.row())
+            .collect()
+    }
+
+    /// Takes the terminal's list of orders.
+    pub(crate) fn take_orders(&mut self, rows: Vec<OrderRow>) {
         for row in rows {
             self.keep_order(row);
         }
-        self.orders.values().map(|order| order.row.clone()).collect()
     }
 
     /// Takes the terminal's list of trades; every trade of the day that is known then.
     ///
     /// # Errors
-    /// The list lacks a trade that was told of less than `within_ms` ago, or that an order's fill proves.
+    /// As [`Self::take_trades`].
     pub(crate) fn trades_listed(
         &mut self,
         rows: Vec<TradeRow>,
         within_ms: i64,
         now_ms: i64,
     ) -> Result<Vec<TradeRow>, String> {
+        self.take_trades(rows, within_ms, now_ms)?;
+        Ok(self
+            .trades
+            .values()
+            .filter_map(|trade| trade.kept.row())
+            .collect())
+    }
+
+    /// Takes the terminal's list of trades.
+    ///
+    /// # Errors
+    /// The list lacks a trade that was told of less than `within_ms` ago, or that an order's fill proves.
+    pub(crate) fn take_trades(
+        &mut self,
+        rows: Vec<TradeRow>,
+        within_ms: i64,
+        now_ms: i64,
+    ) -> Result<(), String> {
         for row in rows {
             self.keep_trade(row);
         }
-        let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
-        for trade in self.trades.values() {
-            *sums.entry(&trade.row.broker_order_id).or_default() += trade.row.quantity;
-        }
-        let fresh = |order: &&Order| now_ms - order.row.updated_ms < within_ms;
-        for order in self.orders.values().filter(fresh) {
-            let sum = sums.get(order.row.broker_order_id.as_str()).copied().unwrap_or(0);
-            if sum < order.row.filled_quantity {
+        for (number, order) in &self.orders {
+            let (_, filled, _) = order.state;
+            if now_ms - order.updated_ms >= within_ms {
+                continue;
+            }
+            let sum: u64 = self
+                .trades
+                .range(trades_of(number))
+                .map(|(_, trade)| trade.quantity)
+                .sum();
+            if sum < filled {
                 return Err(format!(
-                    "the terminal's trades lag behind its orders: order {} has {} filled, and {sum} of it are in the \
-                     list",
-                    order.row.broker_order_id, order.row.filled_quantity
+                    "the terminal's trades lag behind its orders: order {number} has {filled} filled, and {sum} of it are in \
+                     the list"
                 ));
             }
         }
-        Ok(self.trades.values().map(|trade| trade.row.clone()).collect())
+        Ok(())
     }
 
     /// Notes which of our orders a number of the terminal's is.
     pub(crate) fn name(&mut self, broker_order_id: &str, client_order_id: &str) {
-        let name = || Some(client_order_id.to_owned());
         if let Some(order) = self.orders.get_mut(broker_order_id) {
-            order.row.client_order_id = name();
+            order.rename(client_order_id);
         }
-        for trade in self.trades.values_mut() {
-            if trade.row.broker_order_id == broker_order_id {
-                trade.row.client_order_id = name();
-            }
+        for (_, trade) in self.trades.range_mut(trades_of(broker_order_id)) {
+            trade.rename(client_order_id);
         }
     }
 
     /// Everything that differs from what was told; it counts as told from now on.
     pub(crate) fn untold(&mut self) -> News {
-        let mut news = News::default();
-        // Trades first: an order that has ended lacks none then.
-        for trade in self.trades.values_mut() {
-            let named = trade.row.client_order_id.is_some();
-            if trade.told.replace(named) != Some(named) {
-                news.trades.push(trade.row.clone());
-            }
+        News {
+            // Trades first: an order that has ended lacks none then.
+            trades: self.trades.values_mut().filter_map(Trade::tell).collect(),
+            orders: self.orders.values_mut().filter_map(Order::tell).collect(),
         }
-        for order in self.orders.values_mut() {
-            let state = order.state();
-            if order.told.replace(state) != Some(state) {
-                news.orders.push(order.row.clone());
-            }
-        }
-        news
     }
 
-    /// An order, by our id.
-    pub(crate) fn find(&self, client_order_id: &str) -> Option<&OrderRow> {
-        let named = |order: &&Order| order.row.client_order_id.as_deref() == Some(client_order_id);
-        self.orders.values().find(named).map(|order| &order.row)
+    /// An order, by our id: looked for among all of the day.
+    pub(crate) fn find(&self, client_order_id: &str) -> Option<OrderRow> {
+        let mut rows = self.orders.values().filter_map(|order| order.kept.row());
+        rows.find(|row| row.client_order_id.as_deref() == Some(client_order_id))
     }
 
     /// An order, by the terminal's number.
-    pub(crate) fn order(&self, broker_order_id: &str) -> Option<&OrderRow> {
-        self.orders.get(broker_order_id).map(|order| &order.row)
+    pub(crate) fn order(&self, broker_order_id: &str) -> Option<OrderRow> {
+        self.orders.get(broker_order_id)?.kept.row()
     }
 }
 
@@ -354,6 +481,68 @@ mod tests {
         assert_eq!(books.order_pushed(order("7", OrderStatus::Filled, 300)), None);
         assert_eq!(books.trade_pushed(trade("1", "7", 300)), None);
         assert_eq!(books.order("7"), None);
+    }
+
+    #[test]
+    fn a_row_is_kept_in_few_bytes_and_comes_back_as_it_was() {
+        let mut row = order("1073741825", OrderStatus::Filled, 300);
+        row.limit_price = Some("43.50".parse().expect("a price"));
+        row.avg_fill_price = Some("79228162514264337593543950335".parse().expect("a price"));
+        row.exchange_order_id = Some("S1073741825".to_owned());
+        let mut sold = trade("10737418250001", "1073741825", 300);
+        sold.price = "-0.0".parse().expect("a price");
+        sold.commission = Some("5.00".parse().expect("an amount"));
+        let (order, trade) = (Kept::of(row.clone()), Kept::of(sold.clone()));
+        let (Kept::Packed(order_bytes), Kept::Packed(trade_bytes)) = (&order, &trade) else {
+            panic!("they stay whole");
+        };
+        assert!(
+            order_bytes.len() < 140 && trade_bytes.len() < 100,
+            "{} and {}",
+            order_bytes.len(),
+            trade_bytes.len()
+        );
+        assert_eq!((order.row(), trade.row()), (Some(row), Some(sold)));
+    }
+
+    #[test]
+    fn an_order_has_its_own_trades_and_no_others() {
+        let mut books = books();
+        for (id, number) in [("1", "7"), ("2", "7"), ("1", "70"), ("7/1", "7/7"), ("1", "6")] {
+            books.trade_pushed(trade(id, number, 100));
+        }
+        books.name("7", "ABCDEFGHIJKLMNOPQRST");
+        let mut named: Vec<String> = books
+            .untold()
+            .trades
+            .into_iter()
+            .map(|row| row.trade_id)
+            .collect();
+        named.sort();
+        assert_eq!(named, ["7/1", "7/2"]);
+        assert!(books.trade_pushed(trade("3", "7", 100)).is_some());
+        // The three of them make 300.
+        books.order_pushed(order("7", OrderStatus::Filled, 300));
+        assert_eq!(books.take_trades(Vec::new(), 30_000, NOW), Ok(()));
+    }
+
+    /// Each order's number is noted while the terminal's next answer waits: it once took a look at every trade of the day,
+    /// and a day's orders took the longer the more there were.
+    #[test]
+    fn noting_a_number_looks_at_no_other_order_of_a_long_day() {
+        const ORDERS: u32 = 60_000;
+        let mut books = books();
+        let began = std::time::Instant::now();
+        for number in 0..ORDERS {
+            let number = number.to_string();
+            let mut row = order(&number, OrderStatus::Filled, 300);
+            row.client_order_id = None;
+            books.order_pushed(row);
+            books.trade_pushed(trade("1", &number, 300));
+            books.name(&number, &format!("C{number}"));
+        }
+        assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+        assert_eq!(books.untold().trades.len(), ORDERS as usize);
     }
 
     proptest! {

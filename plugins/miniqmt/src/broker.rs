@@ -293,17 +293,17 @@ impl MiniQmt {
 
     fn has_ended(&self, cancel: &CancelRequest, number: Option<&str>) -> bool {
         let books = lock(&self.session.books);
-        let row = books
-            .find(&cancel.client_order_id)
-            .or_else(|| books.order(number?));
+        let row = number
+            .and_then(|number| books.order(number))
+            .or_else(|| books.find(&cancel.client_order_id));
         row.is_some_and(|row| row.status.is_final())
     }
 
     fn number(&self, cancel: &CancelRequest) -> Option<String> {
-        let known = lock(&self.session.books)
-            .find(&cancel.client_order_id)
-            .map(|row| row.broker_order_id.clone());
-        cancel.broker_order_id.clone().or(known)
+        cancel.broker_order_id.clone().or_else(|| {
+            let known = lock(&self.session.books).find(&cancel.client_order_id)?;
+            Some(known.broker_order_id)
+        })
     }
 }
 

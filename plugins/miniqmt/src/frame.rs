@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Version of the protocol.
 pub(crate) const PROTOCOL: u64 = 1;
@@ -67,8 +68,11 @@ pub(crate) struct Frame {
     pub(crate) error: String,
     /// The terminal's number of an order.
     pub(crate) order_id: Option<String>,
-    /// Rows of an answer.
-    #[serde(default)]
+    /// Rows of an answer, as text: what of a long list waits to be read takes a tenth of what its values would.
+    #[serde(default, rename = "rows")]
+    pub(crate) raw_rows: Vec<Box<RawValue>>,
+    /// All rows of an answer, where they were asked for at once.
+    #[serde(skip)]
     pub(crate) rows: Vec<Value>,
     /// Whether more rows follow in another frame.
     #[serde(default)]

@@ -192,8 +192,14 @@ impl Line {
             let left = until.saturating_duration_since(Instant::now());
             match answers.recv_timeout(left) {
                 Ok(mut frame) => {
-                    rows += frame.rows.len();
-                    std::mem::take(&mut frame.rows).into_iter().for_each(&mut *each);
+                    rows += frame.raw_rows.len();
+                    for row in std::mem::take(&mut frame.raw_rows) {
+                        // It was read as JSON with its frame.
+                        let row = serde_json::from_str(row.get());
+                        each(row.map_err(|e| {
+                            Lost::NoAnswer(format!("a row of the bridge cannot be read: {e}"))
+                        })?);
+                    }
                     if frame.more {
                         continue;
                     }

@@ -390,9 +390,9 @@ impl Session {
         let news = {
             let mut books = lock(&self.books);
             books.roll(now_ms);
-            books.orders_listed(orders);
+            books.take_orders(orders);
             // A list that lags behind is asked for again by the host; what it has is taken all the same.
-            books.trades_listed(trades, 0, now_ms).map_err(passing)?;
+            books.take_trades(trades, 0, now_ms).map_err(passing)?;
             books.untold()
         };
         let first = !std::mem::replace(&mut lock(&self.state).synced, true);
