@@ -531,6 +531,24 @@ class Rows(Case):
         child.place('LATER')
         self.assertEqual(child.answer(asked)['undecided'], [])
 
+    def test_a_long_list_holds_up_no_order_and_one_placed_meanwhile_is_no_lack_of_it(self):
+        row = {'order_id': 7, 'order_remark': 'another program', 'stock_code': '000858.SZ', 'order_type': 23,
+               'order_volume': 100, 'order_status': 56, 'order_time': 0}
+        desk = self.desk(foreign_orders=[row] * 40000)
+        child = self.child(desk).connect()
+        asked = child.say('orders', within_ms=60000)
+        self.assertTrue(child.answer(child.place('MEANWHILE', within_ms=20000))['ok'])
+        with child.ready:
+            self.assertTrue(asked not in child.answers, 'the order waited for the list')
+        answer = child.answer(asked, 60)
+        self.assertEqual((answer['ok'], answer['count'], len(answer['rows'])), (True, 40000, 40000))
+        # The next one shows it, and one that did not would be refused.
+        rows = child.ask('orders', within_ms=60000)['rows']
+        self.assertEqual(len([row for row in rows if row['remark'] == 'MEANWHILE']), 1)
+        desk.turn(visible_after_ms=60000)
+        answer = child.ask('orders', within_ms=60000)
+        self.assertEqual((answer['ok'], answer['code']), (False, 'not_ready'), answer)
+
     def test_times_in_every_shape(self):
         day = (bridge.now_ms() // 1000 + bridge.BEIJING) // 86400 * 86400 - bridge.BEIJING
         nine = (day + 9 * 3600 + 30 * 60 + 15) * 1000

@@ -35,6 +35,8 @@ BRIDGE = '1.0.0'
 MAX_FRAME = 1 << 20
 # Rows of one part of an answer: far below the cap, however long their texts are.
 PART_BYTES = 400 * 1024
+# So many rows of a long list are read in one go; then what else has come has its turn.
+SLICE_ROWS = 100
 # Events that wait for an end that is away; who misses more compares the books.
 RING = 5000
 MAX_ID = 20
@@ -864,6 +866,8 @@ class Bridge(object):
         self.waiting = {}
         self.early = {}
         self.lost = collections.OrderedDict()
+        # Lists on their way out, one after the other.
+        self.lists = collections.deque()
         self.lock = threading.Lock()
         self.calling = None
         self.hang_after = 10.0
@@ -1172,9 +1176,11 @@ class Bridge(object):
         try:
             while True:
                 out = []
-                for what, number, value in self.inbox.take(self.pause()):
+                for what, number, value in self.inbox.take(0 if self.lists else self.pause()):
                     self.tell(out, what, number, value)
                 self.sweep(out)
+                if self.lists:
+                    self.go_on(out)
                 if self.cursor is not None:
                     self.events(out)
                 if out:
@@ -1390,38 +1396,82 @@ class Bridge(object):
             waited = self.waiting.pop(key, None)
         if waited is None or waited[3] != self.line:
             return
-        number, kind, _, _ = waited
+        number, kind, _, line = waited
+        # What the list is held against is what was known as it came: orders go on while it is read.
+        try:
+            fresh, open_ = self.expected(rows, key[3]) if kind == 'order' else ((), ())
+        except Refused as e:
+            out.append(pack({'re': number, 'ok': False, 'code': 'not_ready', 'error': str(e)}))
+            return
+        self.lists.append(self.listing(number, line, kind, rows, fresh, open_))
+
+    def go_on(self, out):
+        """A slice of the list that is on its way out: nothing else waits for the whole of a long day's."""
+        piece = next(self.lists[0], None)
+        if piece is None:
+            self.lists.popleft()
+        elif piece:
+            out.append(piece)
+
+    def listing(self, number, line, kind, rows, fresh, open_):
+        """Reads a list slice by slice, and gives its frames once all of it is read and whole; a slice is nothing to send yet."""
+        parts, part, size, count, left_out, shown, remarks = [], [], 0, 0, [], set(), set()
         try:
             if rows is None:
                 raise Refused('the terminal has no answer yet (None)')
-            found, left_out = self.read_rows(kind, rows)
-            more = {}
-            if kind == 'order':
-                self.whole(found)
-                more['undecided'] = self.undecided(found, key[3])
-            if left_out:
-                more['left_out'] = left_out
-            self.parts(out, number, found, more)
+            for position, thing in enumerate(rows):
+                if position % SLICE_ROWS == SLICE_ROWS - 1:
+                    yield b''
+                if line != self.line:
+                    return
+                row = self.listed(kind, thing, left_out)
+                if row is None:
+                    continue
+                if kind == 'order':
+                    if not row['order_id'] and row['recorded']:
+                        raise Refused('the list has an order of ours without a number yet')
+                    shown.add(row['order_id'])
+                    remarks.add(row['remark'])
+                text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(',', ':')).encode('utf-8', 'replace')
+                if part and size + len(text) > PART_BYTES:
+                    parts.append(b','.join(part))
+                    part, size = [], 0
+                part.append(text)
+                size += len(text) + 1
+                count += 1
+            for order, is_new in fresh:
+                if order not in shown and (is_new or not count):
+                    raise Refused('the list lacks order %s, which the terminal accepted today' % order)
         except Refused as e:
-            out.append(pack({'re': number, 'ok': False, 'code': 'not_ready', 'error': str(e)}))
+            yield pack({'re': number, 'ok': False, 'code': 'not_ready', 'error': str(e)})
+            return
+        for rows in parts:
+            yield framed(b'{"v":%d,"re":%d,"ok":true,"more":true,"rows":[%s]}' % (PROTOCOL, number, rows))
+            if line != self.line:
+                return
+        more = {'ok': True, 'count': count}
+        if kind == 'order':
+            more['undecided'] = [{'client_order_id': name, 'age_ms': max(0, now_ms() - t)} for name, t in open_
+                                 if name not in remarks]
+        if left_out:
+            more['left_out'] = left_out[:20]
+        last = json.dumps(more, separators=(',', ':')).encode('utf-8', 'replace')
+        yield framed(b'{"v":%d,"re":%d,"rows":[%s],%s' % (PROTOCOL, number, b','.join(part), last[1:]))
 
-    def read_rows(self, kind, rows):
-        """The rows that can be read. Another program's that cannot be is left out; of ours, or of what is held, none is."""
-        found, left_out = [], []
-        for thing in rows:
-            if not self.is_ours(thing):
-                continue
-            try:
-                row = ROWS[kind](thing)
-            except (TypeError, ValueError) as e:
-                told = 'a row of the terminal\'s list cannot be read: %s' % e
-                if kind not in ('order', 'trade') or self.is_recorded(thing):
-                    raise Refused(told)
-                left_out.append(told)
-                continue
-            self.named(row)
-            found.append(row)
-        return found, left_out[:20]
+    def listed(self, kind, thing, left_out):
+        """A row of a list, or nothing. Another program's that cannot be read is left out; of ours, or of what is held, none is."""
+        if not self.is_ours(thing):
+            return None
+        try:
+            row = ROWS[kind](thing)
+        except (TypeError, ValueError) as e:
+            told = 'a row of the terminal\'s list cannot be read: %s' % e
+            if kind not in ('order', 'trade') or self.is_recorded(thing):
+                raise Refused(told)
+            left_out.append(told)
+            return None
+        self.named(row)
+        return row
 
     def is_recorded(self, thing):
         """Whether the record knows what the terminal shows, by its number or its remark."""
@@ -1435,43 +1485,22 @@ class Bridge(object):
         entry = self.record.orders.get(name) if self.record is not None else None
         return entry is not None and entry['day'] == self.record.day
 
-    def whole(self, rows):
-        """Refuses a list of the day's orders that is not whole: a fresh order shows late, and an empty list is often none."""
-        if self.record is None:
-            return
+    def expected(self, rows, asked):
+        """What a list of the day's orders must show: the numbers that the terminal accepted today, and whether so lately that a
+        list without them is not whole (a fresh order shows late, and an empty list is often none). And what it may leave open:
+        orders of today whose call has ended without an outcome; that a list does not show one is no proof."""
+        if self.record is None or rows is None:
+            return (), ()
         self.roll()
-        shown = set(row['order_id'] for row in rows)
-        if any(not row['order_id'] and row['recorded'] for row in rows):
-            raise Refused('the list has an order of ours without a number yet')
         since = now_ms() - int(self.config.get('visible_ms') or 30000)
-        for order, name in self.record.by_order.items():
-            if order not in shown and (not rows or self.record.orders[name]['t'] > since):
-                raise Refused('the list lacks order %s, which the terminal accepted today' % order)
-
-    def undecided(self, rows, asked):
-        """Orders of ours of today whose call has ended without an outcome, and that the list does not show. That it does not
-        is no proof."""
-        if self.record is None:
-            return []
-        shown = set(row['remark'] for row in rows)
+        orders = self.record.orders
+        accepted = [(order, orders[name]['t'] > since) for order, name in self.record.by_order.items()]
+        fresh = [one for one in accepted if one[1]] or accepted[:1]
         with self.lock:
             waiting = set(waited[1] for key, waited in self.waiting.items() if key[0] == 'place')
-        return [{'client_order_id': name, 'age_ms': max(0, now_ms() - entry['t'])}
-                for name, entry in self.record.orders.items()
-                if self.record.undecided(name) and entry['n'] <= asked and name not in shown and name not in waiting]
-
-    def parts(self, out, number, rows, more):
-        """An answer in as many frames as it needs; the last one says how many rows there are."""
-        part, size = [], 0
-        for row in rows:
-            text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(',', ':')).encode('utf-8', 'replace')
-            if part and size + len(text) > PART_BYTES:
-                out.append(framed(b'{"v":%d,"re":%d,"ok":true,"more":true,"rows":[%s]}' % (PROTOCOL, number, b','.join(part))))
-                part, size = [], 0
-            part.append(text)
-            size += len(text) + 1
-        last = json.dumps(dict(more, ok=True, count=len(rows)), separators=(',', ':')).encode('utf-8', 'replace')
-        out.append(framed(b'{"v":%d,"re":%d,"rows":[%s],%s' % (PROTOCOL, number, b','.join(part), last[1:])))
+        open_ = [(name, entry['t']) for name, entry in orders.items()
+                 if self.record.undecided(name) and entry['n'] <= asked and name not in waiting]
+        return fresh, open_
 
 
 def ten_thousandths(text):
