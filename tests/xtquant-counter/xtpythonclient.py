@@ -6,7 +6,8 @@ this process:
 
   knobs.json      what the market is like and which faults strike; read again when it changes
   ledger.jsonl    what happened, a JSON object a line: accepted, rejected, fill, cancelled; the judge of every test
-  strikes.jsonl   which faults struck, so that "the first two" counts over the deaths of processes
+  strikes.jsonl   which faults struck, so that "the first two" counts over the deaths of processes; of {"every": n} a process
+                  takes some of the chances since its last strike with it
 
 A line of the ledger is handed to the system before anybody is told, so the death of this process loses none.
 
@@ -22,6 +23,7 @@ from collections import deque
 # What each exchange has; anything else is answered with -1.
 PRICE_TYPES = {'SH': {11, 5, 42, 43, 44, 45}, 'SZ': {11, 5, 44, 45, 46, 47, 48}, 'BJ': {11, 5, 42, 43, 44, 45}}
 OPEN = (48, 49, 50, 55)
+FIRST_CHANCES = 20
 BEIJING = 8 * 3600
 
 
@@ -36,15 +38,16 @@ class Strikes(object):
     """How often each fault had its chance and struck, over all processes."""
 
     def __init__(self, folder):
-        self.path = os.path.join(folder, 'strikes.jsonl')
-        self.chances = {}
+        path = os.path.join(folder, 'strikes.jsonl')
+        self.chances, self.noted = {}, {}
         try:
-            with open(self.path) as file:
+            with open(path) as file:
                 for line in file:
-                    name = json.loads(line)['chance']
-                    self.chances[name] = self.chances.get(name, 0) + 1
+                    line = json.loads(line)
+                    self.chances[line['chance']] = line['count']
         except (IOError, OSError):
             pass
+        self.file = open(path, 'ab', buffering=0)
 
     def strikes(self, name, rule):
         if rule is None or rule is False:
@@ -56,8 +59,11 @@ class Strikes(object):
             struck = chance in rule['at'] if 'at' in rule else chance % rule['every'] == 0
         else:
             struck = chance <= rule
-        with open(self.path, 'a') as file:
-            file.write(json.dumps({'chance': name, 'struck': struck}) + '\n')
+        # Of every so many, only the first of a process and those that struck are kept: the pushes of a long day would be millions.
+        noted = self.noted[name] = self.noted.get(name, 0) + 1
+        if struck or noted <= FIRST_CHANCES or not isinstance(rule, dict) or 'at' in rule:
+            line = {'chance': name, 'struck': struck, 'count': chance}
+            self.file.write(json.dumps(line).encode('utf-8') + b'\n')
         return struck
 
 

@@ -1,6 +1,7 @@
 //! A trading session, compressed: orders one behind the other with random faults, and nothing that grows but the day's books.
 //!
-//! `QT_MINIQMT_HOURS=4` is the whole of it, at 20 orders a second of trading; without it some hundred orders.
+//! `QT_MINIQMT_HOURS=4` is the whole of it, at 20 orders a second of trading; without it some hundred orders. A terminal lists
+//! the whole day whenever it is asked, so that lists of so long a day take their time, and the hours give them more of it.
 //! `QT_MINIQMT_MINUTES` ends it then, and what it came to is judged all the same; `QT_MINIQMT_SEED` repeats one.
 
 use std::path::Path;
@@ -20,14 +21,14 @@ const OUTSTANDING: usize = 200;
 const ROWS: usize = 144;
 const KIB: usize = 1024;
 /// What one more order may cost the host and its worker, books of both included.
-const HOST_AN_ORDER: usize = 12 * KIB;
+const HOST_AN_ORDER: usize = 7 * KIB;
 /// What it may cost the bridge, whose process holds the counter's books too.
-const BRIDGE_AN_ORDER: usize = 8 * KIB;
-const JOURNAL_AN_ORDER: usize = 16 * KIB;
+const BRIDGE_AN_ORDER: usize = 6 * KIB;
+const JOURNAL_AN_ORDER: usize = 6 * KIB;
 /// What each may take besides, for caches and pools.
 const SLACK: usize = 16 * KIB * KIB;
 /// What a bridge holds at least that has read the terminal's library.
-const WHOLE_BRIDGE: usize = 24 * KIB * KIB;
+const WHOLE_BRIDGE: usize = 17 * KIB * KIB;
 /// Handles and threads come and go with connections.
 const HANDLES: usize = 24;
 const THREADS: usize = 8;
@@ -46,7 +47,7 @@ struct Row {
     journal: usize,
 }
 
-/// What `/proc` says of a process: memory in bytes, handles, threads.
+/// What `/proc` says of a process: memory of its own in bytes, without the files that are mapped into it; handles, threads.
 fn held(id: u32) -> (usize, usize, usize) {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     let field = |name: &str| {
@@ -55,7 +56,7 @@ fn held(id: u32) -> (usize, usize, usize) {
         number.unwrap_or(0)
     };
     let handles = std::fs::read_dir(format!("/proc/{id}/fd")).map_or(0, Iterator::count);
-    (field("VmRSS:") * KIB, handles, field("Threads:"))
+    (field("RssAnon:") * KIB, handles, field("Threads:"))
 }
 
 /// Files below a folder, and the bytes of those whose name begins so.
@@ -84,8 +85,32 @@ struct Session {
     began: Instant,
     sent: usize,
     faults: usize,
+    kills: usize,
+    /// The day is pushed again after each so many connections.
+    replays: u32,
+    /// An order whose push is lost waits for the next comparison of the books, and the others for it before long.
+    lost_pushes_rarer: u64,
+    /// How long nothing may move.
+    patience: Duration,
     rows: Vec<Row>,
 }
+
+/// Kinds of faults of which a batch may have one, beside its moods.
+const KINDS: u64 = 7;
+
+/// What strikes at the counter, by the names of its knobs.
+const FAULTS: [&str; 10] = [
+    "disconnect_after_order",
+    "die_after_order",
+    "reply_dropped",
+    "id_zero",
+    "minus_one_live",
+    "query_none",
+    "duplicate_pushes",
+    "push_first",
+    "no_pushes",
+    "replay_day",
+];
 
 impl Session {
     fn settled(&self) -> usize {
@@ -114,7 +139,7 @@ impl Session {
                 tail(&self.scene)
             );
             assert!(
-                moved.elapsed() < PATIENCE * 3,
+                moved.elapsed() < self.patience,
                 "{settled} of {} are settled, and no more come: {}",
                 self.sent,
                 tail(&self.scene)
@@ -129,34 +154,55 @@ impl Session {
 
     /// The counter's mood for the next batch, and now and then a death.
     fn fail_something(&mut self) {
-        let mut knobs = json!({ "cash": 100_000_000_000_000_i64, "replay_day": true });
-        for mood in ["duplicate_pushes", "push_first", "no_pushes"] {
+        let mut knobs = json!({ "cash": 100_000_000_000_000_i64, "replay_day": { "every": self.replays } });
+        for (mood, rarer) in [
+            ("duplicate_pushes", 1),
+            ("push_first", 1),
+            ("no_pushes", self.lost_pushes_rarer),
+        ] {
             if self.dice.roll(3) == 0 {
-                knobs[mood] = json!({ "every": 5 + self.dice.roll(60) });
+                knobs[mood] = json!({ "every": rarer * (5 + self.dice.roll(60)) });
             }
         }
         // What has the whole day listed, seldom in a long one: a list takes the longer the more orders there are.
-        let sides = 8 + u64::try_from(self.sent / 250).unwrap();
-        match self.dice.roll(sides) {
+        let sides = 8 + u64::try_from(self.sent / 100).unwrap();
+        if self.dice.roll(sides) >= KINDS {
+            self.scene.counter.turn(&knobs);
+            return;
+        }
+        // Each kind in its turn, at a moment that nobody chose.
+        let kind = self.faults % usize::try_from(KINDS).unwrap();
+        self.faults += 1;
+        match kind {
             0 => knobs["disconnect_after_order"] = json!({ "every": 30 }),
             1 => knobs["reply_dropped"] = json!({ "every": 35 }),
             2 => knobs["id_zero"] = json!({ "every": 35 }),
             3 => knobs["minus_one_live"] = json!({ "every": 35 }),
             4 => knobs["query_none"] = json!({ "every": 3 }),
             5 => knobs["die_after_order"] = json!({ "every": 30 }),
-            6 => Scene::bridges(&self.host).into_iter().for_each(kill_9),
-            _ => self.faults -= 1,
+            _ => {
+                self.kills += 1;
+                Scene::bridges(&self.host).into_iter().for_each(kill_9);
+            }
         }
-        self.faults += 1;
         self.scene.counter.turn(&knobs);
     }
 
     fn look(&mut self) {
+        let mut row = self.measured();
         // One that has just been started again holds little yet.
         wait_until("a bridge runs", || {
-            let bridges = Scene::bridges(&self.host);
-            !bridges.is_empty() && bridges.iter().all(|id| held(*id).0 > WHOLE_BRIDGE)
+            row = self.measured();
+            row.bridge > WHOLE_BRIDGE
         });
+        if self.rows.is_empty() {
+            println!("{HEAD}");
+        }
+        row.print();
+        self.rows.push(row);
+    }
+
+    fn measured(&self) -> Row {
         let bridges = Scene::bridges(&self.host);
         let mut all = vec![self.host.pid()];
         let mut at = 0;
@@ -186,22 +232,33 @@ impl Session {
             row.threads += threads;
         }
         (row.files, row.journal) = files(&self.scene.desk.path("data"), "journal");
-        if self.rows.is_empty() {
-            println!("second orders faults  host KiB  bridge KiB  handles threads files  journal KiB");
-        }
+        row
+    }
+
+    /// How often each fault has struck.
+    fn struck(&self) -> String {
+        let count = |fault: &&str| format!("{fault} {}", self.scene.counter.struck(fault));
+        let counts: Vec<String> = FAULTS.iter().map(count).collect();
+        format!("{}, bridge killed {}", counts.join(", "), self.kills)
+    }
+}
+
+const HEAD: &str = "second orders faults  host KiB  bridge KiB  handles threads files  journal KiB";
+
+impl Row {
+    fn print(&self) {
         println!(
             "{:6} {:6} {:6} {:9} {:11} {:8} {:7} {:5} {:12}",
-            row.second,
-            row.orders,
-            row.faults,
-            row.host / KIB,
-            row.bridge / KIB,
-            row.handles,
-            row.threads,
-            row.files,
-            row.journal / KIB
+            self.second,
+            self.orders,
+            self.faults,
+            self.host / KIB,
+            self.bridge / KIB,
+            self.handles,
+            self.threads,
+            self.files,
+            self.journal / KIB
         );
-        self.rows.push(row);
     }
 }
 
@@ -215,6 +272,8 @@ fn tail(scene: &Scene) -> String {
 /// From the middle on, when all that is made once is made.
 fn judge_growth(rows: &[Row]) {
     let (first, last) = (rows[rows.len() / 2], rows[rows.len() - 1]);
+    println!("at each quarter:\n{HEAD}");
+    (1..=4).for_each(|quarter| rows[(rows.len() * quarter).div_ceil(4) - 1].print());
     let orders = last.orders - first.orders;
     println!(
         "from order {} on, an order: host {} B, bridge {} B, journal {} B; handles {} to {}, threads {} to {}, files {} to {}",
@@ -260,12 +319,14 @@ fn a_session_with_random_faults_grows_by_its_books_alone() {
     };
     let seed = number("QT_MINIQMT_SEED", 0x5eed);
     println!("{orders} orders, seed {seed}");
-    // A list of the whole day takes the longer the more orders it has.
-    let block = json!({ "query_deadline_seconds": 60, "connect_deadline_seconds": 120, "hang_after_seconds": 20,
-                        "heartbeat_seconds": 1, "order_deadline_seconds": 4 });
+    // A list of the whole day takes the longer the more orders it has, and at the counter an order waits behind it.
+    let long = orders > ORDERS;
+    let block = json!({ "query_deadline_seconds": if long { 300 } else { 60 }, "hang_after_seconds": if long { 120 } else { 20 },
+                        "connect_deadline_seconds": if long { 600 } else { 120 }, "heartbeat_seconds": 1,
+                        "order_deadline_seconds": if long { 12 } else { 4 } });
     let rich = json!({ "cash": 100_000_000_000_000_i64 });
-    let execution = json!({ "unknown_settle_seconds": 5, "unknown_poll_seconds": 1, "reconcile_interval_seconds": 60,
-                            "position_sync_interval_seconds": 60 });
+    let execution = json!({ "unknown_settle_seconds": 5, "unknown_poll_seconds": 1, "call_deadline_seconds": if long { 400 } else { 30 },
+                            "reconcile_interval_seconds": if long { 120 } else { 5 }, "position_sync_interval_seconds": 60 });
     let scene = Scene::with(&packages, &rich, &block, Lane::Worker, &execution);
     let mut host = scene.desk.host("");
     host.trades();
@@ -276,6 +337,10 @@ fn a_session_with_random_faults_grows_by_its_books_alone() {
         began: Instant::now(),
         sent: 0,
         faults: 0,
+        kills: 0,
+        replays: if long { 6 } else { 2 },
+        lost_pushes_rarer: if long { 60 } else { 1 },
+        patience: PATIENCE * if long { 15 } else { 3 },
         rows: Vec::new(),
     };
     let every = (orders / ROWS).max(BATCH);
@@ -294,6 +359,7 @@ fn a_session_with_random_faults_grows_by_its_books_alone() {
     session.scene.counter.turn(&rich);
     session.let_settle(0);
     session.look();
+    let struck = session.struck();
     let Session {
         scene, host, rows, ..
     } = session;
@@ -308,6 +374,7 @@ fn a_session_with_random_faults_grows_by_its_books_alone() {
         state["counts"]["failed"],
         state["counts"]["executions"],
     );
+    println!("struck: {struck}");
     let faults = judge(&ledger, &state).faults;
     assert_eq!(faults, [""; 0]);
     // What was never accepted was proven so; everything else is one order, filled.
