@@ -118,7 +118,7 @@ mod own {
 #[cfg(windows)]
 mod own {
     use super::{Child, Command, ExitStatus, io};
-    use win_custody::{Job, JobLimits};
+    use win_custody::{Job, JobLimits, Process, ProcessAccess};
 
     /// A child and what it starts: a job, which ends with the last handle to it, and thus with this process, however
     /// that ends.
@@ -165,11 +165,10 @@ mod own {
 
     /// Ends this process at once with this code. Nothing that a library put down for the end of the process is run, since it
     /// may hang.
-    #[allow(unsafe_code)]
     pub fn exit(code: u8) -> ! {
-        use windows_sys::Win32::System::Threading::{GetCurrentProcess, TerminateProcess};
-        // SAFETY: the handle is this process's own and needs no closing.
-        unsafe { TerminateProcess(GetCurrentProcess(), code.into()) };
+        if let Ok(own) = Process::open(std::process::id(), ProcessAccess::Terminate) {
+            let _ = own.terminate(code.into());
+        }
         std::process::exit(code.into())
     }
 
