@@ -30,6 +30,7 @@ pub(crate) fn trades(bundle: &Path, system: System) -> Result<()> {
         "not both plugins are usable: {listed}"
     );
     loads_miniqmt(&folder, system, plugin)?;
+    trades_by_miniqmt(&folder, system, plugin)?;
     let said = done(program(&folder, system)?.arg("sandbox"))?;
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     let last = said.trim().lines().last().unwrap_or_default();
@@ -41,7 +42,21 @@ pub(crate) fn trades(bundle: &Path, system: System) -> Result<()> {
     Ok(())
 }
 
-/// Nobody has a terminal of a broker here: the plugin is loaded, looks for one, and says what is missing.
+/// With a counter in the place of XtQuant's native module the plugin trades, in both lanes.
+fn trades_by_miniqmt(folder: &Path, system: System, plugin: &str) -> Result<()> {
+    for lane in ["worker", "in-process"] {
+        let mut command = Command::new(crate::root()?.join(".ci").join("miniqmt-trades"));
+        command.args(["--lane", lane]);
+        if system == System::Windows {
+            command.arg("--wine").arg(wine()?);
+        }
+        let said = done(command.arg(folder.join(system.program())).arg(plugin))?;
+        print!("  {}", String::from_utf8_lossy(&said.stdout));
+    }
+    Ok(())
+}
+
+/// Without a terminal the plugin is loaded, looks for one, and says what is missing.
 fn loads_miniqmt(folder: &Path, system: System, plugin: &str) -> Result<()> {
     let config = serde_json::json!({
         "api_base_url": "http://127.0.0.1:9/api", "api_token": "none", "broker": "miniQMT", "data_dir": "data of miniQMT",
@@ -76,13 +91,18 @@ fn unpack(bundle: &Path, to: &Path, system: System) -> Result<PathBuf> {
     Ok(inside.path())
 }
 
+/// What runs a program under Wine.
+fn wine() -> Result<PathBuf> {
+    Ok(windows_tools()?.join("bin").join("wine-run"))
+}
+
 /// The unpacked program in its own folder, with a home that holds nothing.
 fn program(folder: &Path, system: System) -> Result<Command> {
     let file = folder.join(system.program());
     let mut command = match system {
         System::Linux => Command::new(file),
         System::Windows => {
-            let mut command = Command::new(windows_tools()?.join("bin").join("wine-run"));
+            let mut command = Command::new(wine()?);
             command.arg(file);
             command
         }
@@ -97,10 +117,11 @@ fn program(folder: &Path, system: System) -> Result<Command> {
 fn done(command: &mut Command) -> Result<Output> {
     let out = command
         .output()
-        .context("the unpacked program cannot be started")?;
+        .with_context(|| format!("{} cannot be started", command.get_program().display()))?;
     ensure!(
         out.status.success(),
-        "the unpacked program ended with {}: {}{}",
+        "{} ended with {}: {}{}",
+        command.get_program().display(),
         out.status,
         String::from_utf8_lossy(&out.stdout),
         String::from_utf8_lossy(&out.stderr)
