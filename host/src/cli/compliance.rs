@@ -1,9 +1,9 @@
 //! `compliance`: what the rules on programmatic trading ask to be reported, as measured from the journal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use clap::{Args, Subcommand};
-use qt_core::{Cancel, Order, TradingDate, UtcMillis};
+use qt_core::{Cancel, ClientOrderId, Order, TradingDate, UtcMillis};
 use qt_market::Market;
 use serde_json::{Value, json};
 
@@ -48,9 +48,11 @@ pub(super) fn run(command: &ComplianceCommand, options: &Options) -> Result<(), 
     };
     show_each(&options.load_each(Purpose::Look)?, form, |config| {
         let data_dir = config.data_dir()?;
-        let orders = journal::every_order(&data_dir.join(journal::FILE_NAME), None)?;
+        let path = data_dir.join(journal::FILE_NAME);
+        let orders = journal::every_order(&path, None)?;
+        let answers = journal::cancel_answers(&path)?;
         let is_paper = gating::is_paper_by(config, &data_dir);
-        let sheet = Sheet::of(config, is_paper, &orders, args.full_account);
+        let sheet = Sheet::of(config, is_paper, &orders, &answers, args.full_account);
         Ok(match form {
             Form::Json => format!("{}\n", sheet.json()),
             Form::Csv => sheet.csv()?,
@@ -59,17 +61,26 @@ pub(super) fn run(command: &ComplianceCommand, options: &Options) -> Result<(), 
     })
 }
 
-/// When the cancels of one order left. The last is known to the moment; where there were several, the first counts
-/// when it was wanted, and those between them, at least 15 seconds apart by default, are spread evenly.
-fn moments_of(cancel: &Cancel) -> Vec<UtcMillis> {
+/// When the cancels of one order left. The last is known to the moment, and those before it left when the broker answered
+/// them, which `answers` tell. Of one that nothing tells, as where the process ended with it under way, it is only known that
+/// it left between the moment at which it was wanted and the next one; they are spread evenly.
+fn moments_of(cancel: &Cancel, answers: &[UtcMillis]) -> Vec<UtcMillis> {
     let Some(last) = cancel.sent_at else {
         return Vec::new();
     };
-    let gaps = i64::from(cancel.tries.max(1)) - 1;
-    let first = if gaps == 0 { last } else { cancel.wanted_at };
-    let between = last.since_ms(first);
-    (0..=gaps)
-        .map(|n| first.plus_ms(if gaps == 0 { 0 } else { between / gaps * n }))
+    let earlier = usize::try_from(cancel.tries.max(1) - 1).unwrap_or(0);
+    let told = answers
+        .iter()
+        .copied()
+        .filter(|at| (cancel.wanted_at..=last).contains(at));
+    let told: Vec<UtcMillis> = told.take(earlier).collect();
+    let lacking = i64::try_from(earlier - told.len()).unwrap_or(0);
+    let from = cancel.wanted_at;
+    let until = told.first().copied().unwrap_or(last).since_ms(from);
+    (0..lacking)
+        .map(|n| from.plus_ms(until / lacking * n))
+        .chain(told)
+        .chain([last])
         .collect()
 }
 
@@ -128,11 +139,17 @@ fn busiest_day(moments: &[UtcMillis]) -> Option<(usize, TradingDate)> {
 }
 
 impl Sheet {
-    fn of(config: &Config, is_paper: bool, orders: &[Order], full_account: bool) -> Self {
+    fn of(
+        config: &Config,
+        is_paper: bool,
+        orders: &[Order],
+        answers: &HashMap<ClientOrderId, Vec<UtcMillis>>,
+        full_account: bool,
+    ) -> Self {
         let cancels: Vec<UtcMillis> = orders
             .iter()
-            .filter_map(|order| order.cancel.as_ref())
-            .flat_map(moments_of)
+            .filter_map(|order| Some((order.cancel.as_ref()?, order.id)))
+            .flat_map(|(cancel, id)| moments_of(cancel, answers.get(&id).map_or(&[][..], Vec::as_slice)))
             .collect();
         let sent: Vec<(&Order, UtcMillis)> = orders
             .iter()
@@ -348,14 +365,25 @@ mod tests {
             tries,
             problem: None,
         };
-        for (tries, sent_at, expected) in [
-            (0, None, vec![]),
-            (1, Some(1_500), vec![1_500]),
-            (2, Some(16_000), vec![1_000, 16_000]),
-            (3, Some(41_000), vec![1_000, 21_000, 41_000]),
+        for (tries, sent_at, answers, expected) in [
+            (0, None, vec![], vec![]),
+            (1, Some(1_500), vec![1_510], vec![1_500]),
+            // Wanted before the order could be named to the broker, they left later.
+            (2, Some(16_000), vec![9_000, 16_010], vec![9_000, 16_000]),
+            (
+                3,
+                Some(41_000),
+                vec![900, 9_000, 24_000, 41_010],
+                vec![9_000, 24_000, 41_000],
+            ),
+            // Nothing tells of the first, which the process ended with, or of any.
+            (3, Some(41_000), vec![24_000], vec![1_000, 24_000, 41_000]),
+            (2, Some(16_000), vec![], vec![1_000, 16_000]),
+            (3, Some(41_000), vec![], vec![1_000, 21_000, 41_000]),
         ] {
-            let expected: Vec<_> = expected.into_iter().map(UtcMillis).collect();
-            assert_eq!(moments_of(&cancel(tries, sent_at)), expected, "{tries}");
+            let [answers, expected] =
+                [answers, expected].map(|all| all.into_iter().map(UtcMillis).collect::<Vec<_>>());
+            assert_eq!(moments_of(&cancel(tries, sent_at), &answers), expected, "{tries}");
         }
     }
 

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use load::{Loaded, every_order, load, open_read_only, orders_since};
 pub(crate) use outbox::{OutboxReader, ReportRow, ReportState};
-pub(crate) use verify::{export, facts_of, verify};
+pub(crate) use verify::{cancel_answers, export, facts_of, verify};
 pub(crate) use volatile::{Store, Volatile, WaitingRows};
 pub(crate) use write::{Batch, Journal};
 

@@ -1,9 +1,10 @@
 //! The whole journal, read from its first commit to its last.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 
-use qt_core::{Event, Trader};
+use qt_core::{ClientOrderId, Event, Trader, UtcMillis};
 use rusqlite::types::ValueRef;
 use serde::Serialize;
 
@@ -126,6 +127,27 @@ pub(crate) fn facts_of(path: &Path, names: &[String]) -> Result<Vec<(i64, Fact)>
         for fact in commit.facts(path)? {
             if let Some(fact) = about(fact, names) {
                 found.push((commit.seq, fact));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// When the broker answered cancels, by order, in the order of time; archived commits are not in it.
+pub(crate) fn cancel_answers(path: &Path) -> Result<HashMap<ClientOrderId, Vec<UtcMillis>>, JournalError> {
+    let conn = open_read_only(path)?;
+    let at = |source| JournalError::sql(path, source);
+    let mut query = conn
+        .prepare(
+            "SELECT seq, at_ms, facts, digest, link FROM commits WHERE instr(facts, 'CancelAnswered') ORDER BY seq",
+        )
+        .map_err(at)?;
+    let mut rows = query.query([]).map_err(at)?;
+    let mut found: HashMap<ClientOrderId, Vec<UtcMillis>> = HashMap::new();
+    while let Some(row) = rows.next().map_err(at)? {
+        for Fact { at, event } in Commit::read(row, path)?.facts(path)? {
+            if let Event::CancelAnswered { id, .. } = event {
+                found.entry(id).or_default().push(at);
             }
         }
     }
