@@ -463,6 +463,33 @@ fn no_second_sees_more_orders_than_the_governor_lets_go() {
     desk.done(&["journal", "verify"]);
 }
 
+/// Cancels count when they left, each of them, as the answers in the journal tell.
+#[test]
+fn the_sheet_counts_every_cancel_that_left() {
+    let backend = Backend::start();
+    let desk = Desk::new(
+        &backend,
+        &json!({ "execution": { "cancel_retry_interval_seconds": 0.2, "cancel_retry_grace_seconds": 0 },
+                 "simulated": { "fill": "never", "fault_refuse_cancels": 2 } }),
+    );
+    let host = desk.trading();
+    backend.add(&signal("S1", &json!({})));
+    expect(&desk, "S1", "WORKING");
+    desk.done(&["cancel", "S1"]);
+    expect(&desk, "S1", "CANCELLED");
+    assert_eq!(host.stop(), Some(0));
+    let report = desk.json(&["compliance", "report"]);
+    assert_eq!(
+        (
+            &report["orders_sent"],
+            &report["cancels_sent"],
+            &report["highest_per_day"]
+        ),
+        (&json!(1), &json!(3), &json!(4)),
+        "{report}"
+    );
+}
+
 #[test]
 fn the_gates_are_listed_with_their_settings_and_a_real_broker_has_them_shut() {
     let backend = Backend::start();
