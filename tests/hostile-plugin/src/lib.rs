@@ -38,6 +38,7 @@
 //! | `hang-in-open` | `open` never comes back |
 //! | `away-in-open` | `open` says that the broker's terminal is not running, which may pass |
 //! | `away-in-connection` | the connection is down until the file `hostile-is-there` lies in the data folder |
+//! | `hides-holdings` | the list of holdings fails until the file `hostile-is-there` lies in the data folder |
 //! | `hang-in-close` | `close` never comes back |
 //! | `hang-in-exit` | the process hangs when it is to exit |
 //! | `leaves-a-helper` | `open` starts a process, whose number is in the data folder's `hostile-helper` |
@@ -403,6 +404,9 @@ impl Broker for Hostile {
     }
 
     fn positions(&self) -> Result<Vec<PositionRow>, CallError> {
+        if self.misbehaviour.hides_holdings() {
+            return Err(CallError::new("misbehaviour: hides-holdings"));
+        }
         let mut rows = self.halved(self.broker.positions()?);
         for row in &mut rows {
             if self.misbehaviour.is(Kind::PanicInQuotes) || self.strikes(Kind::UnpricedHoldings) {

@@ -45,6 +45,7 @@ kinds! {
     HangInOpen = "hang-in-open",
     AwayInOpen = "away-in-open",
     AwayInConnection = "away-in-connection",
+    HidesHoldings = "hides-holdings",
     HangInClose = "hang-in-close",
     HangInExit = "hang-in-exit",
     LeavesAHelper = "leaves-a-helper",
@@ -199,6 +200,11 @@ impl Misbehaviour {
     /// Whether the broker is away just now.
     pub(crate) fn is_away(&self) -> bool {
         self.is(Kind::AwayInConnection) && !self.strikes.with_file_name(IS_THERE).exists()
+    }
+
+    /// Whether it does not list its holdings just now.
+    pub(crate) fn hides_holdings(&self) -> bool {
+        self.is(Kind::HidesHoldings) && !self.strikes.with_file_name(IS_THERE).exists()
     }
 
     /// How long.

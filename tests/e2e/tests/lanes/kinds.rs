@@ -10,12 +10,13 @@ use super::{assert_true_to_the_ledger, hostile, settle, signals};
 const SOURCE: &str = include_str!("../../../hostile-plugin/src/misbehaviour.rs");
 const CONFORMANCE: &str = include_str!("../conformance.rs");
 /// Where a fault has a test of its own.
-const TESTS: [&str; 5] = [
+const TESTS: [&str; 6] = [
     include_str!("../lanes.rs"),
     include_str!("../upgrade/main.rs"),
     include_str!("../upgrade/installed.rs"),
     CONFORMANCE,
     include_str!("services.rs"),
+    include_str!("../gates_figures.rs"),
 ];
 /// Signals of a round.
 const SIGNALS: usize = 6;
@@ -117,6 +118,11 @@ const TABLE: &[(&str, Verdict, Verdict)] = &[
         "away-in-connection",
         By("an_upgrade_while_the_broker_is_away_stays"),
         By("an_upgrade_while_the_broker_is_away_stays"),
+    ),
+    (
+        "hides-holdings",
+        By("orders_wait_while_the_broker_gives_no_figures"),
+        By("orders_wait_while_the_broker_gives_no_figures"),
     ),
     ("hang-in-close", By("worker_hangs"), Through),
     (
