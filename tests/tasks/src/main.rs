@@ -22,6 +22,10 @@ fn main() -> ExitCode {
         "test" => test(&rest),
         "bench" => bench("qt-bench", &rest),
         "bench-book" => bench("qt-bench-book", &rest),
+        // Only the real program has to be built besides.
+        "bench-market" if rest.is_empty() || rest.iter().any(|part| part == "program") => {
+            bench("qt-bench-market", &rest)
+        }
         "bench-market" => run(cargo()
             .args([
                 "run",

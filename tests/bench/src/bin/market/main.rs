@@ -1,5 +1,6 @@
 //! Measures the market: the gates before an order, the matching of the simulated exchange, its memory by the depth of its
-//! books, and the replay of a year of minute bars. `cargo bench-market [gates|matching|memory|replay]...`; all without a word.
+//! books, and the replay of a year of minute bars, through the exchange alone and through the real program.
+//! `cargo bench-market [gates|matching|memory|replay|program]...`; all without a word.
 #![allow(
     clippy::unwrap_used,
     clippy::float_arithmetic,
@@ -12,6 +13,7 @@ mod memory;
 #[path = "../../process.rs"]
 #[allow(dead_code, reason = "another benchmark uses the rest")]
 mod process;
+mod program;
 mod replay;
 
 use std::process::ExitCode;
@@ -21,11 +23,12 @@ type Part = (&'static str, fn() -> bool);
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let parts: [Part; 4] = [
+    let parts: [Part; 5] = [
         ("gates", gates::measure_all),
         ("matching", matching::measure_all),
         ("memory", memory::measure_all),
         ("replay", replay::measure_all),
+        ("program", program::measure_all),
     ];
     if let Some(shape) = wanted.first().and_then(|word| word.strip_prefix("shape:")) {
         return memory::of_shape(shape).map_or(ExitCode::from(2), |()| ExitCode::SUCCESS);
@@ -34,7 +37,7 @@ fn main() -> ExitCode {
         .iter()
         .find(|word| parts.iter().all(|(name, _)| name != word))
     {
-        eprintln!("{word} is no part; expected gates, matching, memory or replay");
+        eprintln!("{word} is no part; expected gates, matching, memory, replay or program");
         return ExitCode::from(2);
     }
     let mut met = true;

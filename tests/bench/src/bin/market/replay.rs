@@ -15,7 +15,7 @@ const SYMBOLS: usize = 300;
 const MOST: Duration = Duration::from_secs(60);
 
 /// The file, made a day at a time as it is read, since nobody needs a gigabyte of it on a disk.
-struct Year {
+pub(crate) struct Year {
     day: Date,
     symbols: Vec<(Symbol, i64)>,
     random: Xoshiro256PlusPlus,
@@ -27,7 +27,7 @@ struct Year {
 }
 
 impl Year {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let symbol = |n: usize| {
             (
                 format!("{:06}.SH", 600_000 + n).parse().unwrap(),
@@ -45,7 +45,13 @@ impl Year {
         }
     }
 
-    fn next_day(&mut self) -> bool {
+    /// What was made last: the first line, and then a day.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Makes the next day; false after the last.
+    pub(crate) fn next_day(&mut self) -> bool {
         let began = Instant::now();
         self.day = Market::builtin().calendar().next_trading_day(self.day);
         if self.day.year() != 2025 {
