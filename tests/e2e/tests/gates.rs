@@ -125,6 +125,12 @@ fn each_gate_refuses_what_it_should_and_tells_the_backend_why() {
             "failed: the order comes to 1305000 yuan",
         ),
         (
+            "UNPRICED",
+            json!({ "symbol": "002050.SZ", "price": null, "size": 700 }),
+            "DENIED ORDER_VALUE_UNKNOWN",
+            "failed: ",
+        ),
+        (
             "SHARES",
             json!({ "symbol": "002050.SZ", "action": "SELL", "price": 30 }),
             "DENIED NOT_SELLABLE",
