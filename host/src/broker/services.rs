@@ -59,7 +59,7 @@ pub(super) fn tell_metrics(metrics: &MetricRegistry) {
 }
 
 /// Where a plugin's block of the configuration is read again; a worker is told it too.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct LiveConfig {
     /// The configuration file; without one the block is empty for ever.
     file: Option<PathBuf>,

@@ -10,6 +10,7 @@ mod judge;
 pub(crate) mod probe;
 mod record;
 mod session;
+mod spoken;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -21,6 +22,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::config::Lane;
 use bench::Bench;
 pub(crate) use cases::CASES;
 pub(crate) use record::{any_recorded, pin_text, record, word};
@@ -42,6 +44,8 @@ pub(crate) struct Subject {
     pub(crate) copy: PathBuf,
     /// SHA-256 of the copy.
     pub(crate) sha256: String,
+    /// Where it runs: as in a host's process, or in a worker of `qt-host`.
+    pub(crate) lane: Lane,
     /// Its block of the configuration.
     pub(crate) config: Value,
     /// The broker's number of the account.
@@ -170,7 +174,9 @@ pub(crate) struct Report {
     pub(crate) version: String,
     /// SHA-256 of the file: the verdict is about this content and no other.
     pub(crate) sha256: String,
-    /// Whether every case of the kit was run.
+    /// Where the plugin ran: `in-process` or `worker`.
+    pub(crate) lane: &'static str,
+    /// Whether every case of the kit was run, by the process that the kit has for it: this verdict is kept.
     pub(crate) complete: bool,
     /// Whether orders were placed.
     pub(crate) placed_orders: bool,
@@ -195,7 +201,8 @@ impl Report {
             plugin: subject.manifest.name.clone(),
             version: subject.manifest.version.clone(),
             sha256: subject.sha256.clone(),
-            complete: cases.len() == CASES.len(),
+            lane: subject.lane.name(),
+            complete: cases.len() == CASES.len() && subject.lane == Lane::InProcess,
             placed_orders: subject.is_paper() || subject.place_orders,
             verdict,
             cases,

@@ -110,6 +110,7 @@ mod tests {
             plugin: "p".to_owned(),
             version: "1".to_owned(),
             sha256: sha256.to_owned(),
+            lane: "in-process",
             complete,
             placed_orders: true,
             verdict: Verdict::Pass,

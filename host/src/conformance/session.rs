@@ -15,9 +15,12 @@ use qt_plugin_api::{
 };
 
 use super::probe::{Answer, Ask, Call, Called, News, Setup, Told};
+use super::spoken::{Answers, Spoken, news, without_a_worker};
 use super::{CALLS_WITHIN, Subject};
-use crate::broker::worker::Reasoned;
-use crate::broker::worker::line::{Exchange, Line, LineWriter};
+use crate::broker::worker::line::{Exchange, Line, Role};
+use crate::broker::worker::{self, Reasoned};
+use crate::clock::Clock;
+use crate::config::Lane;
 use crate::system;
 
 /// What a plugin writes to one of its streams is kept up to here, and counted beyond.
@@ -75,8 +78,8 @@ pub(super) struct Captured {
     ended: bool,
 }
 
-struct Lane {
-    writer: LineWriter,
+struct Calls {
+    spoken: Spoken,
     answers: Receiver<Result<Answer, String>>,
 }
 
@@ -92,8 +95,11 @@ pub(super) struct Session {
     child: Mutex<Child>,
     family: system::Family,
     stdin: Mutex<Option<ChildStdin>>,
-    orders: Mutex<Lane>,
-    control: Mutex<Lane>,
+    orders: Mutex<Calls>,
+    control: Mutex<Calls>,
+    lane: Lane,
+    /// A worker ends with its session.
+    is_closed: AtomicBool,
     heard: Arc<Mutex<Heard>>,
     out: Arc<Mutex<Captured>>,
     err: Arc<Mutex<Captured>>,
@@ -120,24 +126,17 @@ impl Session {
     pub(super) fn start(subject: &Subject, place: &Place<'_>) -> Result<Self, NotOpen> {
         let broken = |text: String| NotOpen::Broken(Broken::Died(text));
         let exchange = Exchange::new().map_err(|e| broken(format!("no socket for its process: {e}")))?;
-        let mut child = spawn(place).map_err(|e| broken(format!("its process cannot be started: {e}")))?;
+        let lane = subject.lane;
+        let mut child =
+            spawn(place, lane).map_err(|e| broken(format!("its process cannot be started: {e}")))?;
         let family = system::Family::of(&child).map_err(|e| {
             child.kill().ok();
             broken(format!("its process cannot be bound to this one: {e}"))
         })?;
         let (mut stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (out, err) = (capture(stdout), capture(stderr));
-        let setup = Setup {
-            socket: exchange.socket().to_owned(),
-            secret: exchange.secret().to_owned(),
-            plugin: subject.copy.clone(),
-            sha256: subject.sha256.clone(),
-            config: place.config.clone(),
-            data_dir: place.data_dir.to_owned(),
-            account_id: subject.account_id.clone(),
-            memory: MEMORY,
-        };
-        if let (Ok(mut line), Some(stdin)) = (serde_json::to_vec(&setup), stdin.as_mut()) {
+        let setup = setup(subject, place, &exchange);
+        if let (Ok(mut line), Some(stdin)) = (setup, stdin.as_mut()) {
             line.push(b'\n');
             // A process that does not take it does not call either.
             stdin.write_all(&line).and_then(|()| stdin.flush()).ok();
@@ -151,16 +150,17 @@ impl Session {
             return Err(broken(format!("its process does not call back ({status:?})")));
         };
         let gone = Arc::new(AtomicBool::new(false));
-        let (reader, writer) = control.split(&gone);
         let (opened, is_open) = std::sync::mpsc::channel();
-        let control = control_lane(reader, writer, opened);
+        let control = calls(control, &gone, lane, Role::Control, Some(opened));
         let session = Self {
             child: Mutex::new(child),
             family,
             stdin: Mutex::new(stdin),
-            orders: Mutex::new(lane(orders, &gone)),
+            orders: Mutex::new(calls(orders, &gone, lane, Role::Orders, None)),
             control: Mutex::new(control),
-            heard: listen(events, &gone),
+            lane,
+            is_closed: AtomicBool::new(false),
+            heard: listen(events, &gone, lane),
             out,
             err,
             gone,
@@ -183,22 +183,33 @@ impl Session {
 
     /// A call on the lane for orders, or on the one for all else.
     pub(super) fn call(&self, ask: &Ask) -> Result<Told, Broken> {
-        let lane = if matches!(ask, Ask::Place(_)) {
+        let is_closed = self.is_closed.load(Ordering::Acquire);
+        if self.lane == Lane::Worker
+            && let Some(told) = without_a_worker(ask, is_closed)
+        {
+            return Ok(told);
+        }
+        let calls = if matches!(ask, Ask::Place(_)) {
             &self.orders
         } else {
             &self.control
         };
-        let mut lane = lock(lane);
+        let mut calls = lock(calls);
         let name = ask.name();
         let died = || Broken::Died(format!("`{name}` took its process down: {}", self.fate()));
-        if self.gone.load(Ordering::Acquire) || lane.writer.write(ask).is_err() {
+        if self.gone.load(Ordering::Acquire) || calls.spoken.say(ask).is_err() {
             return Err(died());
         }
-        match lane.answers.recv_timeout(self.deadline) {
-            Ok(Ok(answer)) => match panic_of(name, &answer) {
-                Some(panic) => Err(Broken::Panicked(panic)),
-                None => Ok(answer.told),
-            },
+        match calls.answers.recv_timeout(self.deadline) {
+            Ok(Ok(answer)) => {
+                if answer.told == Told::Call(Called::Closed) {
+                    self.is_closed.store(true, Ordering::Release);
+                }
+                match panic_of(name, &answer) {
+                    Some(panic) => Err(Broken::Panicked(panic)),
+                    None => Ok(answer.told),
+                }
+            }
             Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => Err(died()),
             Err(RecvTimeoutError::Timeout) => {
                 self.kill();
@@ -365,10 +376,39 @@ fn panic_of(name: &str, answer: &Answer) -> Option<String> {
     })
 }
 
-fn spawn(place: &Place<'_>) -> std::io::Result<Child> {
+/// What the child is told, as one line of JSON.
+fn setup(subject: &Subject, place: &Place<'_>, exchange: &Exchange) -> serde_json::Result<Vec<u8>> {
+    match subject.lane {
+        Lane::InProcess => serde_json::to_vec(&Setup {
+            socket: exchange.socket().to_owned(),
+            secret: exchange.secret().to_owned(),
+            plugin: subject.copy.clone(),
+            sha256: subject.sha256.clone(),
+            config: place.config.clone(),
+            data_dir: place.data_dir.to_owned(),
+            account_id: subject.account_id.clone(),
+            memory: MEMORY,
+        }),
+        Lane::Worker => serde_json::to_vec(&worker::Setup::of(&worker::Guest {
+            exchange,
+            plugin: &subject.copy,
+            sha256: &subject.sha256,
+            config: place.config,
+            data_dir: place.data_dir,
+            account_id: subject.account_id.as_deref(),
+            memory: MEMORY,
+            now_ms: Clock::system().now_ms(),
+        })),
+    }
+}
+
+fn spawn(place: &Place<'_>, lane: Lane) -> std::io::Result<Child> {
     let mut command = Command::new(system::own_executable()?);
     command
-        .arg("probe")
+        .arg(match lane {
+            Lane::InProcess => "probe",
+            Lane::Worker => "worker",
+        })
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -404,54 +444,48 @@ fn capture(stream: Option<impl Read + Send + 'static>) -> Arc<Mutex<Captured>> {
     captured
 }
 
-fn lane(line: Line, gone: &Arc<AtomicBool>) -> Lane {
-    let (mut reader, writer) = line.split(gone);
-    let (to_caller, answers) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        loop {
-            let told = reader.read::<Answer>();
-            let last = told.is_err();
-            if to_caller.send(told).is_err() || last {
-                return;
-            }
-        }
-    });
-    Lane { writer, answers }
-}
-
 type Opened = Result<Result<(), String>, String>;
 
-fn control_lane(
-    mut reader: crate::broker::worker::line::LineReader,
-    writer: LineWriter,
-    opened: std::sync::mpsc::Sender<Opened>,
-) -> Lane {
+/// A line of calls, whose first word on the one for all but orders says whether the plugin is open.
+fn calls(
+    line: Line,
+    gone: &Arc<AtomicBool>,
+    lane: Lane,
+    role: Role,
+    opened: Option<std::sync::mpsc::Sender<Opened>>,
+) -> Calls {
+    let (reader, writer) = line.split(gone);
+    let mut reader = Answers::new(reader, lane, role);
     let (to_caller, answers) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        if opened.send(reader.read()).is_err() {
+        if opened.is_some_and(|opened| opened.send(reader.opened()).is_err()) {
             return;
         }
         loop {
-            let told = reader.read::<Answer>();
+            let told = reader.next();
             let last = told.is_err();
             if to_caller.send(told).is_err() || last {
                 return;
             }
         }
     });
-    Lane { writer, answers }
+    Calls {
+        spoken: Spoken::new(writer, lane),
+        answers,
+    }
 }
 
-fn listen(line: Line, gone: &Arc<AtomicBool>) -> Arc<Mutex<Heard>> {
+fn listen(line: Line, gone: &Arc<AtomicBool>, lane: Lane) -> Arc<Mutex<Heard>> {
     let heard = Arc::<Mutex<Heard>>::default();
     let own = Arc::clone(&heard);
     let (mut reader, _) = line.split(gone);
     std::thread::spawn(move || {
-        while let Ok(news) = reader.read::<News>() {
+        while let Ok(said) = news(&mut reader, lane) {
             let mut heard = lock(&own);
-            match news {
-                News::Event(number, event) => heard.events.push((number, event)),
-                News::Log(line) => heard.log.push(line),
+            match said {
+                Some(News::Event(number, event)) => heard.events.push((number, event)),
+                Some(News::Log(line)) => heard.log.push(line),
+                None => {}
             }
         }
     });

@@ -63,6 +63,10 @@ fn with_verdict<'r>(report: &'r Value, verdict: &str) -> Vec<&'r str> {
 /// One row of the matrix: the hostile plugin with one misbehaviour fails `expected` and nothing else, and the report
 /// says `seen`. Nothing if it is so.
 fn fault(name: &str, expected: &[&str], seen: &str) -> Option<String> {
+    fault_in("in-process", name, expected, seen)
+}
+
+fn fault_in(lane: &str, name: &str, expected: &[&str], seen: &str) -> Option<String> {
     let block =
         json!({ "misbehaviour": name, "cash": 100_000_000, "ms": if name == "slow" { 6000 } else { 1500 } });
     let room = Room::new(&json!({
@@ -78,6 +82,8 @@ fn fault(name: &str, expected: &[&str], seen: &str) -> Option<String> {
         "0.6",
         "--orders",
         "200",
+        "--lane",
+        lane,
     ];
     let output = room.test(&plugin("hostile_plugin"), &options);
     let report = report(&output);
@@ -92,6 +98,7 @@ fn fault(name: &str, expected: &[&str], seen: &str) -> Option<String> {
     let is_so = failed == expected
         && saw.iter().any(|text| text.contains(seen))
         && report["verdict"] == "fail"
+        && report["lane"] == lane
         && output.status.code() == Some(1);
     (!is_so).then(|| format!("{name}: expected {expected:?} and `{seen}`, found {saw:#?}"))
 }
@@ -241,6 +248,52 @@ fn matrix_hangs() {
         ),
         ("slow", &["QT-C230"], "`place_order` has not come back within 1 s"),
     ]);
+}
+
+/// In the other lane a worker lies between the kit and the plugin, as between a host and a plugin: what is wrong is seen all
+/// the same, and what is right passes.
+#[test]
+fn in_a_worker_the_same_is_seen() {
+    let faults: Vec<String> = [
+        ("panic-in-open", "QT-C010", "panic-in-open"),
+        ("places-twice", "QT-C130", "became 2 orders"),
+        ("drops-events", "QT-C170", "no event told of trade"),
+        ("panic-in-place", "QT-C210", "`place_order` panicked"),
+        ("die-in-control", "QT-C220", "SIGABRT"),
+        (
+            "hang-in-place",
+            "QT-C230",
+            "`place_order` has not come back within 1 s",
+        ),
+        ("garbage-on-stdout", "QT-C250", "bytes came"),
+        ("tells-account", "QT-C260", "a line of the log"),
+    ]
+    .iter()
+    .filter_map(|(name, expected, seen)| fault_in("worker", name, &[expected], seen))
+    .collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let room = Room::new(&json!({ "simulated": { "cash": 100_000_000 } }));
+    let options = ["--json", "--lane", "worker"];
+    let report = report(&room.test(&plugin("simulated"), &options));
+    println!(
+        "simulated in a worker: {} passed",
+        with_verdict(&report, "pass").len()
+    );
+    assert_eq!(with_verdict(&report, "fail"), [""; 0], "{report:#}");
+    assert_eq!(with_verdict(&report, "inconclusive"), [""; 0], "{report:#}");
+    // Growth: a worker's memory is not for others to read.
+    assert!(
+        with_verdict(&report, "not-applicable").contains(&"QT-C270"),
+        "{report:#}"
+    );
+    assert_eq!(
+        (&report["lane"], &report["complete"]),
+        (&json!("worker"), &json!(false))
+    );
+    assert!(
+        !room.path("data/conformance").exists(),
+        "only the other lane's verdict is kept"
+    );
 }
 
 #[test]

@@ -50,22 +50,22 @@ pub(super) struct Hello {
 
 /// A call, with a number that its [`Answer`] bears again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Numbered<T> {
+pub(crate) struct Numbered<T> {
     /// The number, from 1 on.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// The call.
-    pub(super) what: T,
+    pub(crate) what: T,
 }
 
 /// The answer to a [`Numbered`] call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Answer<T> {
+pub(crate) struct Answer<T> {
     /// The call's number.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// True once the plugin's code has panicked in this broker, in this call or in any before it.
-    pub(super) is_poisoned: bool,
+    pub(crate) is_poisoned: bool,
     /// What came of the call.
-    pub(super) what: T,
+    pub(crate) what: T,
 }
 
 /// An answer that may say why nothing came of its call.
@@ -101,7 +101,7 @@ impl Reasoned for Told {
 
 /// A call on the stream for orders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// Place an order; answered by a [`PlaceResult`].
     Place(OrderRequest),
 }
@@ -154,11 +154,11 @@ pub(crate) enum Told {
 
 /// The first word on the stream for all else: whether the plugin is open, or why not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Opened(pub(super) Result<(), OpenFailure>);
+pub(crate) struct Opened(pub(crate) Result<(), OpenFailure>);
 
 /// What the worker tells by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum News {
+pub(crate) enum News {
     /// An event of the plugin, with its number.
     Event(u64, Event),
     /// A line of the plugin's for the log.

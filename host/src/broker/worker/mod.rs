@@ -21,7 +21,7 @@ use serde_json::Value;
 use super::LiveConfig;
 
 pub(crate) use child::carry_out;
-pub(crate) use frame::{Ask, Reasoned, Told};
+pub(crate) use frame::{Answer, Ask, News, Numbered, Opened, Order, Reasoned, Told};
 pub(crate) use host::Worker;
 
 /// How long a closing plugin may take before its worker ends without it.
@@ -43,7 +43,7 @@ pub(crate) struct Limits {
 
 /// What a worker is told at its start, as one line of JSON: neither command line nor environment may hold a secret.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Setup {
+pub(crate) struct Setup {
     protocol: u32,
     /// Where to call.
     socket: PathBuf,
@@ -67,4 +67,44 @@ pub(super) struct Setup {
     level: Option<LogLevel>,
     /// The host's time, which may be ahead of the wall clock.
     now_ms: i64,
+}
+
+/// What the kit starts a worker with, as a host does.
+pub(crate) struct Guest<'a> {
+    /// Where to call, and what to be known by.
+    pub(crate) exchange: &'a line::Exchange,
+    /// The private copy of the plugin's file.
+    pub(crate) plugin: &'a std::path::Path,
+    /// What its content must be.
+    pub(crate) sha256: &'a str,
+    /// The plugin's block of the configuration.
+    pub(crate) config: &'a Value,
+    /// The plugin's folder.
+    pub(crate) data_dir: &'a std::path::Path,
+    /// The broker's number of the account.
+    pub(crate) account_id: Option<&'a str>,
+    /// Memory in bytes.
+    pub(crate) memory: u64,
+    /// The time.
+    pub(crate) now_ms: i64,
+}
+
+impl Setup {
+    /// Of a session outside of a host: it takes every line of the log, and its block is not read again.
+    pub(crate) fn of(guest: &Guest<'_>) -> Self {
+        Self {
+            protocol: frame::PROTOCOL,
+            socket: guest.exchange.socket().to_owned(),
+            secret: guest.exchange.secret().to_owned(),
+            plugin: guest.plugin.to_owned(),
+            sha256: guest.sha256.to_owned(),
+            config: guest.config.clone(),
+            live: LiveConfig::default(),
+            data_dir: guest.data_dir.to_owned(),
+            account_id: guest.account_id.map(str::to_owned),
+            memory: Some(guest.memory),
+            level: Some(LogLevel::Trace),
+            now_ms: guest.now_ms,
+        }
+    }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::cli::table::{Align, Table};
 use crate::cli::{Failure, Options};
 use crate::clock::Clock;
-use crate::config::{Config, Purpose};
+use crate::config::{Config, Lane, Purpose};
 use crate::conformance::{self, CASES, Case, Finding, PAPER, Report, Subject, Verdict};
 use crate::lease::Lease;
 use crate::plugin::{self, KeptPlugin, SearchPlan};
@@ -27,12 +27,16 @@ Examples:
   qt-host plugins test ./target/release/libmybroker.so --config config.json
   qt-host plugins test mybroker --case QT-C130 --keep /tmp/mybroker   look at what one case left behind
   qt-host plugins test mybroker --place-orders --symbol 600000.SH --price 9.85 --quantity 100
+  qt-host plugins test mybroker --lane worker                         in a worker, as a host runs it there
   qt-host plugins test --list                                         what there is, and why it matters
 
 Each case runs in a process and a data folder of its own. A plugin whose manifest names the capability `paper` gets
 every case. Any other is taken for one that moves money: only the cases that read are run, unless --place-orders says
 otherwise, and then real orders are placed, one after the other, in the account of the configuration, with no host
 running beside it. A resting order is cancelled at the end of its case; what was bought stays bought.
+
+By default the kit's process calls the plugin itself, as a host does with the lane `in-process`; with --lane worker a
+worker of qt-host lies in between, as with the lane `worker`. The first of the two gives the verdict that is kept.
 
 Exit codes: 0 every case that applies passed, 1 one failed or could not be judged, 2 usage or configuration, 3 plugin
 missing or refused.";
@@ -52,6 +56,10 @@ pub(super) struct TestArgs {
     /// List the cases instead.
     #[arg(long)]
     list: bool,
+
+    /// Where the plugin runs: called in the kit's own process for it, as in a host's, or in a worker as a host starts it.
+    #[arg(long, value_enum, value_name = "LANE", default_value = "in-process")]
+    lane: Lane,
 
     /// Place orders with a plugin that may move money.
     #[arg(long, requires = "price")]
@@ -274,6 +282,7 @@ fn subject(
         manifest: plugin.manifest().clone(),
         copy: plugin.copy().to_owned(),
         sha256: plugin.sha256().to_owned(),
+        lane: args.lane,
         account_id: account_id.map(str::to_owned),
         config: block,
         deadline: deadline.unwrap_or(Ok(config.execution.call_deadline))?,
@@ -345,13 +354,18 @@ fn shown(report: &Report, kept: bool) -> String {
         Verdict::Fail => "does NOT conform",
         Verdict::Inconclusive | Verdict::NotApplicable => "is not proved to conform",
     };
+    let lane = if report.lane == Lane::Worker.name() {
+        " in a worker"
+    } else {
+        ""
+    };
     let scope = if report.placed_orders {
         ""
     } else {
         " as far as reading goes (--place-orders shows more)"
     };
     text + &format!(
-        "\n{} {} {verdict}{scope}: {} passed, {} failed, {} unclear, {} not applicable\nsha256 {}\n",
+        "\n{} {} {verdict}{lane}{scope}: {} passed, {} failed, {} unclear, {} not applicable\nsha256 {}\n",
         plain(&report.plugin),
         plain(&report.version),
         report.count(Verdict::Pass),

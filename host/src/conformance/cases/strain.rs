@@ -21,7 +21,7 @@ pub(crate) fn growth(bench: &mut Bench<'_>) -> Result<String, Stop> {
     let session = bench.open()?;
     let Some(first) = session.usage()? else {
         return Err(Stop::NotApplicable(
-            "this system does not say what a process holds".to_owned(),
+            "what its process holds cannot be read here".to_owned(),
         ));
     };
     let orders = bench.subject.orders;
