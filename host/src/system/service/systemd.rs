@@ -58,7 +58,7 @@ pub(super) fn text(plan: &Plan) -> String {
     }
     // 2, 3 and 4 are for a person to mend: another start would end the same way.
     service.push_str(
-        "Restart=on-failure\nRestartSec=5\nRestartPreventExitStatus=2 3 4\nWatchdogSec=60\nTimeoutStartSec=180\n\
+        "Restart=on-failure\nRestartSec=15\nRestartPreventExitStatus=2 3 4\nWatchdogSec=60\nTimeoutStartSec=180\n\
          TimeoutStopSec=30\nKillMode=mixed\nLimitNOFILE=65536\n",
     );
     service.push_str(FOR_ALL);
@@ -79,7 +79,7 @@ pub(super) fn text(plan: &Plan) -> String {
     };
     format!(
         "# Written by `qt-host service install`; `qt-host service uninstall` takes it away.\n[Unit]\nDescription=quantTrader, \
-         an execution client\n{after}StartLimitIntervalSec=600\nStartLimitBurst=20\n\n[Service]\n{service}\n[Install]\n\
+         an execution client\n{after}StartLimitIntervalSec=0\n\n[Service]\n{service}\n[Install]\n\
          WantedBy={wanted_by}\n"
     )
 }
@@ -287,6 +287,19 @@ mod tests {
             unit.contains("Type=notify\n") && unit.contains("WatchdogSec=60\n"),
             "{unit}"
         );
+    }
+
+    /// It gave up after a hundred seconds, as while a broker's terminal was away.
+    #[test]
+    fn a_unit_never_gives_up_starting_the_host_again() {
+        for is_system in [false, true] {
+            let unit = text(&plan(is_system));
+            assert!(
+                unit.contains("StartLimitIntervalSec=0\n") && !unit.contains("StartLimitBurst"),
+                "{unit}"
+            );
+            assert!(unit.contains("Restart=on-failure\nRestartSec=15\n"), "{unit}");
+        }
     }
 
     #[test]
