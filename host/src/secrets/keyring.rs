@@ -241,31 +241,49 @@ impl Keyring {
         }
     }
 
-    /// What is kept, and where; nothing where nothing is.
+    /// What is kept, and where; nothing where nothing is. Of several the newest counts: a store that did not answer while
+    /// another one took a new login still has the old one.
     ///
     /// # Errors
     ///
-    /// A place holds something that cannot be read, or nothing was found and the system's store did not answer. A place
+    /// Nothing was found, and a place holds something that cannot be read, or the system's store did not answer. A place
     /// that is not there at all holds nothing.
     pub(crate) fn read(&self) -> Result<Option<(Kept, StoreKind)>, KeyringError> {
-        let mut not_now = None;
-        for kind in [StoreKind::System, StoreKind::File, StoreKind::Kernel] {
-            let found = match kind {
-                StoreKind::File => self.read_file()?,
-                _ if !stores::is_here(kind) => None,
-                _ => stores::get(kind, &self.backend).unwrap_or_else(|why| {
-                    // The kernel's is no place of its own: where it is forbidden, it always is.
-                    if kind == StoreKind::System {
-                        not_now = Some(KeyringError::NotNow { kind, why });
+        self.newest(|kind| match kind {
+            StoreKind::File => self.read_file(),
+            _ if !stores::is_here(kind) => Ok(None),
+            _ => match stores::get(kind, &self.backend) {
+                Ok(found) => Ok(found),
+                // The kernel's is no place of its own: where it is forbidden, it always is.
+                Err(_) if kind == StoreKind::Kernel => Ok(None),
+                Err(why) => Err(KeyringError::NotNow { kind, why }),
+            },
+        })
+    }
+
+    fn newest(
+        &self,
+        get: impl Fn(StoreKind) -> Result<Option<Zeroizing<Vec<u8>>>, KeyringError>,
+    ) -> Result<Option<(Kept, StoreKind)>, KeyringError> {
+        let (mut newest, mut trouble): (Option<(Kept, StoreKind)>, _) = (None, None);
+        // What a place that is asked holds says more than that another one is locked.
+        for kind in [StoreKind::File, StoreKind::Kernel, StoreKind::System] {
+            let found = get(kind).and_then(|bytes| bytes.map(|bytes| self.parse(&bytes, kind)).transpose());
+            match found {
+                Ok(Some(kept)) => {
+                    if newest.as_ref().is_none_or(|(best, _)| best.at_ms <= kept.at_ms) {
+                        newest = Some((kept, kind));
                     }
-                    None
-                }),
-            };
-            if let Some(bytes) = found {
-                return self.parse(&bytes, kind).map(|kept| Some((kept, kind)));
+                }
+                Ok(None) => {}
+                Err(e) => trouble = trouble.or(Some(e)),
             }
         }
-        not_now.map_or(Ok(None), Err)
+        match (newest, trouble) {
+            (Some(found), _) => Ok(Some(found)),
+            (None, Some(e)) => Err(e),
+            (None, None) => Ok(None),
+        }
     }
 
     fn read_file(&self) -> Result<Option<Zeroizing<Vec<u8>>>, KeyringError> {
@@ -304,7 +322,8 @@ impl Keyring {
         Ok(kept)
     }
 
-    /// Keeps a login in one place, and nowhere else: an old one must not be found later.
+    /// Keeps a login in one place, and nowhere else. A place that cannot be cleared now keeps an older one, which never counts
+    /// beside this.
     ///
     /// # Errors
     ///
@@ -455,6 +474,44 @@ mod tests {
         );
         let debug = format!("{back:?}");
         assert!(!debug.contains("aaa") && !debug.contains("wörd"), "{debug}");
+    }
+
+    /// The desktop's store was locked while a new login went into the file; once it was unlocked, the old one counted.
+    #[test]
+    fn the_newest_login_counts_wherever_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = "https://keyring.test.invalid/api";
+        let ring = ring(folder.path(), address, "p");
+        let held = |at_ms: i64| Kept { at_ms, ..kept() }.to_bytes(address);
+        let found = |system: Option<i64>, file: Option<i64>, kernel: Option<i64>| {
+            let found = ring.newest(|kind| {
+                let at_ms = match kind {
+                    StoreKind::System => system,
+                    StoreKind::File => file,
+                    StoreKind::Kernel => kernel,
+                };
+                Ok(at_ms.map(held))
+            });
+            found.unwrap().map(|(kept, kind)| (kept.at_ms, kind))
+        };
+        assert_eq!(found(Some(5), Some(7), None), Some((7, StoreKind::File)));
+        assert_eq!(found(Some(8), Some(7), Some(9)), Some((9, StoreKind::Kernel)));
+        assert_eq!(found(Some(8), Some(7), None), Some((8, StoreKind::System)));
+        assert_eq!(found(Some(5), Some(5), Some(5)), Some((5, StoreKind::System)));
+        assert_eq!(found(None, None, None), None);
+        let locked = || KeyringError::NotNow {
+            kind: StoreKind::System,
+            why: "locked".to_owned(),
+        };
+        let read = |has_file: bool| {
+            ring.newest(|kind| match kind {
+                StoreKind::System => Err(locked()),
+                StoreKind::File if has_file => Ok(Some(held(7))),
+                _ => Ok(None),
+            })
+        };
+        assert_eq!(read(true).unwrap().map(|(kept, _)| kept.at_ms), Some(7));
+        assert!(matches!(read(false), Err(KeyringError::NotNow { .. })));
     }
 
     #[cfg(unix)]
