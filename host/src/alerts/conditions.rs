@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Kind;
 
-/// What got worse is told again no sooner than this.
+/// What got worse, or came again after its end was told, is told again no sooner than this.
 const WORSE_AFTER: Duration = Duration::from_secs(60);
 
 /// Something about an account, or about the host.
@@ -40,7 +40,7 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    /// Conditions that are told again after this time while they last, and no sooner where they come and go.
+    /// Conditions that are told again after this time while they last.
     pub(super) const fn new(repeat_after: Duration) -> Self {
         Self {
             repeat_after,
@@ -92,22 +92,21 @@ impl Conditions {
             }
             let was_told = one.told.take().is_some();
             let lasted = one.since.take().map(|since| now.saturating_duration_since(since));
-            return match was_told {
-                true => news(false, text(lasted.unwrap_or_default())),
-                false => None,
-            };
+            if !was_told {
+                return None;
+            }
+            // Whoever heard that it is over would take silence for being well.
+            one.told_at = Some(now);
+            return news(false, text(lasted.unwrap_or_default()));
         }
         let since = *one.since.get_or_insert(now);
         let lasted = now.saturating_duration_since(since);
         let quiet = one.told_at.map(|at| now.saturating_duration_since(at));
+        let soon = repeat_after.min(WORSE_AFTER);
         let is_due = match one.told {
-            None => lasted >= after && quiet.is_none_or(|quiet| quiet >= repeat_after),
+            None => lasted >= after && quiet.is_none_or(|quiet| quiet >= soon),
             Some(told) => {
-                let wait = if level > told {
-                    repeat_after.min(WORSE_AFTER)
-                } else {
-                    repeat_after
-                };
+                let wait = if level > told { soon } else { repeat_after };
                 quiet.is_none_or(|quiet| quiet >= wait)
             }
         };
@@ -184,20 +183,34 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_and_goes_is_told_once_in_the_time() {
+    fn what_comes_and_goes_is_told_once_in_a_minute() {
         let story = [
             (0, 1),
             (10, 0),
             (20, 1),
             (30, 0),
-            (1790, 1),
-            (1795, 1),
-            (1800, 1),
-            (1801, 0),
+            (60, 1),
+            (65, 0),
+            (80, 1),
+            (81, 0),
         ];
+        assert_eq!(told(0, &story), [(0, true), (10, false), (80, true), (81, false)]);
+    }
+
+    /// Down at 9:31, told to be over at 9:32, and down again at 9:35: nobody heard of that before 10:01.
+    #[test]
+    fn a_second_incident_after_the_first_was_told_to_be_over_is_told() {
+        let story = [(0, 1), (60, 0), (240, 1), (269, 1), (270, 1), (400, 0)];
+        assert_eq!(
+            told(
+                30,
+                &[(0, 1), (30, 1), (60, 0), (240, 1), (269, 1), (270, 1), (400, 0)]
+            ),
+            [(30, true), (60, false), (270, true), (400, false)]
+        );
         assert_eq!(
             told(0, &story),
-            [(0, true), (10, false), (1800, true), (1801, false)]
+            [(0, true), (60, false), (240, true), (400, false)]
         );
     }
 
