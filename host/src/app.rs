@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use qt_core::UtcMillis;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tracing::{Span, info, warn};
+use tokio::time::timeout;
+use tracing::{Span, error, info, warn};
 
 use crate::alerts;
 use crate::backend::client::{Client, ClientSettings, SetupError, Token};
@@ -37,6 +38,9 @@ const NATS_PAUSE: Duration = Duration::from_millis(5);
 
 /// How often the system's keeper is told how it stands, at least.
 const KEEPER_LOOK: Duration = Duration::from_secs(5);
+
+/// How long people may be told that nothing trades any more, before the host ends.
+const LAST_ALERTS: Duration = Duration::from_secs(5);
 
 /// Why trading did not start, or ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +88,12 @@ pub(crate) enum AppError {
     /// Code of ours panicked.
     #[error("it panicked while it started ({0}); please report this with the log")]
     Panicked(String),
+    /// Nothing trades any more.
+    #[error(
+        "every engine has ended by a fault of its own, and nothing is sent, cancelled or watched any more: start qt-host again, which \
+         finds every order in the journal, and please report this with the log"
+    )]
+    EnginesEnded,
     /// The one round that was asked for could not be made.
     #[error(
         "the round was not made: {reason}; {waiting} reports wait in the journal and go out at the next start"
@@ -162,6 +172,7 @@ pub(crate) fn run(
         runtime.spawn(tended("keeper of the token", stopped.clone(), keep, |_| {}));
     }
     let several = each.iter().any(Config::is_one_of_several);
+    let (deaths, died) = mpsc::unbounded_channel();
     let house = House {
         config,
         shared: Shared {
@@ -175,6 +186,7 @@ pub(crate) fn run(
             },
             monitor: Monitor::new(config.home_dir()?),
             alerts,
+            deaths,
         },
         metrics,
         stop,
@@ -184,7 +196,7 @@ pub(crate) fn run(
     if let Some(alerting) = alerting {
         runtime.spawn(alerting);
     }
-    let result = runtime.block_on(house.trade(opened, once.then_some(asks), end));
+    let result = runtime.block_on(house.trade(opened, once.then_some(asks), end, died));
     // A plugin's thread that hangs must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
@@ -198,7 +210,7 @@ type TokenSource = (secrets::Source, bool);
 fn client(config: &Config, places: &[Place]) -> Result<(Arc<Client>, Option<TokenSource>), AppError> {
     if let Some(nats) = &config.nats {
         check_nats(config, nats, places)?;
-        let nats = Nats::new(nats).map_err(AppError::Setting)?;
+        let nats = Nats::new(nats, config.ca_certificate.as_deref()).map_err(AppError::Setting)?;
         return Ok((Arc::new(Client::over_nats(config, nats)?), None));
     }
     let (url, token) = config.backend().map_err(|e| AppError::Setting(e.to_string()))?;
@@ -316,6 +328,7 @@ impl House<'_> {
         opened: Vec<Ready>,
         once: Option<&ShutdownSender>,
         mut end: ShutdownReceiver,
+        mut died: mpsc::UnboundedReceiver<()>,
     ) -> Result<(), AppError> {
         let mut routes: Vec<Route> = opened.iter().map(|(_, account)| account.route()).collect();
         routes.extend(self.down.iter().map(Down::route));
@@ -329,12 +342,7 @@ impl House<'_> {
             )));
         }
         if self.config.alerts.tell_somebody() {
-            beside.push(tokio::spawn(alerts::watch(
-                self.config.alerts.clone(),
-                self.shared.monitor.clone(),
-                Arc::clone(&self.shared.client),
-                self.shared.alerts.clone(),
-            )));
+            beside.push(tokio::spawn(self.watch()));
         }
         for down in &self.down {
             self.shared.monitor.is_down(down.label(), down.reason());
@@ -348,7 +356,7 @@ impl House<'_> {
             .into_iter()
             .map(|account| start(account, self.shared.clone()))
             .collect();
-        let mut round = None;
+        let (mut round, mut dead) = (None, 0);
         let cause = loop {
             tokio::select! {
                 Some((config, started)) = starting.next() => match started {
@@ -367,14 +375,21 @@ impl House<'_> {
                         self.down.push(down);
                     }
                 },
-                cause = end.wait() => break cause,
+                Some(()) = died.recv() => dead += 1,
+                cause = end.wait() => break Some(cause),
+            }
+            // Whatever keeps the host alive starts it again. While another account trades, that goes on.
+            if dead > 0 && dead == self.desks.len() && starting.is_empty() {
+                break None;
             }
             if let Some(asks) = once.filter(|_| starting.is_empty() && round.is_none()) {
                 let links = self.desks.iter_mut().filter_map(Desk::take_round).collect();
                 round = Some(tokio::spawn(round::end_after_one(links, asks.clone())));
             }
         };
-        if cause != ShutdownCause::Requested {
+        if cause.is_none() {
+            self.mourn(&mut end).await;
+        } else if cause != Some(ShutdownCause::Requested) {
             info!(target: TRADER_LOOP, "stopping: what is in hand is finished, new signals stay with the backend");
         }
         notify::tell(Stand::Stopping);
@@ -384,6 +399,9 @@ impl House<'_> {
         beside.iter().for_each(JoinHandle::abort);
         join_all(self.desks.into_iter().map(Desk::end)).await;
         info!(target: TRADER_LOOP, "quantTrader stopped");
+        let Some(cause) = cause else {
+            return Err(AppError::EnginesEnded);
+        };
         round::result(round, cause).await?;
         self.down
             .into_iter()
@@ -398,6 +416,29 @@ impl House<'_> {
             info!(target: TRADER_LOOP, "quantTrader started. API={url}");
         }
         notify::tell(Stand::Ready);
+    }
+
+    /// Says that nothing trades any more, and waits until people were told.
+    async fn mourn(&self, end: &mut ShutdownReceiver) {
+        error!(target: TRADER_LOOP, critical = true, "{}", AppError::EnginesEnded);
+        if self.config.alerts.tell_somebody() {
+            timeout(LAST_ALERTS, end.wait()).await.ok();
+        }
+    }
+
+    /// Looks for what people must be told, until the host ends.
+    fn watch(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (settings, monitor) = (self.config.alerts.clone(), self.shared.monitor.clone());
+        let (client, alerts) = (Arc::clone(&self.shared.client), self.shared.alerts.clone());
+        let watch = move || {
+            alerts::watch(
+                settings.clone(),
+                monitor.clone(),
+                Arc::clone(&client),
+                alerts.clone(),
+            )
+        };
+        tended("watch for alerts", self.shared.stopped.clone(), watch, |_| {})
     }
 
     fn poll_settings(&self, once: bool) -> PollSettings {
@@ -449,9 +490,13 @@ async fn tell_keeper(monitor: Monitor) {
             notify::tell(Stand::Alive);
         }
         let status = match health.ill.first().or_else(|| health.not_ready.first()) {
-            None => "orders go".to_owned(),
-            Some(reason) => format!("no orders go: {reason}").replace(char::is_control, " "),
+            None => match health.late.first() {
+                None => "orders go".to_owned(),
+                Some(reason) => format!("orders go, and {reason}"),
+            },
+            Some(reason) => format!("no orders go: {reason}"),
         };
+        let status = status.replace(char::is_control, " ");
         if status != said {
             notify::tell(Stand::Status(&status));
             said = status;

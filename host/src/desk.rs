@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use qt_core::{Event, SellBarrier, Settings};
+use qt_core::{Event, SellBarrier, Settings, UtcMillis};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -15,20 +15,20 @@ use crate::app::AppError;
 use crate::backend::client::Client;
 use crate::backend::gauge::Gauge;
 use crate::backend::poller::Route;
-use crate::backend::reporter::{self, OutboxRow, OutboxSource, ReportLinks, ReportSettings};
+use crate::backend::reporter::{self, OutboxRow, OutboxSource, Page, ReportLinks, ReportSettings};
 use crate::book_sync::GateFigures;
 use crate::broker::link::OpenFailure;
 use crate::broker::supervisor::{First, Supervisor};
 use crate::broker::{self, BrokerSender, Lanes, Listener};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, NatsBegin};
 use crate::engine::input::{CAPACITY, Input, Sender};
 use crate::engine::{AskEvery, Engine, OutboxSignal, Status};
 use crate::equity::EquityKeeper;
 use crate::exchange::Exchange;
 use crate::gating;
 use crate::hosting::{self, Room};
-use crate::journal::{Journal, JournalError, Loaded, Store, Volatile, WaitingRows};
+use crate::journal::{Backlog, BacklogReader, Journal, JournalError, Loaded, Store, Volatile, WaitingRows};
 use crate::lease::Lease;
 use crate::monitor::meters::Meters;
 use crate::monitor::{Monitor, Watched};
@@ -40,6 +40,8 @@ use crate::tend::tended;
 
 /// How long reports still go out at the end.
 const REPORT_GRACE: Duration = Duration::from_millis(1500);
+/// How often it is asked how long reports have waited.
+const BACKLOG_EVERY: Duration = Duration::from_secs(5);
 /// How long a plugin may take to close.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
@@ -144,7 +146,7 @@ impl Place {
     ///
     /// The journal cannot be used, or is not this account's.
     pub(crate) fn open(self) -> Result<Opened, AppError> {
-        let (journal, loaded) = self.journal()?;
+        let (mut journal, loaded) = self.journal()?;
         if loaded.seq > 0 {
             let open = loaded.trader.live_orders().count();
             info!(
@@ -162,6 +164,7 @@ impl Place {
         if !self.config.journal.enabled {
             warn!("the journal is switched off: an order may be lost or placed twice after a crash");
         }
+        let began = journal.began(UtcMillis(self.clock.now_ms()))?;
         let (engine_in, inputs) = mpsc::channel(CAPACITY);
         let (ready, is_ready) = watch::channel(false);
         let outbox = OutboxSignal::default();
@@ -169,6 +172,7 @@ impl Place {
             gauge: Gauge::new(Arc::clone(&outbox.depth))
                 .with_meters(Meters::new(&self.config.account_label())),
             place: self,
+            began,
             journal,
             loaded,
             engine_in,
@@ -205,11 +209,15 @@ pub(crate) struct Shared {
     pub(crate) monitor: Monitor,
     /// Where people are told what they must know at once.
     pub(crate) alerts: Alerts,
+    /// Told of each engine that ended by a fault of its own.
+    pub(crate) deaths: mpsc::UnboundedSender<()>,
 }
 
 /// An account whose journal is open, and whose broker is not yet.
 pub(crate) struct Opened {
     place: Place,
+    /// When its journal was made.
+    began: UtcMillis,
     journal: Store,
     loaded: Loaded,
     engine_in: Sender,
@@ -229,6 +237,9 @@ impl Opened {
             gauge: self.gauge.clone(),
             ready: self.is_ready.clone(),
             hard_barrier: self.place.config.gates.sell_barrier == SellBarrier::Hard,
+            began: (self.place.config.nats.as_ref())
+                .is_none_or(|nats| nats.begin == NatsBegin::New)
+                .then_some(self.began),
         }
     }
 
@@ -249,6 +260,7 @@ impl Opened {
             in_doubt_ms: millis(config.execution.unknown_poll),
         };
         let rows = Rows(Arc::new(Mutex::new(self.journal.reader()?)));
+        let backlog = BacklogRows(Arc::new(Mutex::new(self.journal.backlog_reader()?)));
         let (mut engine, status) = Engine::new(
             self.journal,
             self.loaded,
@@ -286,6 +298,7 @@ impl Opened {
                 .enabled
                 .then(|| place.data_dir.join(crate::journal::FILE_NAME)),
             sessions,
+            late_after: config.alerts.reports_late_after,
         };
         let lanes = lanes.run(
             broker,
@@ -301,10 +314,16 @@ impl Opened {
             let _alive = alive;
             here.block_on(engine.run(inputs));
         })?;
-        let mourning = spawn(say_if_dead(ended, shared.stopped.clone()));
+        let mourning = spawn(say_if_dead(ended, shared.clone()));
         shared.monitor.watch(watched);
         let ready = spawn(tell_ready(status.clone(), self.ready));
-        let reporter = spawn(place.report(shared, &self.engine_in, &self.gauge, &self.outbox, rows));
+        let looks = spawn(look_at_backlog(backlog.clone(), self.gauge.clone()));
+        let outbox = Outgoing {
+            signal: self.outbox,
+            rows,
+            backlog,
+        };
+        let reporter = spawn(place.report(shared, &self.engine_in, &self.gauge, outbox));
         let sync = spawn(place.sync(shared, &to_broker, &status, &self.gauge, gates));
         let control = spawn(place.take_commands(shared, &self.engine_in, &to_broker, exchange));
         Ok(Desk {
@@ -317,7 +336,7 @@ impl Opened {
             lanes,
             engine,
             reporter,
-            beside: [ready, sync, control, mourning],
+            beside: [ready, sync, control, mourning, looks],
             span: Span::current(),
             _place: self.place,
         })
@@ -367,8 +386,7 @@ impl Place {
         shared: &Shared,
         engine: &Sender,
         gauge: &Gauge,
-        outbox: &OutboxSignal,
-        rows: Rows,
+        outbox: Outgoing,
     ) -> impl Future<Output = ()> + Send + 'static {
         let concurrency = self.config.execution.report_concurrency;
         let settings = ReportSettings {
@@ -376,19 +394,30 @@ impl Place {
             grace: REPORT_GRACE,
         };
         let (client, shutdown) = (Arc::clone(&shared.client), shared.stopped.clone());
-        let (engine, gauge, outbox) = (engine.clone(), gauge.clone(), outbox.clone());
+        let (engine, gauge) = (engine.clone(), gauge.clone());
+        let mut is_anew = false;
         // One that begins anew reads every row that is not acknowledged, and posts it with the same key.
         let report = move || {
             let links = ReportLinks {
                 client: Arc::clone(&client),
                 engine: engine.clone(),
                 gauge: gauge.clone(),
-                source: Box::new(rows.clone()),
-                new_rows: Arc::clone(&outbox.added),
-                reload: Arc::clone(&outbox.reload),
+                source: Box::new(outbox.rows.clone()),
+                new_rows: Arc::clone(&outbox.signal.added),
+                reload: Arc::clone(&outbox.signal.reload),
                 shutdown: shutdown.clone(),
             };
-            reporter::run(settings, links)
+            // What the one before delivered and did not tell is counted off a second time.
+            let recount =
+                std::mem::replace(&mut is_anew, true).then(|| (outbox.backlog.clone(), gauge.clone()));
+            async move {
+                if let Some((backlog, gauge)) = recount
+                    && let Some(Ok(found)) = backlog.read().await
+                {
+                    gauge.set_depth(found.waiting);
+                }
+                reporter::run(settings, links).await;
+            }
         };
         tended("reporter", shared.stopped.clone(), report, |_| {})
     }
@@ -401,19 +430,25 @@ impl Place {
         broker: &BrokerSender,
         exchange: Exchange,
     ) -> impl Future<Output = ()> + Send + 'static {
-        crate::control::serve(
-            self.data_dir.clone(),
-            engine.clone(),
-            crate::control::BookLinks {
-                broker: broker.clone(),
-                adapter: self.plugin.name().to_owned(),
-                deadline: self.config.execution.call_deadline,
-            },
-            Arc::new(exchange),
-            shared.asks.clone(),
-            // A halt counts however far the clock was set back.
-            || Clock::system().wall_ms(),
-        )
+        let (folder, engine, asks) = (self.data_dir.clone(), engine.clone(), shared.asks.clone());
+        let (broker, adapter) = (broker.clone(), self.plugin.name().to_owned());
+        let (deadline, exchange) = (self.config.execution.call_deadline, Arc::new(exchange));
+        let serve = move || {
+            crate::control::serve(
+                folder.clone(),
+                engine.clone(),
+                crate::control::BookLinks {
+                    broker: broker.clone(),
+                    adapter: adapter.clone(),
+                    deadline,
+                },
+                Arc::clone(&exchange),
+                asks.clone(),
+                // A halt counts however far the clock was set back.
+                || Clock::system().wall_ms(),
+            )
+        };
+        tended("taker of commands", shared.stopped.clone(), serve, |_| {})
     }
 
     /// Keeps the backend's picture of the account fresh.
@@ -451,7 +486,7 @@ pub(crate) struct Desk {
     engine: std::thread::JoinHandle<()>,
     reporter: JoinHandle<()>,
     /// Tasks that may be broken off at any moment.
-    beside: [JoinHandle<()>; 4],
+    beside: [JoinHandle<()>; 5],
     span: Span,
     /// Given back last.
     _place: Place,
@@ -498,10 +533,11 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
 }
 
 /// An engine that ends before it is asked to has panicked: nothing moves for its account any more.
-async fn say_if_dead(ended: oneshot::Receiver<()>, stopped: watch::Receiver<bool>) {
+async fn say_if_dead(ended: oneshot::Receiver<()>, shared: Shared) {
     // Nothing is ever sent: what ends the wait is the end of the engine's thread.
     ended.await.ok();
-    if !*stopped.borrow() {
+    if !*shared.stopped.borrow() {
+        shared.deaths.send(()).ok();
         error!(
             critical = true,
             "the engine has ended by a fault of its own: nothing is sent, cancelled or reported for this account until \
@@ -526,25 +562,66 @@ async fn tell_ready(mut status: watch::Receiver<Status>, ready: watch::Sender<bo
     }
 }
 
+/// What the reporter reads, and how it learns of more.
+struct Outgoing {
+    signal: OutboxSignal,
+    rows: Rows,
+    backlog: BacklogRows,
+}
+
+/// How much waits to be posted.
+#[derive(Clone)]
+struct BacklogRows(Arc<Mutex<BacklogReader>>);
+
+impl BacklogRows {
+    /// Nothing where the reading thread panicked.
+    async fn read(&self) -> Option<Result<Backlog, JournalError>> {
+        let read = Arc::clone(&self.0);
+        let reading = tokio::task::spawn_blocking(move || {
+            // A reader that panicked has nothing that could be half done.
+            let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+            read()
+        });
+        reading.await.ok()
+    }
+}
+
+/// Sees how long the oldest report has waited, whatever it waits for.
+async fn look_at_backlog(backlog: BacklogRows, gauge: Gauge) {
+    loop {
+        match backlog.read().await {
+            Some(Ok(found)) => gauge.set_report_waits_since(found.oldest_ms.map(|made_ms| {
+                let ms = u64::try_from(Clock::system().now_ms().saturating_sub(made_ms)).unwrap_or(0);
+                let now = Instant::now();
+                // Before this machine was started is as long ago as can be said.
+                now.checked_sub(Duration::from_millis(ms)).unwrap_or(now)
+            })),
+            Some(Err(_)) | None => gauge.reports_are_unknown(Instant::now()),
+        }
+        tokio::time::sleep(BACKLOG_EVERY).await;
+    }
+}
+
 /// The journal's rows, as the reporter wants them.
 #[derive(Clone)]
 struct Rows(Arc<Mutex<WaitingRows>>);
 
 impl OutboxSource for Rows {
-    fn load(&mut self, after_id: i64, limit: usize) -> Result<Vec<OutboxRow>, String> {
+    fn load(&mut self, after_id: i64, limit: usize) -> Result<Page, String> {
         // A reader that panicked has nothing that could be half done.
         let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let items = read(after_id, limit).map_err(|e| e.to_string())?;
-        Ok(items
-            .into_iter()
-            .map(|item| OutboxRow {
-                id: item.id,
-                order_key: item.order_id,
-                report: item.report,
-                override_body: item.edited,
-                attempts: 0,
-            })
-            .collect())
+        let waiting = read(after_id, limit).map_err(|e| e.to_string())?;
+        let rows = waiting.items.into_iter().map(|item| OutboxRow {
+            id: item.id,
+            order_key: item.order_id,
+            report: item.report,
+            override_body: item.edited,
+            attempts: 0,
+        });
+        Ok(Page {
+            rows: rows.collect(),
+            damaged: waiting.damaged,
+        })
     }
 }
 

@@ -65,6 +65,7 @@ impl Down {
             gauge: Gauge::default(),
             ready,
             hard_barrier: false,
+            began: None,
         }
     }
 

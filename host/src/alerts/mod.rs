@@ -54,6 +54,8 @@ pub(crate) enum Kind {
     DiskLow,
     /// Purchases wait long for their plan's sales.
     SellBarrier,
+    /// Reports wait long to be posted.
+    ReportsLate,
     /// A person tries whether alerts arrive.
     Test,
 }
@@ -73,6 +75,7 @@ impl Kind {
             Self::NotTraded => "not_traded",
             Self::DiskLow => "disk_low",
             Self::SellBarrier => "sell_barrier",
+            Self::ReportsLate => "reports_late",
             Self::Test => "test",
         }
     }
@@ -187,6 +190,32 @@ impl Hourly {
         self.said_ms.push_back(now_ms);
         Some(std::mem::take(&mut self.held_back))
     }
+
+    /// One that was admitted reached nobody: its place is free again, and what it would have told of is told with a later one.
+    fn give_back(&mut self, at_ms: i64, held_back: u64) {
+        if let Some(place) = self.said_ms.iter().rposition(|at| *at == at_ms) {
+            self.said_ms.remove(place);
+        }
+        self.held_back += held_back;
+    }
+}
+
+/// What may be said: what is critical has a count of its own, so that warnings never use it up.
+#[derive(Debug, Default)]
+struct Limits {
+    critical: Mutex<Hourly>,
+    others: Mutex<Hourly>,
+}
+
+impl Limits {
+    fn of(&self, kind: Kind) -> std::sync::MutexGuard<'_, Hourly> {
+        let hourly = if kind.severity() == CRITICAL {
+            &self.critical
+        } else {
+            &self.others
+        };
+        hourly.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// An alert on its way, by every channel at once.
@@ -199,7 +228,7 @@ struct Job {
 
 impl Job {
     /// One channel has done with it; the last one says what became of the alert.
-    fn done(&self, is_delivered: bool, unheard: &Alerts) {
+    fn done(&self, is_delivered: bool, unheard: &Alerts, limits: &Limits) {
         let (kind, text) = (self.alert.kind.name(), &self.alert.text);
         let mut fate = self.fate.lock().unwrap_or_else(PoisonError::into_inner);
         fate.0 -= 1;
@@ -211,6 +240,9 @@ impl Job {
             }
             (0, false) => {
                 meters::alert(kind, "failed");
+                limits
+                    .of(self.alert.kind)
+                    .give_back(self.alert.at_ms, self.held_back);
                 unheard.was_not_heard(&self.alert);
             }
             _ => {}
@@ -219,31 +251,38 @@ impl Job {
 }
 
 async fn deliver_all(alerts: mpsc::Receiver<Alert>, channels: Channels, most: u32, unheard: Alerts) {
+    let limits = Limits::default();
     let (senders, workers): (Vec<_>, Vec<_>) = channels
         .apart()
         .into_iter()
         .map(|channel| {
             let (sender, jobs) = mpsc::channel(WAITING);
-            (sender, work(jobs, channel, &unheard))
+            (sender, work(jobs, channel, &unheard, &limits))
         })
         .unzip();
-    tokio::join!(admit_all(alerts, senders, most, &unheard), join_all(workers));
+    tokio::join!(
+        admit_all(alerts, senders, most, &unheard, &limits),
+        join_all(workers)
+    );
 }
 
-/// Hands out what may be said: what is critical has a count of its own, so that warnings never use it up.
+/// Hands out what may be said.
 async fn admit_all(
     mut alerts: mpsc::Receiver<Alert>,
     channels: Vec<mpsc::Sender<Arc<Job>>>,
     most: u32,
     unheard: &Alerts,
+    limits: &Limits,
 ) {
-    let (mut critical, mut others) = (Hourly::default(), Hourly::default());
     while let Some(alert) = alerts.recv().await {
         let is_critical = alert.kind.severity() == CRITICAL;
-        let hourly = if is_critical { &mut critical } else { &mut others };
-        let Some(held_back) = hourly.admit(alert.at_ms, most) else {
+        let (admitted, held_back) = {
+            let mut hourly = limits.of(alert.kind);
+            (hourly.admit(alert.at_ms, most), hourly.held_back)
+        };
+        let Some(before) = admitted else {
             meters::alert(alert.kind.name(), "held_back");
-            if hourly.held_back == 1 {
+            if held_back == 1 {
                 warn!(target: QUANT_TRADER, "more than {most} alerts in an hour: the rest is counted and told with a later one");
             }
             if is_critical {
@@ -253,26 +292,26 @@ async fn admit_all(
         };
         let job = Arc::new(Job {
             alert,
-            held_back,
+            held_back: before,
             fate: Mutex::new((channels.len(), false)),
         });
         for channel in &channels {
             if let Err(full) = channel.try_send(Arc::clone(&job)) {
-                full.into_inner().done(false, unheard);
+                full.into_inner().done(false, unheard, limits);
             }
         }
     }
 }
 
 /// Delivers by one channel, in the order in which things were said.
-async fn work(mut jobs: mpsc::Receiver<Arc<Job>>, channel: Channels, unheard: &Alerts) {
+async fn work(mut jobs: mpsc::Receiver<Arc<Job>>, channel: Channels, unheard: &Alerts, limits: &Limits) {
     while let Some(job) = jobs.recv().await {
         let result = channel.deliver(&job.alert, job.held_back).await;
         if let Err(reason) = &result {
             let (kind, text) = (job.alert.kind.name(), &job.alert.text);
             error!(target: QUANT_TRADER, "an alert ({kind}: {text}) could not be delivered: {reason}; try `qt-host alerts test`");
         }
-        job.done(result.is_ok(), unheard);
+        job.done(result.is_ok(), unheard, limits);
     }
 }
 
@@ -321,13 +360,36 @@ mod tests {
         }
         drop(sender);
         let unheard = Alerts::default();
-        admit_all(alerts, vec![channel], 2, &unheard).await;
+        admit_all(alerts, vec![channel], 2, &unheard, &Limits::default()).await;
         let mut said = Vec::new();
         while let Some(job) = jobs.recv().await {
             said.push(job.alert.kind);
         }
         assert_eq!(said, [Kind::Halt, Kind::Halt, Kind::Review, Kind::Journal]);
         assert_eq!(unheard.take_unheard(), BTreeSet::from([(Kind::Unknown, None)]));
+    }
+
+    /// While a robot was away its alerts used up the hour, and what was raised once it was back was held back.
+    #[tokio::test]
+    async fn an_alert_that_reached_nobody_gives_its_place_in_the_hour_back() {
+        let (unheard, limits) = (Alerts::default(), Limits::default());
+        let mut said = Vec::new();
+        for at_ms in 0..6 {
+            let (sender, alerts) = mpsc::channel(WAITING);
+            let (channel, mut jobs) = mpsc::channel(WAITING);
+            sender.send(alert(Kind::Halt, at_ms)).await.unwrap();
+            drop(sender);
+            admit_all(alerts, vec![channel], 2, &unheard, &limits).await;
+            if let Some(job) = jobs.recv().await {
+                // The robot comes back at the fourth.
+                job.done(at_ms >= 3, &unheard, &limits);
+                said.push((at_ms, job.held_back));
+            }
+        }
+        assert_eq!(said, [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0)]);
+        assert_eq!(limits.of(Kind::Halt).held_back, 1);
+        limits.of(Kind::Halt).give_back(4, 3);
+        assert_eq!(limits.of(Kind::Halt).admit(7, 2), Some(4));
     }
 
     #[test]
@@ -343,7 +405,10 @@ mod tests {
                 held_back: 0,
                 fate: Mutex::new((2, false)),
             };
-            channels.into_iter().for_each(|one| job.done(one, &unheard));
+            let limits = Limits::default();
+            channels
+                .into_iter()
+                .for_each(|one| job.done(one, &unheard, &limits));
             assert_eq!(unheard.take_unheard().is_empty(), is_heard, "{channels:?}");
         }
     }

@@ -116,6 +116,7 @@ struct Sample {
     review: u64,
     dead_letters: u64,
     barrier_for: Duration,
+    report_for: Duration,
     backend_trouble: Option<String>,
 }
 
@@ -144,6 +145,7 @@ impl Sample {
             review: counts.of(OrderState::Review),
             dead_letters: account.meters.dead_letters(),
             barrier_for: lasts(counts.barrier_since_ms),
+            report_for: account.gauge.report_waits(now),
             backend_trouble: account.gauge.trouble().or_else(|| monitor::overdue(account, now)),
         }
     }
@@ -232,6 +234,18 @@ impl Sample {
                 "no purchase waits long for its plan's sales any more".to_owned()
             }
         });
+        let is_late = self.report_for >= settings.reports_late_after;
+        look(Kind::ReportsLate, u64::from(is_late), at_once, &|_| {
+            let seconds = self.report_for.as_secs();
+            if is_late {
+                format!(
+                    "a report has waited for {seconds} s to be posted: the backend does not know how this account's orders stand; \
+                     see the log and `qt-host reports list`"
+                )
+            } else {
+                "no report waits long to be posted any more".to_owned()
+            }
+        });
         let trouble = self.backend_trouble.as_deref();
         let level = u64::from(trouble.is_some());
         look(
@@ -290,7 +304,7 @@ mod tests {
     #[test]
     fn each_trouble_is_told_by_its_own_word() {
         let minute = Duration::from_secs(60);
-        let table: [(Sample, &[&str]); 11] = [
+        let table: [(Sample, &[&str]); 13] = [
             (
                 Sample {
                     halted: Some("by hand".into()),
@@ -359,6 +373,21 @@ mod tests {
                     ..well()
                 },
                 &["sell_barrier"],
+            ),
+            // However it came about: no token, a backend that is unwell, a row that cannot be read.
+            (
+                Sample {
+                    report_for: minute * 5,
+                    ..well()
+                },
+                &["reports_late"],
+            ),
+            (
+                Sample {
+                    report_for: minute * 4,
+                    ..well()
+                },
+                &[],
             ),
             (
                 Sample {

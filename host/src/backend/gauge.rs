@@ -24,6 +24,8 @@ struct Readings {
     trouble: Mutex<String>,
     /// When the next poll must have begun, where one is to come.
     poll_due: Mutex<Option<Instant>>,
+    /// Since when the oldest report waits that is not posted.
+    report_waits_since: Mutex<Option<Instant>>,
     moved: Notify,
 }
 
@@ -88,6 +90,40 @@ impl Gauge {
     /// Says by when the next poll will have begun; nothing while no account takes signals.
     pub(crate) fn set_poll_due(&self, by: Option<Instant>) {
         *self.0.poll_due.lock().unwrap_or_else(PoisonError::into_inner) = by;
+    }
+
+    /// Since when the oldest report waits; nothing where none does.
+    pub(crate) fn set_report_waits_since(&self, since: Option<Instant>) {
+        *self
+            .0
+            .report_waits_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// It cannot be told which reports wait: what was known last goes on, or begins now.
+    pub(crate) fn reports_are_unknown(&self, now: Instant) {
+        self.0
+            .report_waits_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(now);
+    }
+
+    /// For how long the oldest report has waited; nothing where none does.
+    pub(crate) fn report_waits(&self, now: Instant) -> Duration {
+        let since = *self
+            .0
+            .report_waits_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    /// So many reports wait, as the journal has it.
+    pub(crate) fn set_depth(&self, waiting: usize) {
+        self.0.depth.store(waiting, Ordering::Relaxed);
+        self.0.moved.notify_one();
     }
 
     /// For how long the next poll has been overdue; `None` where it is not.

@@ -13,6 +13,7 @@ mod plan;
 pub(crate) mod poller;
 pub(crate) mod reporter;
 mod routes;
+mod sales;
 mod stream;
 pub(crate) mod sync;
 pub(crate) mod wire;

@@ -4,6 +4,7 @@
 //! carries its idempotency key as the message's id, by which the stream tells repeats. The shapes are those of REST.
 
 use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
@@ -12,15 +13,17 @@ use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, AckKind, Message};
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use futures_util::StreamExt;
-use qt_core::{Left, SignalId};
+use qt_core::{Left, SignalId, UtcMillis};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::TRADING;
 use super::client::{Answer, Cause};
+use super::sales::Handed;
 use super::wire::{Post, View};
+use crate::clock::Clock;
 use crate::config;
 
 /// How long a question for signals waits for the first one.
@@ -38,6 +41,8 @@ const PROMPT: u64 = 10;
 const NOT_NOW: Duration = Duration::from_secs(5);
 /// And one for an account that is not here: the consumer's other hosts are the ones to take it.
 const NOT_OURS: Duration = Duration::from_secs(600);
+/// What was handed out to a process that is gone has come again by then: one that it gave back, and one that it did not.
+const SETTLES: Duration = Duration::from_secs(40);
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -45,9 +50,14 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub(crate) struct Nats {
     settings: config::Nats,
     credentials: Option<String>,
+    ca_certificate: Option<PathBuf>,
     link: Mutex<Option<Link>>,
+    /// Until when something may not have come again that was handed out before; nothing before the consumer was seen.
+    settles: Mutex<Option<Option<Instant>>>,
     /// The messages that were handed out last and are not acknowledged, each with the name of its signal.
     handed_out: Mutex<Vec<(Option<String>, Message)>>,
+    /// By how much the server's clock is ahead of ours, in ms.
+    ahead_ms: Mutex<i64>,
 }
 
 /// What there is at NATS.
@@ -77,13 +87,16 @@ struct Link {
 }
 
 impl Nats {
-    /// Reads the credentials; nothing is connected yet.
+    /// Reads the credentials; nothing is connected yet. A certificate of an authority is trusted besides the system's.
     ///
     /// # Errors
     ///
-    /// A sentence about the credentials, with nothing of them.
-    pub(crate) fn new(settings: &config::Nats) -> Result<Self, String> {
-        let read = |path: &std::path::PathBuf| {
+    /// A sentence about the credentials, with nothing of them, or about the certificate.
+    pub(crate) fn new(settings: &config::Nats, ca_certificate: Option<&Path>) -> Result<Self, String> {
+        if let Some(path) = ca_certificate {
+            super::client::certificates(path).map_err(|e| e.to_string())?;
+        }
+        let read = |path: &PathBuf| {
             std::fs::read_to_string(path).map_err(|e| {
                 format!(
                     "`nats.credentials`: the file {} cannot be read: {e}",
@@ -93,9 +106,12 @@ impl Nats {
         };
         Ok(Self {
             credentials: settings.credentials.as_ref().map(read).transpose()?,
+            ca_certificate: ca_certificate.map(Path::to_owned),
             settings: settings.clone(),
             link: Mutex::default(),
+            settles: Mutex::default(),
             handed_out: Mutex::default(),
+            ahead_ms: Mutex::default(),
         })
     }
 
@@ -163,6 +179,10 @@ impl Nats {
             })?,
             None => ConnectOptions::new(),
         };
+        let options = match &self.ca_certificate {
+            Some(path) => options.add_root_certificates(path.clone()),
+            None => options,
+        };
         let servers: Vec<&str> = self.settings.url.split(',').map(str::trim).collect();
         options
             .name(concat!("quantTrader ", env!("CARGO_PKG_VERSION")))
@@ -208,14 +228,71 @@ impl Nats {
             max_deliver: -1,
             ..pull::Config::default()
         };
-        let consumer = stream
+        let consumer: PullConsumer = stream
             .get_or_create_consumer(&self.settings.consumer, config)
             .await
             .map_err(|e| unusable(e.to_string()))?;
+        let found = consumer.cached_info();
+        let is_open = found.num_ack_pending > 0;
+        let (made_for, subject) = (&found.config.filter_subject, &self.settings.signals_subject);
+        if found.config.filter_subjects.is_empty() && made_for != subject {
+            // A server of 2.9 takes the change and hands nothing out by it.
+            warn!(
+                target: TRADING,
+                "The consumer {} was made for {made_for} and hands out nothing else, and `nats.signals_subject` is {subject}: remove \
+                 it at NATS, or name another one with `nats.consumer`",
+                self.settings.consumer
+            );
+        }
+        self.look_at_clock(&stream).await.map_err(unusable)?;
+        self.settles
+            .lock()
+            .await
+            .get_or_insert_with(|| is_open.then(|| Instant::now() + SETTLES));
         if let Some(link) = &mut *self.link.lock().await {
             link.consumer = Some(consumer.clone());
         }
         Ok(consumer)
+    }
+
+    /// Learns by how much the server's clock is ahead, which dates what is published: a consumer that is made says when, and
+    /// goes by itself.
+    async fn look_at_clock(&self, stream: &Stream) -> Result<(), String> {
+        let before_ms = Clock::system().now_ms();
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::New,
+            filter_subject: self.settings.signals_subject.clone(),
+            memory_storage: true,
+            inactive_threshold: ACK_WAIT,
+            ..pull::Config::default()
+        };
+        let made = stream.create_consumer(config).await.map_err(|e| e.to_string())?;
+        let found = made.cached_info();
+        *self.ahead_ms.lock().await = millis(found.created).saturating_sub(before_ms);
+        if let Err(e) = stream.delete_consumer(&found.name).await {
+            debug!(target: TRADING, "A consumer that was made to learn the server's time goes by itself: {e}");
+        }
+        Ok(())
+    }
+
+    /// What is known of the messages that were handed out last.
+    pub(super) async fn handed(&self) -> Handed {
+        let ahead_ms = *self.ahead_ms.lock().await;
+        let mut handed = Handed {
+            settles_at: self.settles.lock().await.flatten(),
+            ..Handed::default()
+        };
+        for (name, message) in &*self.handed_out.lock().await {
+            let Some(name) = name else { continue };
+            let Ok(info) = message.info() else { continue };
+            let published = UtcMillis(millis(info.published).saturating_sub(ahead_ms));
+            // The first one of a name is the one that is looked at.
+            handed
+                .published
+                .entry(SignalId(name.clone()))
+                .or_insert(published);
+        }
+        handed
     }
 
     /// Asks for signals, and waits a moment for the first. What the backend holds as submitted is known from the journal
@@ -358,6 +435,10 @@ async fn begins(stream: &Stream, settings: &config::Nats) -> Result<DeliverPolic
         Err(e) if e.kind() == ConsumerInfoErrorKind::NotFound => Ok(DeliverPolicy::All),
         Err(e) => Err(e.to_string()),
     }
+}
+
+fn millis(moment: async_nats::datetime::DateTime) -> i64 {
+    i64::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MIN)
 }
 
 fn not_known(why: String, cause: Cause) -> Answer {

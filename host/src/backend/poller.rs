@@ -1,5 +1,6 @@
 //! Signals in: asks the backend, hands what it says to the engine, and waits until that is durable.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::TRADING;
 use super::client::{Answer, Caller, Cause, Client};
 pub(crate) use super::routes::Route;
 use super::routes::{HandedOver, Routes};
+use super::sales::Origin;
 use super::stream::{Pushed, Stream};
 use super::wire::{self, SignalsAnswer, View};
 use crate::backoff::Backoff;
@@ -34,6 +36,8 @@ const OVERDUE: Duration = Duration::from_secs(60);
 pub(super) const TOKEN_RETRY: Duration = Duration::from_secs(30);
 /// How often a line that says nothing new is repeated.
 const REPEAT_LINE: Duration = Duration::from_secs(60);
+/// So many attempts are known to have been told of.
+const MOST_TOLD: usize = 100_000;
 /// How many faulty signals of one answer are written to the log one by one.
 const LOGGED_FAULTS: usize = 10;
 
@@ -72,13 +76,14 @@ pub(super) async fn run_beside(stream: Option<Stream>, settings: PollSettings, l
     let mut shutdown = links.shutdown;
     let mut poller = Poller {
         stream,
-        settings,
         client: links.client,
-        routes: Routes::new(links.routes),
+        routes: Routes::new(links.routes, settings.now),
+        settings,
         backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
         trouble: None,
         on_its_way: 0,
         settled_before: 0,
+        is_again: false,
         lines: Lines::default(),
     };
     tokio::select! {
@@ -108,6 +113,8 @@ struct Poller {
     /// New signals whose first report was not delivered when we last looked.
     on_its_way: u64,
     settled_before: u64,
+    /// The last poll came at once because something was pushed during the one before it.
+    is_again: bool,
     lines: Lines,
 }
 
@@ -251,11 +258,14 @@ impl Poller {
             return Took::Nothing;
         }
         self.lines.pushed(&found);
-        match self.routes.hand_over(found).await {
+        match self.routes.hand_over(found, &Origin::Pushed).await {
             None => Took::EngineGone,
-            Some(HandedOver {
-                is_durable: false, ..
-            }) => Took::Nothing,
+            Some(
+                HandedOver {
+                    is_durable: false, ..
+                }
+                | HandedOver { is_barred: true, .. },
+            ) => Took::Nothing,
             Some(_) => {
                 if let (Some(stream), Some(upto)) = (&self.stream, cursor) {
                     stream.is_durable(upto);
@@ -272,6 +282,10 @@ impl Poller {
             View::Pending
         };
         let limit = self.settings.limit.clamp(1, wire::MAX_SIGNALS);
+        // What was pushed before is older than the list that is asked for now.
+        if let Some(stream) = &mut self.stream {
+            stream.drain();
+        }
         let value = match self.client.signals(limit, view).await {
             Answer::Done(value) => value,
             other => return self.failed(other).await,
@@ -293,7 +307,17 @@ impl Poller {
         self.routes.set_last_poll((self.settings.now)());
         match view {
             View::Submitted => self.hand_over_held(found, limit).await,
-            View::Pending => self.hand_over(found, limit).await,
+            View::Pending => {
+                // What was pushed meanwhile may be newer than the list or withdrawn in it: another list says which.
+                let has_come = self.stream.as_mut().is_some_and(Stream::drain);
+                let next = self.hand_over(found, limit).await;
+                let was_again = std::mem::replace(&mut self.is_again, has_come);
+                match next {
+                    Next::Interval if has_come && was_again => Next::After(self.settings.interval),
+                    Next::Interval if has_come => Next::After(Duration::ZERO),
+                    next => next,
+                }
+            }
         }
     }
 
@@ -319,10 +343,11 @@ impl Poller {
     async fn hand_over(&mut self, found: SignalsAnswer, limit: usize) -> Next {
         meters::arrived("poll", found.entries);
         self.lines.fetched(&found);
+        let origin = self.client.origin().await;
         let full = found.entries >= limit;
         let settled = self.routes.settled();
         // The next poll waits until what this one brought is durable: polls never overlap.
-        let Some(HandedOver { new, left, .. }) = self.routes.hand_over(found).await else {
+        let Some(HandedOver { new, left, .. }) = self.routes.hand_over(found, &origin).await else {
             return Next::End;
         };
         self.client.signals_handed_over(&left).await;
@@ -463,16 +488,24 @@ pub(super) fn token_accepted(client: &Client, caller: Caller) -> Option<Input> {
 #[derive(Default)]
 struct Lines {
     last_info: Option<Instant>,
-    last_ids: u64,
+    /// Attempts that a line has told of: a stream hands out others in each answer, of those that wait.
+    told: HashSet<u64>,
     last_faults: u64,
 }
 
 impl Lines {
     fn fetched(&mut self, found: &SignalsAnswer) {
         let count = found.taken.len() + found.invalid.len();
-        let ids = digest(found.taken.iter().map(|signal| signal.id.0.as_str()));
-        let news = count > 0 && ids != self.last_ids;
-        self.last_ids = ids;
+        let names = found
+            .taken
+            .iter()
+            .map(|signal| hash(&(&signal.id.0, signal.retry_count)));
+        let invalid = found.invalid.iter().filter_map(|bad| bad.id.as_ref());
+        let names = names.chain(invalid.map(|id| hash(&id.0)));
+        if self.told.len() > MOST_TOLD {
+            self.told.clear();
+        }
+        let news = names.filter(|name| self.told.insert(*name)).count() > 0;
         if news || self.last_info.is_none_or(|last| last.elapsed() >= REPEAT_LINE) {
             self.last_info = Some(Instant::now());
             info!(target: TRADING, "Fetched {count} pending signals");
@@ -527,6 +560,12 @@ impl Lines {
             );
         }
     }
+}
+
+fn hash(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn digest<'a>(texts: impl Iterator<Item = &'a str>) -> u64 {

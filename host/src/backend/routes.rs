@@ -1,6 +1,6 @@
 //! Which account a signal goes to, and how: one account's trouble keeps no other from its signals.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use super::TRADING;
 use super::gauge::Gauge;
+use super::sales::{Barred, Origin, Sales};
 use super::wire::SignalsAnswer;
 use crate::engine::input::{Input, Received, Sender};
 
@@ -35,6 +36,8 @@ pub(crate) struct Route {
     pub(crate) ready: watch::Receiver<bool>,
     /// Purchases of a plan wait until all of its sales are known to have ended.
     pub(crate) hard_barrier: bool,
+    /// Signals that a stream had before are not taken: another journal may know of their orders, and this one does not.
+    pub(crate) began: Option<UtcMillis>,
 }
 
 /// One route, and how it stands.
@@ -83,6 +86,8 @@ pub(super) struct HandedOver {
     pub(super) is_durable: bool,
     /// Those that whoever brought them must keep; he may forget the others.
     pub(super) left: Vec<(SignalId, Left)>,
+    /// Purchases stay until it is known what else their plans have.
+    pub(super) is_barred: bool,
 }
 
 /// The routes of all accounts.
@@ -92,10 +97,12 @@ pub(super) struct Routes {
     strangers: BTreeSet<Option<String>>,
     /// Plans whose purchases are held back by a sale that cannot be taken, and that were told of.
     barred: BTreeSet<String>,
+    sales: Sales,
+    now: fn() -> UtcMillis,
 }
 
 impl Routes {
-    pub(super) fn new(routes: Vec<Route>) -> Self {
+    pub(super) fn new(routes: Vec<Route>, now: fn() -> UtcMillis) -> Self {
         let way = |route| Way {
             route,
             held_sent: false,
@@ -106,6 +113,8 @@ impl Routes {
             ways: routes.into_iter().map(way).collect(),
             strangers: BTreeSet::new(),
             barred: BTreeSet::new(),
+            sales: Sales::default(),
+            now,
         }
     }
 
@@ -151,7 +160,7 @@ impl Routes {
     /// Tells accounts that are ready, and were not told before, what the backend holds as submitted. False when no
     /// account is left.
     pub(super) async fn hand_over_held(&mut self, found: SignalsAnswer) -> bool {
-        let (parcels, _) = self.split(found);
+        let (parcels, ..) = self.split(found, &Origin::List);
         let several = self.ways.len() > 1;
         for (way, parcel) in self.ways.iter_mut().zip(parcels) {
             if way.held_sent || !way.is_ready() {
@@ -168,8 +177,8 @@ impl Routes {
     }
 
     /// Hands pending signals over and waits until they are durable; nothing when no account is left.
-    pub(super) async fn hand_over(&mut self, found: SignalsAnswer) -> Option<HandedOver> {
-        let (parcels, mut left) = self.split(found);
+    pub(super) async fn hand_over(&mut self, found: SignalsAnswer, origin: &Origin) -> Option<HandedOver> {
+        let (parcels, mut left, is_barred) = self.split(found, origin);
         let several = self.ways.len() > 1;
         let given = self.ways.iter_mut().zip(parcels).map(|(way, parcel)| async move {
             if parcel.is_empty() {
@@ -209,6 +218,7 @@ impl Routes {
             new,
             is_durable,
             left,
+            is_barred,
         })
     }
 
@@ -216,13 +226,30 @@ impl Routes {
         self.ways.iter().any(|way| !way.gone)
     }
 
-    /// The parts of an answer, one for each account, and what is nobody's, which is left with the backend.
-    fn split(&mut self, found: SignalsAnswer) -> (Vec<Parcel>, Vec<(SignalId, Left)>) {
+    /// The parts of an answer, one for each account, what is nobody's, which is left with the backend, and whether a purchase
+    /// is left there because of its plan.
+    fn split(&mut self, found: SignalsAnswer, origin: &Origin) -> (Vec<Parcel>, Vec<(SignalId, Left)>, bool) {
         let mut parcels: Vec<Parcel> = self.ways.iter().map(|_| Parcel::default()).collect();
-        let mut left = Vec::new();
+        let (barred, mut left) = if self.ways.iter().any(|way| way.route.hard_barrier) {
+            self.sales.learn(&found, origin, (self.now)())
+        } else {
+            Default::default()
+        };
+        let (mut is_barred, mut older) = (false, BTreeMap::new());
         for signal in found.taken {
             match self.way_of(signal.securities_account_id.as_deref()) {
-                Some(index) if self.is_barred(index, &signal, &found.sales_left) => {
+                Some(index)
+                    if self.is_of_before(
+                        index,
+                        &signal.id,
+                        signal.securities_account_id.as_deref(),
+                        origin,
+                    ) =>
+                {
+                    older.entry(index).or_insert_with(Vec::new).push(signal.id);
+                }
+                Some(index) if self.is_barred(index, &signal, &barred, origin) => {
+                    is_barred = true;
                     left.push((signal.id, Left::NotNow));
                 }
                 Some(index) => parcels[index].taken.push(signal),
@@ -236,6 +263,14 @@ impl Routes {
             let account = signal.id.as_ref().and_then(|id| found.invalid_for.get(id));
             let account = account.map(String::as_str);
             match self.way_of_invalid(account) {
+                Some(index)
+                    if signal
+                        .id
+                        .as_ref()
+                        .is_some_and(|id| self.is_of_before(index, id, account, origin)) =>
+                {
+                    older.entry(index).or_insert_with(Vec::new).extend(signal.id);
+                }
                 Some(index) => parcels[index].invalid.push(signal),
                 None => {
                     if let Some(id) = signal.id {
@@ -245,18 +280,55 @@ impl Routes {
                 }
             }
         }
-        (parcels, left)
+        for (index, ids) in older {
+            self.say_older(index, &ids);
+        }
+        (parcels, left, is_barred)
     }
 
-    /// True for a purchase whose plan has a sale in the same list that cannot be taken yet: the core, which never sees that
-    /// sale, would let the purchase go.
-    fn is_barred(&mut self, index: usize, signal: &Signal, sales_left: &BTreeSet<String>) -> bool {
+    /// True for a signal that a stream had before the account's journal began. The journal cannot know whether it was carried
+    /// out, from another machine or with another folder: it is neither carried out nor reported.
+    fn is_of_before(&self, index: usize, id: &SignalId, account: Option<&str>, origin: &Origin) -> bool {
+        let route = &self.ways[index].route;
+        let (Origin::Stream(handed), Some(began)) = (origin, route.began) else {
+            return false;
+        };
+        // Where there is one account it gets those of others too, which are not its own to take off the stream.
+        let is_own = match (account, route.account.as_deref()) {
+            (Some(theirs), Some(own)) => theirs == own,
+            _ => true,
+        };
+        is_own && handed.published.get(id).is_none_or(|at| *at < began)
+    }
+
+    fn say_older(&self, index: usize, ids: &[SignalId]) {
+        let (Some(first), Some(began)) = (ids.first(), self.ways[index].route.began) else {
+            return;
+        };
+        let account = self.ways[index].route.account.as_deref().unwrap_or("(no id)");
+        warn!(
+            target: TRADING,
+            critical = true,
+            "{} signals for the account {account}, such as {first}, were published before its journal here began ({} ms since 1970) \
+             and are not taken: they may have been carried out already, with another journal. Publish those again that are still \
+             wanted; \"begin\": \"all\" in the block `nats` takes them on the first start of an account that has never traded",
+            ids.len(),
+            began.0
+        );
+    }
+
+    /// True for a purchase whose plan has a sale that cannot be taken yet, or of which that is not known: the core, which
+    /// never sees that sale, would let the purchase go.
+    fn is_barred(&mut self, index: usize, signal: &Signal, barred: &Barred, origin: &Origin) -> bool {
         let plan = signal
             .plan_id
             .as_ref()
             .filter(|_| self.ways[index].route.hard_barrier && signal.side == Side::Buy)
-            .filter(|plan| sales_left.contains(*plan));
+            .filter(|plan| barred.holds(plan));
         let Some(plan) = plan else { return false };
+        if *origin == Origin::Pushed {
+            return true;
+        }
         if self.barred.len() < MOST_STRANGERS && self.barred.insert(plan.clone()) {
             warn!(
                 target: TRADING,

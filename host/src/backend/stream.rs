@@ -116,12 +116,14 @@ impl Stream {
         }
     }
 
-    /// Throws away what waits, since signals are fetched now.
-    pub(super) fn drain(&mut self) {
-        self.missed.store(false, Ordering::Relaxed);
+    /// Throws away what waits, since signals are fetched; whether there was anything.
+    pub(super) fn drain(&mut self) -> bool {
+        let mut has_come = self.missed.swap(false, Ordering::Relaxed);
         while let Ok(pushed) = self.pushed.try_recv() {
             self.note(&pushed);
+            has_come = true;
         }
+        has_come
     }
 
     /// Whether something was dropped since this was asked last.

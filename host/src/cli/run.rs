@@ -57,6 +57,7 @@ impl From<AppError> for Failure {
             | AppError::Open { .. }
             | AppError::NoRound { .. }
             | AppError::Panicked(_)
+            | AppError::EnginesEnded
             | AppError::Threads(_) => Self::failed(message),
         }
     }

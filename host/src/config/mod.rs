@@ -25,7 +25,7 @@ pub use accounts::{ALL as ALL_ACCOUNTS, Account, FOLDER as ACCOUNTS_FOLDER};
 pub use gates::GateConfig;
 #[allow(unused_imports, reason = "other rooms name near misses too")]
 pub use mistake::{Mistake, Mistakes, Origin, near_miss};
-pub use ops::{Alerts, Nats, SecretPlace, SignalsStream, Webhook, WebhookFormat};
+pub use ops::{Alerts, Nats, NatsBegin, SecretPlace, SignalsStream, Webhook, WebhookFormat};
 pub use secret::Secret;
 pub use show::sounds_secret;
 pub use sources::{Environment, Flags, Loaded, Purpose, Sources, load};

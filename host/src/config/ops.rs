@@ -36,6 +36,27 @@ impl SignalsStream {
     }
 }
 
+/// Which signals of NATS an account takes whose journal is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NatsBegin {
+    /// Those that are published from then on: another journal may know of the orders of older ones.
+    New,
+    /// All that the stream has.
+    All,
+}
+
+impl NatsBegin {
+    const WORDS: [(&'static str, Self); 2] = [("new", Self::New), ("all", Self::All)];
+
+    /// As the configuration writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::All => "all",
+        }
+    }
+}
+
 /// The shape of a webhook's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookFormat {
@@ -146,6 +167,8 @@ pub struct Alerts {
     pub backend_down_after: Duration,
     /// A purchase that waits for its plan's sales for longer is told.
     pub barrier_after: Duration,
+    /// A report that waits to be posted for longer is told.
+    pub reports_late_after: Duration,
     /// Less free space than this is told, in MiB; zero for never.
     pub disk_low_mb: u32,
 }
@@ -172,6 +195,8 @@ pub struct Nats {
     pub consumer: String,
     /// False where the consumer's name was made of the accounts' ids.
     pub names_consumer: bool,
+    /// Which signals an account takes whose journal is new.
+    pub begin: NatsBegin,
     /// What the subjects of reports begin with.
     pub reports_subject: String,
 }
@@ -232,6 +257,7 @@ fn is_subject(text: &str, wild: bool) -> bool {
 
 fn nats(mut block: Block<'_>, base: &Path) -> Nats {
     let names_consumer = block.is_given("consumer");
+    let begin = block.word("begin", NatsBegin::New, &NatsBegin::WORDS);
     let mut named =
         |key, default: &str, expected: &str, check: &dyn Fn(&str) -> bool| match block.text(key, expected) {
             Some(text) if check(&text) => text,
@@ -267,6 +293,7 @@ fn nats(mut block: Block<'_>, base: &Path) -> Nats {
         }),
         consumer: named("consumer", Nats::ONE_FOR_ALL, "a consumer's name", &is_name),
         names_consumer,
+        begin,
         reports_subject: named(
             "reports_subject",
             "qt.reports",
@@ -383,6 +410,7 @@ fn alerts(mut block: Block<'_>, base: &Path) -> Alerts {
         broker_down_after: block.seconds("broker_down_after_seconds", "30", "0"..=DAY),
         backend_down_after: block.seconds("backend_down_after_seconds", "120", "0"..=DAY),
         barrier_after: block.seconds("barrier_after_seconds", "600", "0"..=DAY),
+        reports_late_after: block.seconds("reports_late_after_seconds", "300", "1"..=DAY),
         disk_low_mb: block.count("disk_low_mb", 1024, 0..=1_048_576),
     };
     block.finish();
@@ -460,6 +488,7 @@ mod tests {
         ] {
             let nats = Nats {
                 names_consumer: true,
+                begin: NatsBegin::New,
                 url: url.to_owned(),
                 credentials: None,
                 signals_stream: String::new(),

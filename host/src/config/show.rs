@@ -219,6 +219,7 @@ fn nats(nats: &super::Nats) -> Value {
         "signals_stream": nats.signals_stream,
         "signals_subject": nats.signals_subject,
         "consumer": nats.consumer,
+        "begin": nats.begin.name(),
         "reports_subject": nats.reports_subject,
     })
 }
@@ -233,6 +234,7 @@ fn alerts(alerts: &super::Alerts) -> Value {
         "broker_down_after_seconds": seconds(alerts.broker_down_after),
         "backend_down_after_seconds": seconds(alerts.backend_down_after),
         "barrier_after_seconds": seconds(alerts.barrier_after),
+        "reports_late_after_seconds": seconds(alerts.reports_late_after),
         "disk_low_mb": alerts.disk_low_mb,
     });
     if let (Some(webhook), Some(block)) = (&alerts.webhook, block.as_object_mut()) {

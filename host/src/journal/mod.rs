@@ -20,9 +20,9 @@ mod write;
 use std::path::{Path, PathBuf};
 
 pub(crate) use load::{Loaded, every_order, load, open_read_only, orders_since};
-pub(crate) use outbox::{OutboxReader, ReportRow, ReportState};
+pub(crate) use outbox::{Backlog, OutboxReader, ReportRow, ReportState, Waiting};
 pub(crate) use verify::{cancel_answers, export, facts_of, verify};
-pub(crate) use volatile::{Store, Volatile, WaitingRows};
+pub(crate) use volatile::{BacklogReader, Store, Volatile, WaitingRows};
 pub(crate) use write::{Batch, Journal};
 
 use qt_core::{Event, UtcMillis};

@@ -21,6 +21,24 @@ pub(crate) struct OutboxItem {
     pub(crate) edited: Option<String>,
 }
 
+/// Reports that wait, as they were read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Waiting {
+    /// Those that can be posted.
+    pub(crate) items: Vec<OutboxItem>,
+    /// Those that are damaged, and what is wrong with each: they hold up no other.
+    pub(crate) damaged: Vec<(i64, String)>,
+}
+
+/// How much waits to be posted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    /// Reports that wait.
+    pub(crate) waiting: usize,
+    /// When the oldest of them was made, Unix ms, where that is known.
+    pub(crate) oldest_ms: Option<i64>,
+}
+
 /// Where a report stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -71,17 +89,39 @@ impl OutboxReader {
     }
 
     /// Up to `limit` waiting reports with an id above `after`, by id.
-    pub(crate) fn waiting(&self, after: i64, limit: usize) -> Result<Vec<OutboxItem>, JournalError> {
+    pub(crate) fn waiting(&self, after: i64, limit: usize) -> Result<Waiting, JournalError> {
         let at = |source| JournalError::sql(&self.path, source);
         let sql = "SELECT id, order_id, body, edited, hash FROM outbox WHERE state = 0 AND id > ?1 ORDER BY id LIMIT ?2";
         let mut query = self.conn.prepare_cached(sql).map_err(at)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut rows = query.query([after, limit]).map_err(at)?;
-        let mut items = Vec::new();
+        let mut waiting = Waiting::default();
         while let Some(row) = rows.next().map_err(at)? {
-            items.push(read_item(row, &self.path)?);
+            match read_item(row, &self.path) {
+                Ok(item) => waiting.items.push(item),
+                Err(JournalError::Damaged { what, .. }) => {
+                    waiting.damaged.push((row.get(0).map_err(at)?, what));
+                }
+                Err(e) => return Err(e),
+            }
         }
-        Ok(items)
+        Ok(waiting)
+    }
+
+    /// How many reports wait, and since when the oldest does.
+    pub(crate) fn backlog(&self) -> Result<Backlog, JournalError> {
+        let at = |source| JournalError::sql(&self.path, source);
+        let sql = "SELECT count(*), (SELECT made_ms FROM outbox WHERE state = 0 ORDER BY id LIMIT 1) FROM outbox WHERE state = 0";
+        let mut query = self.conn.prepare_cached(sql).map_err(at)?;
+        query
+            .query_row([], |row| {
+                let waiting: i64 = row.get(0)?;
+                Ok(Backlog {
+                    waiting: usize::try_from(waiting).unwrap_or(0),
+                    oldest_ms: row.get(1)?,
+                })
+            })
+            .map_err(at)
     }
 
     /// Reports in one of `states`, newest first, at most `limit`.

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::outbox::OutboxItem;
-use super::{Batch, Journal, JournalError, OutboxReader};
+use super::{Backlog, Batch, Journal, JournalError, OutboxReader, Waiting};
 use qt_core::{Trader, UtcMillis};
 
 /// Reads rows that wait: those above an id, at most so many.
-pub(crate) type WaitingRows = Box<dyn FnMut(i64, usize) -> Result<Vec<OutboxItem>, JournalError> + Send>;
+pub(crate) type WaitingRows = Box<dyn FnMut(i64, usize) -> Result<Waiting, JournalError> + Send>;
+
+/// Reads how much waits.
+pub(crate) type BacklogReader = Box<dyn FnMut() -> Result<Backlog, JournalError> + Send>;
 
 /// Where the engine keeps what happened.
 #[derive(Debug)]
@@ -84,6 +87,14 @@ impl Store {
         }
     }
 
+    /// When it was made. Memory begins with the process.
+    pub(crate) fn began(&mut self, now: UtcMillis) -> Result<UtcMillis, JournalError> {
+        match self {
+            Self::Durable(journal) => journal.began(now),
+            Self::Volatile(_) => Ok(now),
+        }
+    }
+
     /// A reader of the reports that wait, which never holds up whoever writes.
     pub(crate) fn reader(&self) -> Result<WaitingRows, JournalError> {
         Ok(match self {
@@ -93,7 +104,31 @@ impl Store {
             }
             Self::Volatile(memory) => {
                 let memory = memory.clone();
-                Box::new(move |after, limit| Ok(memory.waiting(after, limit)))
+                Box::new(move |after, limit| {
+                    Ok(Waiting {
+                        items: memory.waiting(after, limit),
+                        damaged: Vec::new(),
+                    })
+                })
+            }
+        })
+    }
+
+    /// A reader of how much waits. Memory does not keep since when.
+    pub(crate) fn backlog_reader(&self) -> Result<BacklogReader, JournalError> {
+        Ok(match self {
+            Self::Durable(journal) => {
+                let reader = OutboxReader::open(journal.path())?;
+                Box::new(move || reader.backlog())
+            }
+            Self::Volatile(memory) => {
+                let memory = memory.clone();
+                Box::new(move || {
+                    Ok(Backlog {
+                        waiting: memory.rows().waiting.len(),
+                        oldest_ms: None,
+                    })
+                })
             }
         })
     }

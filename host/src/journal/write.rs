@@ -250,6 +250,28 @@ impl Journal {
             .map_err(|source| JournalError::sql(&self.path, source))
     }
 
+    /// When this journal was made; for one that is new that is `now`, and for one of a program that kept no such note the first
+    /// moment that it has.
+    pub(super) fn began(&mut self, now: UtcMillis) -> Result<UtcMillis, JournalError> {
+        let at = |source| JournalError::sql(&self.path, source);
+        let tx = self.conn.transaction().map_err(at)?;
+        tx.execute(
+            "INSERT OR IGNORE INTO meta VALUES ('began_ms', COALESCE((SELECT at_ms FROM commits ORDER BY seq LIMIT 1), ?1))",
+            [now.0],
+        )
+        .map_err(at)?;
+        let began: String = tx
+            .query_row("SELECT value FROM meta WHERE key = 'began_ms'", [], |row| {
+                row.get(0)
+            })
+            .map_err(at)?;
+        tx.commit().map_err(at)?;
+        began.parse().map(UtcMillis).map_err(|_| {
+            let what = format!("the moment at which it began is {began}: expected a number");
+            JournalError::damaged(&self.path, what)
+        })
+    }
+
     /// Outbox rows that still wait.
     pub(crate) fn waiting_reports(&self) -> Result<usize, JournalError> {
         self.conn

@@ -179,11 +179,9 @@ async fn healthz(State(monitor): State<Monitor>) -> Response {
 }
 
 async fn readyz(State(monitor): State<Monitor>) -> Response {
-    answer(
-        &monitor.health(Clock::system().monotonic()).not_ready,
-        "ready",
-        "not_ready",
-    )
+    let health = monitor.health(Clock::system().monotonic());
+    let reasons = [health.not_ready, health.late].concat();
+    answer(&reasons, "ready", "not_ready")
 }
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ pub(crate) struct Watched {
     pub(crate) journal: Option<PathBuf>,
     /// When its broker is expected to be connected.
     pub(crate) sessions: Sessions,
+    /// A report that waits for longer is late.
+    pub(crate) late_after: Duration,
 }
 
 /// The accounts of a host. Cheap to clone; all clones are one.
@@ -61,6 +63,8 @@ pub(crate) struct Health {
     pub(crate) ill: Vec<String>,
     /// Why no orders go out at the moment; empty where they do.
     pub(crate) not_ready: Vec<String>,
+    /// What the backend does not learn of, though orders go.
+    pub(crate) late: Vec<String>,
 }
 
 impl Health {
@@ -169,6 +173,14 @@ fn examine(account: &Watched, now: Instant, health: &mut Health) {
     if status.journal_failing {
         not_ready("the journal cannot be written".to_owned());
     }
+    let waits = account.gauge.report_waits(now);
+    if waits >= account.late_after {
+        let seconds = waits.as_secs();
+        health.late.push(format!(
+            "{label}: a report has waited for {seconds} s to be posted"
+        ));
+    }
+    let mut not_ready = |reason: String| health.not_ready.push(format!("{label}: {reason}"));
     if let Some(trouble) = account.gauge.trouble() {
         not_ready(trouble);
     } else if account.gauge.last_poll().is_none() {
@@ -237,6 +249,7 @@ mod tests {
             plugin: ("mine".to_owned(), "1".to_owned()),
             journal: None,
             sessions: Sessions::default(),
+            late_after: Duration::from_secs(300),
         });
         gauge.set_last_poll(qt_core::UtcMillis(1));
         Scene {
@@ -276,6 +289,26 @@ mod tests {
                 "SA-1/****0001: the journal cannot be written",
                 "SA-1/****0001: no answer",
             ]
+        );
+    }
+
+    #[test]
+    fn a_report_that_waits_long_is_said_though_orders_go() {
+        let scene = scene();
+        let now = Instant::now();
+        scene.gauge.set_report_waits_since(Some(now));
+        let soon = scene.monitor.health(now + Duration::from_secs(299));
+        assert_eq!(soon, Health::default());
+        let health = scene.monitor.health(now + Duration::from_secs(300));
+        assert!(health.ill.is_empty() && health.not_ready.is_empty(), "{health:?}");
+        assert_eq!(
+            health.late,
+            ["SA-1/****0001: a report has waited for 300 s to be posted"]
+        );
+        scene.gauge.set_report_waits_since(None);
+        assert_eq!(
+            scene.monitor.health(now + Duration::from_secs(900)),
+            Health::default()
         );
     }
 

@@ -24,10 +24,12 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use answer::root_cause;
 pub(crate) use answer::{Answer, Cause};
 pub(crate) use login::LoginAnswer;
+pub(super) use settings::certificates;
 pub(crate) use settings::{ClientSettings, SetupError, parse_base};
 pub(crate) use token::Token;
 
 use super::nats::Nats;
+use super::sales::Origin;
 use super::wire::{self, Post, View};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -299,6 +301,14 @@ impl Client {
     pub(super) async fn signals_handed_over(&self, left: &[(SignalId, Left)]) {
         if let Some(nats) = &self.nats {
             nats.handed_over(left).await;
+        }
+    }
+
+    /// How the signals came that were fetched last.
+    pub(super) async fn origin(&self) -> Origin {
+        match &self.nats {
+            Some(nats) => Origin::Stream(nats.handed().await),
+            None => Origin::List,
         }
     }
 

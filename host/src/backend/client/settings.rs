@@ -70,7 +70,7 @@ const REMEDY: &str =
     "Log in again via POST /api/user/login and put the new access_token into the configuration";
 
 /// The certificates of a PEM file.
-fn certificates(path: &Path) -> Result<Vec<Certificate>, SetupError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<Certificate>, SetupError> {
     let wrong = |problem: String| SetupError::Certificate {
         path: system::shown(path),
         problem,

@@ -4,7 +4,7 @@
 mod gate;
 mod queue;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use qt_core::report::ReportBody;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
@@ -44,13 +44,22 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Where the rows come from.
 pub(crate) trait OutboxSource: Send {
-    /// The rows that wait to be posted with an id above `after_id`, by ascending id, `limit` at most.
+    /// The rows that wait to be posted with an id above `after_id`, by ascending id, `limit` at most with the damaged ones.
     /// Called on a thread where it may block.
     ///
     /// # Errors
     ///
     /// Why the rows cannot be read, for a person.
-    fn load(&mut self, after_id: i64, limit: usize) -> Result<Vec<OutboxRow>, String>;
+    fn load(&mut self, after_id: i64, limit: usize) -> Result<Page, String>;
+}
+
+/// Rows that were read at once.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    /// Those that can be posted.
+    pub(crate) rows: Vec<OutboxRow>,
+    /// Those that are damaged, and what is wrong with each.
+    pub(crate) damaged: Vec<(i64, String)>,
 }
 
 /// How to report.
@@ -89,7 +98,8 @@ pub(crate) struct ReportLinks {
     pub(crate) shutdown: watch::Receiver<bool>,
 }
 
-/// Posts until shutdown and a grace after it, or until the engine is gone.
+/// Posts until shutdown and a grace after it. Where the engine is gone before, by a fault of its own, reports go on: after the next
+/// start those that it could not be told of are posted again, with their keys.
 pub(crate) async fn run(settings: ReportSettings, links: ReportLinks) {
     let ReportLinks {
         client,
@@ -116,7 +126,7 @@ pub(crate) async fn run(settings: ReportSettings, links: ReportLinks) {
             () = new_rows.notified(), if !reporter.more => reporter.more = true,
             permit = engine.reserve(), if reporter.has_news(now) => match permit {
                 Ok(permit) => if let Some(news) = reporter.news() { permit.send(news) },
-                Err(_) => return,
+                Err(_) => reporter.nobody_listens(),
             },
             () = reload.notified() => reporter.reload(),
             _ = tokens.changed() => reporter.gate.probe_now(Instant::now()),
@@ -131,12 +141,12 @@ pub(crate) async fn run(settings: ReportSettings, links: ReportLinks) {
 }
 
 type Source = Box<dyn OutboxSource>;
-type Loading = JoinHandle<(Source, Result<Vec<OutboxRow>, String>)>;
+type Loading = JoinHandle<(Source, Result<Page, String>)>;
 
 /// Waits for the rows; never ends while nothing is being read.
-async fn loading(handle: &mut Option<Loading>) -> Option<(Source, Result<Vec<OutboxRow>, String>)> {
+async fn loading(handle: &mut Option<Loading>) -> Result<(Source, Result<Page, String>), JoinError> {
     match handle {
-        Some(running) => running.await.ok(),
+        Some(running) => running.await,
         None => std::future::pending().await,
     }
 }
@@ -165,6 +175,8 @@ struct Reporter {
     load_trouble: Option<String>,
     posted: Vec<i64>,
     posted_since: Option<Instant>,
+    /// Damaged rows that were told of.
+    aside: HashSet<i64>,
     words: VecDeque<Input>,
     last_cause: Option<Cause>,
     deadline: Option<Instant>,
@@ -188,6 +200,7 @@ impl Reporter {
             load_trouble: None,
             posted: Vec::new(),
             posted_since: None,
+            aside: HashSet::new(),
             words: VecDeque::new(),
             last_cause: None,
             deadline: None,
@@ -232,21 +245,29 @@ impl Reporter {
         }
     }
 
-    fn loaded(&mut self, loaded: Option<(Source, Result<Vec<OutboxRow>, String>)>) {
+    fn loaded(&mut self, loaded: Result<(Source, Result<Page, String>), JoinError>) {
         self.loading = None;
-        let Some((source, rows)) = loaded else {
-            // The reading thread panicked and took the source along.
-            error!(target: TRADING, "The outbox cannot be read any more: reports wait until the next start");
-            return;
+        let (source, page) = match loaded {
+            Ok(loaded) => loaded,
+            // The reading thread took the source along: whoever keeps this at work begins it anew, with another one.
+            Err(e) => match e.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends.
+                Err(_) => return,
+            },
         };
         self.source = Some(source);
-        match rows {
-            Ok(rows) => {
+        match page {
+            Ok(Page { rows, damaged }) => {
                 self.load_trouble = None;
-                self.more |= rows.len() >= PAGE;
+                self.more |= rows.len() + damaged.len() >= PAGE;
                 for row in rows {
                     self.cursor = self.cursor.max(row.id);
                     self.queue.insert(row);
+                }
+                for (id, what) in damaged {
+                    self.cursor = self.cursor.max(id);
+                    self.set_aside(id, what);
                 }
             }
             Err(why) => {
@@ -407,6 +428,28 @@ impl Reporter {
         self.queue.refused(row.id, &row.order_key);
         self.gauge.one_less();
         self.words.push_back(Input::DeadLetter { id: row.id, error });
+    }
+
+    /// A row that cannot be posted, since nobody knows what it said, holds up no other.
+    fn set_aside(&mut self, id: i64, what: String) {
+        if !self.aside.insert(id) {
+            return;
+        }
+        error!(
+            target: TRADING,
+            critical = true,
+            "A report cannot be posted: {what}. It is kept as a dead letter and the others go on; see `qt-host journal verify`"
+        );
+        self.gauge.meters().posted(Posted::Dead);
+        self.gauge.one_less();
+        self.words.push_back(Input::DeadLetter { id, error: what });
+    }
+
+    /// What the engine would have been told.
+    fn nobody_listens(&mut self) {
+        self.words.clear();
+        self.posted.clear();
+        self.posted_since = None;
     }
 
     /// True when the engine should be told something now.

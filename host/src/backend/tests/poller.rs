@@ -66,6 +66,7 @@ async fn rig_beside(stream: Option<Stream>, interval: Duration) -> Rig {
             gauge: gauge.clone(),
             ready: ready_seen,
             hard_barrier: false,
+            began: None,
         }],
         shutdown: shutdown_seen,
     };
@@ -99,6 +100,18 @@ impl Rig {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    /// So many lists have been taken in: what is pushed from now on is newer.
+    async fn listed(&self, count: u64) {
+        let wait = async {
+            while self.gauge.rounds() < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait)
+            .await
+            .expect("lists");
     }
 
     async fn held(&mut self) {
@@ -363,7 +376,7 @@ async fn what_was_pushed_before_the_account_was_ready_is_asked_for_and_not_taken
     }
     rig.ready.send(true).unwrap();
     rig.held().await;
-    rig.server.asked_times(2).await;
+    rig.listed(1).await;
     push.send(pushed("NOW", Duration::ZERO)).await.unwrap();
     rig.takes("NOW").await;
     rig.stop().await;
@@ -375,13 +388,57 @@ async fn what_was_pushed_long_ago_is_asked_for_and_not_taken() {
     let mut rig = rig_beside(Some(Stream::of(stream)), LONG).await;
     rig.ready.send(true).unwrap();
     rig.held().await;
-    rig.server.asked_times(2).await;
+    rig.listed(1).await;
     for id in ["OLD", "OLDER"] {
         push.send(pushed(id, Duration::from_secs(6))).await.unwrap();
     }
     // The backend does not name them any more.
-    rig.server.asked_times(3).await;
+    rig.listed(2).await;
     push.send(pushed("NOW", Duration::from_secs(4))).await.unwrap();
     rig.takes("NOW").await;
+    rig.stop().await;
+}
+
+/// Pushed while a slow answer was made that does not list it: it was withdrawn, or it is newer, which the next list says.
+#[tokio::test]
+async fn what_was_pushed_during_a_poll_that_does_not_list_it_is_asked_for_and_not_taken() {
+    let (push, stream) = mpsc::channel(16);
+    let mut rig = rig_beside(Some(Stream::of(stream)), LONG).await;
+    let pushes = push.clone();
+    let is_first = std::sync::atomic::AtomicBool::new(true);
+    rig.server.always(move |asked| {
+        let is_list = asked.target.contains("include_submitted=false");
+        if is_list && is_first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            pushes.try_send(pushed("WITHDRAWN", Duration::ZERO)).unwrap();
+        }
+        Some(Reply::new(200, EMPTY))
+    });
+    rig.ready.send(true).unwrap();
+    rig.held().await;
+    // The list during which something was pushed, and another one at once.
+    rig.listed(2).await;
+    push.send(pushed("NOW", Duration::ZERO)).await.unwrap();
+    rig.takes("NOW").await;
+    rig.stop().await;
+}
+
+/// A stream hands out others of those that wait in each answer: that is said when it is new, and not twice a second.
+#[tokio::test]
+async fn answers_with_other_parts_of_what_waits_fill_no_log() {
+    let (logs, _guard) = Logs::start();
+    let mut rig = rig(Duration::from_millis(1)).await;
+    rig.server.then([Reply::new(200, EMPTY)]);
+    rig.server.then((0..12).map(|n| answer(n % 3 * 5..n % 3 * 5 + 5)));
+    rig.ready.send(true).unwrap();
+    rig.held().await;
+    for _ in 0..12 {
+        assert_eq!(rig.signals(0).await, (5, 0));
+    }
+    assert_eq!(
+        logs.count("INFO", "Fetched 5 pending signals"),
+        3,
+        "{}",
+        logs.text()
+    );
     rig.stop().await;
 }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::super::gauge::Gauge;
-use super::super::reporter::{OutboxRow, OutboxSource, ReportLinks, ReportSettings, run};
+use super::super::reporter::{OutboxRow, OutboxSource, Page, ReportLinks, ReportSettings, run};
 use super::super::wire::{self, Post};
 use super::*;
 use crate::engine::input::Input;
@@ -88,7 +88,7 @@ fn executed(id: i64, signal: &str) -> OutboxRow {
 struct Outbox(Arc<Mutex<BTreeMap<i64, OutboxRow>>>, Arc<AtomicUsize>);
 
 impl OutboxSource for Outbox {
-    fn load(&mut self, after_id: i64, limit: usize) -> Result<Vec<OutboxRow>, String> {
+    fn load(&mut self, after_id: i64, limit: usize) -> Result<Page, String> {
         // The first reads fail as often as the test wants.
         if self
             .1
@@ -97,14 +97,17 @@ impl OutboxSource for Outbox {
         {
             return Err("disk on fire".to_owned());
         }
-        Ok(self
-            .0
-            .lock()
-            .unwrap()
-            .range(after_id + 1..)
-            .take(limit)
-            .map(|(_, row)| row.clone())
-            .collect())
+        let held = self.0.lock().unwrap();
+        let mut page = Page::default();
+        for (id, row) in held.range(after_id + 1..).take(limit) {
+            assert_ne!(row.order_key, "PANICS", "as it is wanted here");
+            if row.order_key == "DAMAGED" {
+                page.damaged.push((*id, format!("report {id} is damaged")));
+            } else {
+                page.rows.push(row.clone());
+            }
+        }
+        Ok(page)
     }
 }
 
@@ -443,4 +446,47 @@ async fn a_journal_that_cannot_be_read_is_said_once_and_read_again() {
         logs.text()
     );
     rig.stop().await;
+}
+
+/// One row that could not be read kept all others of its page from being posted, for ever.
+#[tokio::test]
+async fn a_damaged_row_is_set_aside_and_the_others_are_posted() {
+    let (logs, _guard) = Logs::start();
+    let rows = [failed(1, "A"), failed(2, "DAMAGED"), failed(3, "B")];
+    let mut rig = rig(rows).await;
+    let (mut ids, others) = rig.posted(2).await;
+    ids.sort_unstable();
+    assert_eq!(ids, [1, 3]);
+    let is_told =
+        |input: &Input| matches!(input, Input::DeadLetter { id: 2, error } if error == "report 2 is damaged");
+    assert!(others.iter().any(is_told), "{others:?}");
+    assert_eq!(rig.gauge.depth(), 0);
+    // It is told once, however often the rows are read.
+    rig.reload.notify_one();
+    rig.add([failed(4, "C")]);
+    assert!(rig.posted(1).await.0.contains(&4));
+    assert_eq!(logs.count("ERROR", "report 2 is damaged"), 1, "{}", logs.text());
+    assert_eq!(rig.gauge.depth(), 0);
+    rig.stop().await;
+}
+
+/// Reports waited for the next start of the host: what tends the reporter begins it anew where it panics, and there alone.
+#[tokio::test]
+async fn a_reading_thread_that_panics_takes_the_reporter_along() {
+    let rig = rig([failed(1, "PANICS")]).await;
+    let ended = tokio::time::timeout(Duration::from_secs(20), rig.task).await;
+    assert!(ended.expect("an end").unwrap_err().is_panic());
+}
+
+/// The backend learns of what happened, though the engine that could note it down has ended by a fault of its own.
+#[tokio::test]
+async fn reports_go_on_where_the_engine_is_gone() {
+    let rig = rig((1..=1000).map(|id| failed(id, &format!("S{id}")))).await;
+    drop(rig.engine);
+    rig.server.asked_times(1000).await;
+    rig.shutdown.send(true).unwrap();
+    tokio::time::timeout(Duration::from_secs(5), rig.task)
+        .await
+        .expect("a prompt end")
+        .unwrap();
 }

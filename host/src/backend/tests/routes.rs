@@ -10,9 +10,12 @@ use tokio::task::JoinHandle;
 use super::super::gauge::Gauge;
 use super::super::poller::{PollLinks, PollSettings, Route, run};
 use super::super::routes::Routes;
+use super::super::sales::{Handed, Origin};
 use super::super::wire::{self, View};
 use super::*;
 use crate::engine::input::{Input, Received};
+
+const NOW: UtcMillis = UtcMillis(1_703_256_000_000);
 
 fn signal(id: &str, account: Value) -> Value {
     json!({"order_id": id, "symbol": "000858.SZ", "action": "BUY", "size": 100, "status": "pending",
@@ -68,6 +71,7 @@ fn route(id: &str) -> (Route, Account) {
         gauge: gauge.clone(),
         ready: is_ready,
         hard_barrier: false,
+        began: None,
     };
     let account = Account {
         engine: inputs,
@@ -238,7 +242,7 @@ async fn a_bad_signal_of_another_account_is_not_ours_to_fail() {
 async fn what_an_account_did_not_take_is_left_and_nothing_else_is() {
     let ((to_a, mut a), (to_b, b)) = (route("A"), route("B"));
     b.ready.send(false).unwrap();
-    let mut routes = Routes::new(vec![to_a, to_b]);
+    let mut routes = Routes::new(vec![to_a, to_b], || NOW);
     let mut bad = signal("BAD", json!("B"));
     bad["size"] = json!("many");
     let answer = json!({"success": true, "data": [signal("1", json!("A")), signal("2", json!("A")), signal("3", json!("B")), bad,
@@ -254,7 +258,7 @@ async fn what_an_account_did_not_take_is_left_and_nothing_else_is() {
         }
         a
     });
-    let handed = routes.hand_over(found).await.unwrap();
+    let handed = routes.hand_over(found, &Origin::List).await.unwrap();
     let _a = engine.await.unwrap();
     assert_eq!((handed.new, handed.is_durable), (1, false));
     let mut left: Vec<_> = handed
@@ -272,4 +276,142 @@ async fn what_an_account_did_not_take_is_left_and_nothing_else_is() {
             ("BAD", Left::NotNow)
         ]
     );
+}
+
+/// A stream's answer: each signal with the moment at which it was published, in ms before now.
+fn handed(signals: &[(Value, i64)]) -> (wire::SignalsAnswer, Origin) {
+    let data: Vec<_> = signals.iter().map(|(signal, _)| signal).collect();
+    let found = wire::signals(&json!({"success": true, "data": data}), View::Pending).unwrap();
+    let published = signals.iter().map(|(signal, ago)| {
+        let id = signal["order_id"].as_str().unwrap();
+        (SignalId(id.to_owned()), UtcMillis(NOW.0 - ago))
+    });
+    let handed = Handed {
+        published: published.collect(),
+        settles_at: None,
+    };
+    (found, Origin::Stream(handed))
+}
+
+/// What one account that takes all it gets is given of an answer, and what is left.
+async fn given(
+    routes: &mut Routes,
+    account: &mut Account,
+    (found, origin): (wire::SignalsAnswer, Origin),
+) -> (Vec<String>, Vec<String>) {
+    let handing = routes.hand_over(found, &origin);
+    tokio::pin!(handing);
+    let (handed, ids) = tokio::select! {
+        biased;
+        handed = &mut handing => (handed, Vec::new()),
+        ids = account.signals() => (handing.await, ids),
+    };
+    let mut left: Vec<_> = handed.unwrap().left.into_iter().map(|(id, _)| id.0).collect();
+    left.sort_unstable();
+    (ids, left)
+}
+
+/// An account that is listed here for the first time got all that the stream had retained, and its empty journal knew none of
+/// the orders: each was placed a second time.
+#[tokio::test]
+async fn an_account_takes_no_signal_that_was_published_before_its_journal_began() {
+    let (logs, _guard) = Logs::start();
+    let (mut to_a, mut a) = route("A");
+    to_a.began = Some(UtcMillis(NOW.0 - 1000));
+    let mut routes = Routes::new(vec![to_a], || NOW);
+    let mut bad = signal("BAD", json!("A"));
+    bad["size"] = json!("many");
+    let all = [
+        (signal("OLD", json!("A")), 1001),
+        (bad, 5000),
+        (signal("SOME", Value::Null), 2000),
+        (signal("THEIRS", json!("X")), 2000),
+        (signal("NEW", json!("A")), 1000),
+    ];
+    let (ids, left) = given(&mut routes, &mut a, handed(&all)).await;
+    // What is another account's is for that one's host to take off the stream.
+    assert_eq!(ids, ["THEIRS", "NEW"]);
+    assert!(left.is_empty(), "{left:?}");
+    let said = "3 signals for the account A, such as OLD, were published before its journal here began";
+    assert_eq!(logs.count("WARN", said), 1, "{}", logs.text());
+    // What a backend lists is what it wants now.
+    let listed = wire::signals(&json!({"success": true, "data": [all[0].0]}), View::Pending).unwrap();
+    let (ids, _) = given(&mut routes, &mut a, (listed, Origin::List)).await;
+    assert_eq!(ids, ["OLD"]);
+}
+
+fn planned(id: &str, action: &str, is_executable: bool) -> Value {
+    let mut signal = signal(id, json!("A"));
+    signal["action"] = json!(action);
+    signal["plan_id"] = json!("P");
+    signal["is_executable"] = json!(is_executable);
+    signal
+}
+
+/// An answer, what the account is given of it, and what is left.
+type Step<'a> = (&'a [(Value, i64)], &'a [&'a str], &'a [&'a str]);
+
+/// A stream hands the sale out once: it was acknowledged, and the purchase, given back, was alone in the next answer and went.
+#[tokio::test]
+async fn a_stream_keeps_a_sale_that_is_not_executable_and_its_purchases_wait_for_it() {
+    let (mut to_a, mut a) = route("A");
+    to_a.hard_barrier = true;
+    let mut routes = Routes::new(vec![to_a], || NOW);
+    let (sale, buy) = (planned("SALE", "SELL", false), planned("BUY", "BUY", true));
+    let answers: [Step<'_>; 4] = [
+        (&[(sale.clone(), 10), (buy.clone(), 5)], &[], &["BUY", "SALE"]),
+        (&[(buy.clone(), 5)], &[], &["BUY"]),
+        (&[(planned("SALE", "SELL", true), 1)], &["SALE"], &[]),
+        // The first message of the sale comes once more, and bars nothing any more.
+        (&[(sale, 10), (buy.clone(), 5)], &["BUY"], &[]),
+    ];
+    for (number, (signals, expected, expected_left)) in answers.into_iter().enumerate() {
+        let (ids, left) = given(&mut routes, &mut a, handed(signals)).await;
+        assert_eq!(ids, expected, "{number}");
+        assert_eq!(left, expected_left, "{number}");
+    }
+    // A plan is a day's: a sale of yesterday is not kept.
+    let stale = (planned("STALE", "SELL", false), 86_400_000);
+    let (ids, left) = given(&mut routes, &mut a, handed(&[stale, (buy, 5)])).await;
+    assert_eq!((ids, left.len()), (vec!["BUY".to_owned()], 0));
+}
+
+/// What was handed out to the process before may be a sale: purchases of plans wait until it has come again.
+#[tokio::test(start_paused = true)]
+async fn a_purchase_of_a_plan_waits_until_what_a_stream_had_handed_out_before_has_come_again() {
+    let (mut to_a, mut a) = route("A");
+    to_a.hard_barrier = true;
+    let mut routes = Routes::new(vec![to_a], || NOW);
+    let settles_at = tokio::time::Instant::now() + Duration::from_secs(40);
+    let answer = || {
+        let (found, origin) = handed(&[(planned("BUY", "BUY", true), 5)]);
+        let Origin::Stream(handed) = origin else {
+            unreachable!()
+        };
+        let settles_at = Some(settles_at);
+        (found, Origin::Stream(Handed { settles_at, ..handed }))
+    };
+    let (ids, left) = given(&mut routes, &mut a, answer()).await;
+    assert_eq!((ids.len(), left), (0, vec!["BUY".to_owned()]));
+    tokio::time::advance(Duration::from_secs(41)).await;
+    let (ids, _) = given(&mut routes, &mut a, answer()).await;
+    assert_eq!(ids, ["BUY"]);
+}
+
+/// The sale was pushed as not executable, and the purchase alone: a push is no list.
+#[tokio::test]
+async fn a_pushed_purchase_of_a_plan_is_left_to_the_list_where_the_barrier_is_hard() {
+    let (mut to_a, mut a) = route("A");
+    to_a.hard_barrier = true;
+    let mut routes = Routes::new(vec![to_a], || NOW);
+    let push =
+        |signal: Value| wire::signals(&json!({"success": true, "data": [signal]}), View::Pending).unwrap();
+    let pushed = push(planned("BUY", "BUY", true));
+    let handed = routes.hand_over(pushed, &Origin::Pushed).await.unwrap();
+    assert!(handed.is_barred && handed.left.len() == 1, "{handed:?}");
+    // A sale, and a purchase of no plan, have nothing to wait for.
+    for signal in [planned("SALE", "SELL", true), signal("FREE", json!("A"))] {
+        let (ids, left) = given(&mut routes, &mut a, (push(signal), Origin::Pushed)).await;
+        assert!(ids.len() == 1 && left.is_empty(), "{ids:?} {left:?}");
+    }
 }

@@ -318,3 +318,57 @@ fn a_file_that_holds_no_certificates_is_refused_with_its_name() {
         assert!(said.contains(name) && said.contains(words), "{said}");
     }
 }
+
+/// A server of NATS that greets, and then speaks TLS; whether a client trusts it.
+async fn greets_over_tls(issuer: &Issuer, ca_certificate: Option<&std::path::Path>) -> bool {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let key = KeyPair::generate().unwrap();
+    let certificate = here().signed_by(&key, issuer).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from(certificate.der().to_vec())],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        )
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut shaken = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let info = r#"INFO {"server_id":"N","version":"2.9.10","proto":1,"max_payload":1048576,"headers":true,"tls_required":true}"#;
+        stream.write_all(format!("{info}\r\n").as_bytes()).await.unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        match acceptor.accept(stream).await {
+            Ok(mut secured) => secured.read_u8().await.is_ok(),
+            Err(_) => false,
+        }
+    });
+    let nats = crate::config::Nats {
+        url: format!("tls://localhost:{port}"),
+        credentials: None,
+        signals_stream: "S".to_owned(),
+        signals_subject: "s.>".to_owned(),
+        consumer: "c".to_owned(),
+        names_consumer: true,
+        begin: crate::config::NatsBegin::New,
+        reports_subject: "r".to_owned(),
+    };
+    let nats = super::super::nats::Nats::new(&nats, ca_certificate).unwrap();
+    tokio::select! {
+        is_trusted = &mut shaken => is_trusted.unwrap(),
+        // Whoever does not trust goes first.
+        _ = nats.look() => shaken.await.unwrap(),
+    }
+}
+
+/// The authority of one's own counted for HTTPS alone.
+#[tokio::test]
+async fn nats_is_trusted_by_the_configured_authority_and_by_no_other() {
+    let (own, other) = (authority(), authority());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, own.pem()).unwrap();
+    assert!(greets_over_tls(&own, Some(&path)).await);
+    assert!(!greets_over_tls(&other, Some(&path)).await);
+    assert!(!greets_over_tls(&own, None).await);
+}

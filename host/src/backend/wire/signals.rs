@@ -1,6 +1,6 @@
 //! An answer with signals, taken apart one signal at a time: a bad one never spoils the others.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use qt_core::{InvalidSignal, Signal, SignalId, UtcMillis};
 use qt_market::{Side, Symbol};
@@ -51,12 +51,15 @@ pub(crate) struct SignalsAnswer {
     pub(crate) invalid_for: BTreeMap<SignalId, String>,
     /// Left alone because `is_executable` is false.
     pub(crate) not_executable: usize,
-    /// The plans of sales among these: a purchase of such a plan cannot be told to come after all of its sales.
-    pub(crate) sales_left: BTreeSet<String>,
+    /// The sales of plans among these, with their plans: a purchase of such a plan cannot be told to come after all of its
+    /// sales.
+    pub(crate) sales_left: Vec<(Option<SignalId>, String)>,
     /// Left alone because `mode` is not `live`.
     pub(crate) not_live: usize,
     /// Left alone because of their `status`.
     pub(crate) other_status: usize,
+    /// The names of those that are left alone for another reason than `is_executable`.
+    pub(crate) passed_over: Vec<SignalId>,
     /// Names that came a second time: the first one counts. Each comes again here.
     pub(crate) duplicates: Vec<SignalId>,
     /// Entries beyond the limit, not looked at: they will come again.
@@ -136,11 +139,17 @@ fn take_one(found: &mut SignalsAnswer, entry: &Value, position: usize, view: Vie
             found.not_executable += 1;
             let is_sale = fields.optional("action", "BUY or SELL", side) != Ok(Some(Side::Buy));
             if let Some(plan) = fields.text("plan_id").ok().flatten().filter(|_| is_sale) {
-                found.sales_left.insert(plan);
+                found.sales_left.push((order_id(&fields).ok(), plan));
             }
         }
-        Ok(Verdict::NotLive) => found.not_live += 1,
-        Ok(Verdict::OtherStatus) => found.other_status += 1,
+        Ok(Verdict::NotLive) => {
+            found.not_live += 1;
+            found.passed_over.extend(order_id(&fields).ok());
+        }
+        Ok(Verdict::OtherStatus) => {
+            found.other_status += 1;
+            found.passed_over.extend(order_id(&fields).ok());
+        }
         Err(reason) => {
             let id = order_id(&fields).ok();
             let reason = if id.is_some() {

@@ -20,11 +20,15 @@ pub(super) fn examine(config: &Config, settings: &config::Nats, report: &mut Rep
     } else {
         report.good("address", url.as_str());
     }
-    let nats = match Nats::new(settings) {
+    let nats = match Nats::new(settings, config.ca_certificate.as_deref()) {
         Ok(nats) => nats,
         Err(why) => {
             report.code(2);
-            report.bad("credentials", why, "name the .creds file that your user may read");
+            report.bad(
+                "credentials",
+                why,
+                "name the .creds file that your user may read, and with `ca_certificate` a PEM file",
+            );
             return Ok(());
         }
     };
@@ -47,6 +51,7 @@ fn streams(settings: &config::Nats, seen: &Seen, report: &mut Report) {
     let (stream, consumer) = (&settings.signals_stream, &settings.consumer);
     match &seen.signals {
         Ok(count) => {
+            let is_new = settings.begin == config::NatsBegin::New;
             report.good("signals", format!("the stream {stream} has {count} messages"));
             match &seen.consumer {
                 Ok(Some(consumer_at)) => report.good(
@@ -55,6 +60,23 @@ fn streams(settings: &config::Nats, seen: &Seen, report: &mut Report) {
                         "{consumer} has {} signals still to hand out and {} that are handed out and not acknowledged",
                         consumer_at.pending, consumer_at.open
                     ),
+                ),
+                Ok(None) if *count > 0 && is_new => report.unclear(
+                    "consumer",
+                    format!(
+                        "{consumer} is not there yet: the host makes it at its first start, and it hands out {count} messages. Those \
+                         published before an account's journal began are not taken by that account"
+                    ),
+                    "publish again what is still wanted once the host trades. For accounts that have never traded, \
+                     \"begin\": \"all\" in the block `nats` takes them all",
+                ),
+                Ok(None) if *count > 0 => report.unclear(
+                    "consumer",
+                    format!(
+                        "{consumer} is not there yet: the host makes it at its first start, and it hands out {count} messages. \
+                         `nats.begin` is all: an account whose journal does not know them carries each out"
+                    ),
+                    "set \"begin\" to \"new\" where an account has traded with another journal, or it trades all of them again",
                 ),
                 Ok(None) => report.good(
                     "consumer",

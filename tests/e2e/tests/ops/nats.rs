@@ -126,9 +126,18 @@ impl House {
 }
 
 fn desk(backend: &Backend, server: &NatsServer) -> Desk {
+    desk_of(backend, &json!({ "url": server.url() }))
+}
+
+/// One whose account has never traded, so that it may take what was published before it began.
+fn desk_from_all(backend: &Backend, server: &NatsServer) -> Desk {
+    desk_of(backend, &json!({ "url": server.url(), "begin": "all" }))
+}
+
+fn desk_of(backend: &Backend, nats: &Value) -> Desk {
     Desk::new(
         backend,
-        &json!({ "backend": "nats", "nats": { "url": server.url() }, "api_base_url": null, "api_token": null,
+        &json!({ "backend": "nats", "nats": nats, "api_base_url": null, "api_token": null,
                  "execution": { "position_sync_interval_seconds": 0 } }),
     )
 }
@@ -146,7 +155,7 @@ fn a_server_that_is_killed_and_comes_back_loses_no_signal_and_no_report() {
     let house = House::of(&server);
     // The desk wants a backend to be configured for; nothing is ever asked of it.
     let unused = Backend::start();
-    let desk = desk(&unused, &server);
+    let desk = desk_from_all(&unused, &server);
     let total = 120;
     for number in 1..=40 {
         house.publish(&signal(number));
@@ -253,12 +262,14 @@ fn doctor_looks_at_nats() {
     let (code, text) = said();
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("the stream QT_SIGNALS has 1 messages"), "{text}");
-    assert!(text.contains("is not there yet: the host makes it"), "{text}");
+    let warning = "is not there yet: the host makes it at its first start, and it hands out 1 messages. Those published before";
+    assert!(text.contains(warning), "{text}");
     assert!(
         text.contains("the stream QT_REPORTS takes qt.reports.>"),
         "{text}"
     );
     let host = desk.trading();
+    house.publish(&signal(2));
     wait_until("the signal is acknowledged", || {
         desk.accepted() == 1 && house.open() == 0
     });
@@ -341,7 +352,7 @@ fn a_signal_that_was_mended_is_taken_though_it_comes_beside_the_bad_one() {
     let Some(server) = NatsServer::start() else { return };
     let house = House::of(&server);
     let unused = Backend::start();
-    let desk = desk(&unused, &server);
+    let desk = desk_from_all(&unused, &server);
     let mut bad = signal(1);
     bad["size"] = json!("many");
     let mut mended = signal(1);
@@ -425,4 +436,143 @@ fn one_account_that_is_down_keeps_only_its_own_signals() {
         house.open() == 4 && house.executions() == 8
     });
     drop(host);
+}
+
+/// An account that was moved to another machine, or listed beside another one, has a consumer of another name, and the stream
+/// handed all of its signals out once more, to a journal that knew none of them.
+#[test]
+fn an_account_whose_journal_is_new_here_carries_out_nothing_of_before() {
+    let Some(server) = NatsServer::start() else { return };
+    let house = House::of(&server);
+    let unused = Backend::start();
+    let own = |number: usize, account: &str| {
+        let mut one = signal(number);
+        one["securities_account_id"] = json!(account);
+        one
+    };
+    let desk = desk(&unused, &server);
+    let account = |id: &str| {
+        json!({ "securities_account_id": id, "broker": "simulated",
+                "simulated": { "cash": 1_000_000, "ledger": desk.path(&format!("{id}.jsonl")) } })
+    };
+    let configure = |ids: &[&str]| {
+        let accounts: Vec<_> = ids.iter().map(|id| account(id)).collect();
+        desk.configure(
+            &unused,
+            &json!({ "backend": "nats", "nats": { "url": server.url() }, "api_base_url": null, "api_token": null,
+                     "accounts": accounts, "simulated": null,
+                     "execution": { "position_sync_interval_seconds": 0 } }),
+        );
+    };
+    // What another machine has traded for SA-2 is in the stream, and what this one is to trade for SA-1.
+    configure(&["SA-1"]);
+    let host = desk.trading();
+    for number in 1..=6 {
+        house.publish(&own(number, if number % 2 == 0 { "SA-2" } else { "SA-1" }));
+    }
+    wait_until(&format!("SA-1 has traded: {}", desk.log()), || {
+        house.executions() == 3
+    });
+    assert_eq!(host.stop(), Some(0));
+    // This one came while no host ran, for an account that has a journal: it is not lost by the new name.
+    house.publish(&own(7, "SA-1"));
+    configure(&["SA-1", "SA-2"]);
+    let host = desk.trading();
+    house.publish(&own(8, "SA-2"));
+    wait_until(&format!("both go on: {}", desk.log()), || house.executions() >= 5);
+    wait_until("the new consumer has nothing more", || {
+        let log = desk.log();
+        log.contains(
+            "3 signals for the account SA-2, such as S2, were published before its journal here began",
+        )
+    });
+    assert_eq!(host.stop(), Some(0));
+    let orders: BTreeSet<_> = house
+        .reports()
+        .into_iter()
+        .filter(|(kind, ..)| kind == "executions")
+        .map(|(.., body)| body["order_id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(orders, ["S1", "S3", "S5", "S7", "S8"].map(str::to_owned).into());
+    assert_eq!(house.executions(), 5);
+}
+
+/// The sale that cannot be carried out yet was acknowledged, and the purchase, given back, went a second later.
+#[test]
+fn a_purchase_waits_for_a_sale_of_its_plan_that_the_stream_has_and_that_is_not_executable() {
+    let Some(server) = NatsServer::start() else { return };
+    let house = House::of(&server);
+    let unused = Backend::start();
+    let desk = desk(&unused, &server);
+    desk.configure(
+        &unused,
+        &json!({ "backend": "nats", "nats": { "url": server.url() }, "api_base_url": null, "api_token": null,
+                 "execution": { "position_sync_interval_seconds": 0, "sell_barrier_mode": "hard" } }),
+    );
+    let host = desk.trading();
+    let planned = |number: usize, action: &str| {
+        let mut one = signal(number);
+        one["action"] = json!(action);
+        one["plan_id"] = json!("P");
+        one
+    };
+    let mut sale = planned(1, "SELL");
+    sale["is_executable"] = json!(false);
+    house.publish(&sale);
+    house.publish(&planned(2, "BUY"));
+    // One of no plan is carried out after both had their turn twice.
+    wait_until(&format!("the purchase is held back: {}", desk.log()), || {
+        desk.log().contains("Purchases of plan P, such as signal S2,")
+    });
+    let began = std::time::Instant::now();
+    wait_until("both came again", || began.elapsed() > Duration::from_secs(4));
+    assert_eq!(desk.accepted(), 0, "{}", desk.log());
+    // The sale is withdrawn.
+    sale["status"] = json!("cancelled");
+    house.publish(&sale);
+    wait_until(&format!("the purchase goes: {}", desk.log()), || {
+        desk.accepted() == 1 && house.open() == 0
+    });
+    assert_eq!(host.stop(), Some(0));
+}
+
+/// With no stream that takes them, reports waited for hours, and nobody was told.
+#[test]
+fn reports_that_wait_are_told_of_and_their_end_is() {
+    let Some(server) = NatsServer::start() else { return };
+    let house = House::of(&server);
+    house
+        .runtime
+        .block_on(house.context.delete_stream("QT_REPORTS"))
+        .unwrap();
+    let unused = Backend::start();
+    let desk = desk(&unused, &server);
+    let alerts = json!({ "command": ["sh", "-c", "cat"], "reports_late_after_seconds": 1 });
+    desk.configure(
+        &unused,
+        &json!({ "backend": "nats", "nats": { "url": server.url() }, "api_base_url": null, "api_token": null, "alerts": alerts,
+                 "execution": { "position_sync_interval_seconds": 0 } }),
+    );
+    let host = desk.trading();
+    house.publish(&signal(1));
+    let began = std::time::Instant::now();
+    wait_until("it is told", || {
+        assert!(began.elapsed() < PATIENCE * 3 / 4, "{}", desk.log());
+        desk.log()
+            .contains("Alert delivered: reports_late: a report has waited for")
+    });
+    let config = stream::Config {
+        name: "QT_REPORTS".to_owned(),
+        subjects: vec!["qt.reports.>".to_owned()],
+        ..stream::Config::default()
+    };
+    house
+        .runtime
+        .block_on(house.context.create_stream(config))
+        .unwrap();
+    wait_until("its end is told", || {
+        desk.log()
+            .contains("Alert delivered: reports_late: no report waits long")
+    });
+    assert_eq!(host.stop(), Some(0));
 }

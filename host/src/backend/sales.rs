@@ -1,0 +1,135 @@
+//! Sales of plans that were brought and cannot be carried out yet: with a hard barrier the purchases of such a plan stay where
+//! they are. Time is passed in.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use qt_core::{Left, SignalId, UtcMillis};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::TRADING;
+use super::wire::SignalsAnswer;
+
+/// A sale that a stream handed out holds its plan's purchases back for so long after it was published: a plan is a day's.
+const HOLDS_MS: i64 = 24 * 3_600_000;
+/// So many sales are told apart. With more, no purchase of any plan goes.
+const MOST: usize = 10_000;
+
+/// How signals came: what else there may be is known of a list alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// All that the backend wants now.
+    #[default]
+    List,
+    /// Some, by a WebSocket: the backend lists them besides.
+    Pushed,
+    /// Some, by a stream that hands each out once and keeps what is given back.
+    Stream(Handed),
+}
+
+/// What a stream says of the messages that it handed out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Handed {
+    /// When each signal was published, by this machine's clock.
+    pub(super) published: HashMap<SignalId, UtcMillis>,
+    /// Until then something that was handed out to the process before this one may not have come again.
+    pub(super) settles_at: Option<Instant>,
+}
+
+/// The plans whose purchases stay.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Barred {
+    all: bool,
+    plans: BTreeSet<String>,
+}
+
+impl Barred {
+    pub(super) fn holds(&self, plan: &str) -> bool {
+        self.all || self.plans.contains(plan)
+    }
+}
+
+/// What is kept from one answer to the next, where an answer is not the whole list.
+#[derive(Debug, Default)]
+pub(super) struct Sales {
+    waiting: BTreeMap<SignalId, (String, UtcMillis)>,
+    /// Sales that waited and may be carried out since, or are not wanted any more: their first message comes once more.
+    released: VecDeque<SignalId>,
+}
+
+impl Sales {
+    /// Learns from what was brought, whose plans are barred and which sales whoever brought them must keep.
+    pub(super) fn learn(
+        &mut self,
+        found: &SignalsAnswer,
+        origin: &Origin,
+        now: UtcMillis,
+    ) -> (Barred, Vec<(SignalId, Left)>) {
+        let handed = match origin {
+            Origin::List => {
+                let barred = Barred {
+                    all: false,
+                    plans: found.sales_left.iter().map(|(_, plan)| plan.clone()).collect(),
+                };
+                return (barred, Vec::new());
+            }
+            // It is listed, with the sales of its plan, and so it is fetched.
+            Origin::Pushed => {
+                let barred = Barred {
+                    all: true,
+                    plans: BTreeSet::new(),
+                };
+                return (barred, Vec::new());
+            }
+            Origin::Stream(handed) => handed,
+        };
+        let taken = found.taken.iter().map(|signal| &signal.id);
+        let invalid = found.invalid.iter().filter_map(|signal| signal.id.as_ref());
+        for id in taken.chain(invalid).chain(&found.passed_over) {
+            self.release(id);
+        }
+        let (mut left, mut plans) = (Vec::new(), BTreeSet::new());
+        for (id, plan) in &found.sales_left {
+            let Some(id) = id else {
+                // It cannot be told when it comes again.
+                plans.insert(plan.clone());
+                continue;
+            };
+            if self.released.contains(id) {
+                continue;
+            }
+            let published = handed.published.get(id).copied().unwrap_or(now);
+            if is_over(published, now) {
+                continue;
+            }
+            self.waiting.insert(id.clone(), (plan.clone(), published));
+            left.push((id.clone(), Left::NotNow));
+        }
+        self.waiting.retain(|id, (plan, published)| {
+            let stays = !is_over(*published, now);
+            if !stays {
+                warn!(
+                    target: TRADING,
+                    "The sale {id} has not become executable within a day: it holds purchases of plan {plan} back no longer"
+                );
+            }
+            stays
+        });
+        plans.extend(self.waiting.values().map(|(plan, _)| plan.clone()));
+        let all = self.waiting.len() > MOST || handed.settles_at.is_some_and(|at| Instant::now() < at);
+        (Barred { all, plans }, left)
+    }
+
+    fn release(&mut self, id: &SignalId) {
+        if self.waiting.remove(id).is_some() {
+            if self.released.len() >= MOST {
+                self.released.pop_front();
+            }
+            self.released.push_back(id.clone());
+        }
+    }
+}
+
+const fn is_over(published: UtcMillis, now: UtcMillis) -> bool {
+    now.0.saturating_sub(published.0) >= HOLDS_MS
+}
