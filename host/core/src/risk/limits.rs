@@ -1,15 +1,15 @@
 //! The day's price limits, where the previous close is known.
 
-use qt_market::Listing;
+use qt_market::{Listing, Price, PriceLimits, Symbol};
 
 use super::{Ask, Context, Verdict, deny};
 
-pub(super) fn outside(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict> {
+/// The day's limits and the close that they come from, where they are held to and known.
+pub(super) fn of_day(symbol: &Symbol, context: &Context<'_>) -> Option<(PriceLimits, Price)> {
     if !context.settings.gates.market_rules {
         return None;
     }
-    let limit = ask.limit?;
-    let holding = context.exposure.holding(ask.symbol())?;
+    let holding = context.exposure.holding(symbol)?;
     let close = holding.previous_close?;
     let listing = Listing {
         special_treatment: holding.special_treatment,
@@ -17,7 +17,13 @@ pub(super) fn outside(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict> {
         ..Listing::default()
     };
     let day = context.now.trading_date().civil();
-    let limits = context.market.price_limits(ask.symbol(), close, listing, day)?;
+    let limits = context.market.price_limits(symbol, close, listing, day)?;
+    Some((limits, close))
+}
+
+pub(super) fn outside(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict> {
+    let limit = ask.limit?;
+    let (limits, close) = of_day(ask.symbol(), context)?;
     if limits.contains(limit) {
         return None;
     }

@@ -3,7 +3,7 @@
 use qt_market::{Price, Side, Toward, round_to_tick};
 use rust_decimal::Decimal;
 
-use super::{Context, Refusal, Verdict};
+use super::{Context, Refusal, Verdict, cage, limits};
 use crate::signal::Signal;
 
 /// Works out the limit that is sent, rounded to the tick against the trader: a purchase down, a
@@ -11,6 +11,9 @@ use crate::signal::Signal;
 ///
 /// The backend's `effective_limit_price` goes before `price`. `reference_price` with
 /// `max_slippage_bps` bounds either, and makes a limit order of a market order.
+///
+/// A bound may lie where the exchange takes no limit. No price was wished there, so that the limit goes inward, to what the
+/// exchange takes and what is stricter still.
 pub(super) fn protect(signal: &Signal, context: &Context<'_>) -> Verdict {
     let wished = signal.effective_limit_price.or(signal.price);
     let slipped = signal
@@ -35,6 +38,10 @@ pub(super) fn protect(signal: &Signal, context: &Context<'_>) -> Verdict {
         .market
         .tick(&signal.symbol, context.now.trading_date().civil());
     let rounded = round_to_tick(limit, tick, toward);
+    let rounded = match wished {
+        None => stricter(rounded, nearest_taken(signal, context, rounded)),
+        Some(_) => rounded,
+    };
     if rounded <= Decimal::ZERO {
         let reason = format!("the limit of {limit} yuan is below one tick of {}", signal.symbol);
         return Verdict::Deny(Refusal {
@@ -43,6 +50,30 @@ pub(super) fn protect(signal: &Signal, context: &Context<'_>) -> Verdict {
         });
     }
     Verdict::Pass(Some(rounded))
+}
+
+/// The limit nearest to `limit` that lies within the day's limits and the cage, as far as they are known.
+fn nearest_taken(signal: &Signal, context: &Context<'_>, limit: Price) -> Price {
+    let mut taken = limit;
+    if let Some((day, _)) = limits::of_day(&signal.symbol, context) {
+        // A reference that no trade of the day can have is another day's or another symbol's: the gate of the limits
+        // refuses what comes of it.
+        if signal
+            .reference_price
+            .is_some_and(|reference| !day.contains(reference))
+        {
+            return limit;
+        }
+        taken = match signal.side {
+            Side::Buy => taken.min(day.upper),
+            Side::Sell => taken.max(day.lower),
+        };
+    }
+    match (cage::bound(&signal.symbol, signal.side, context), signal.side) {
+        (Some((bound, _)), Side::Buy) => taken.min(bound),
+        (Some((bound, _)), Side::Sell) => taken.max(bound),
+        (None, _) => taken,
+    }
 }
 
 fn slippage_bound(signal: &Signal, reference: Price, context: &Context<'_>) -> Price {

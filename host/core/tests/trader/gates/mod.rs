@@ -221,6 +221,89 @@ fn the_cage_holds_in_continuous_trading_while_the_price_is_fresh() {
     assert_eq!(sent, [desk.order("S2").id]);
 }
 
+/// 100 basis points below 9.02 are 8.93, and nobody may sell below 9.00: it is sold at 9.00, and not refused for good.
+#[test]
+fn a_slippage_bound_beyond_the_days_limits_ends_at_them() {
+    struct Case(&'static str, Signal, &'static str, Option<&'static str>);
+    let at_market = |signal: Signal, reference: &str| {
+        with(signal, |s| {
+            (s.price, s.reference_price, s.max_slippage_bps) = (None, Some(d(reference)), Some(100));
+        })
+    };
+    for Case(what, signal, expected, limit) in [
+        Case("a sale", at_market(sell("S", 100), "9.02"), "sent", Some("9.00")),
+        Case(
+            "a purchase",
+            at_market(buy("S", 100), "10.95"),
+            "sent",
+            Some("11.00"),
+        ),
+        Case(
+            "inside of them",
+            at_market(sell("S", 100), "9.50"),
+            "sent",
+            Some("9.41"),
+        ),
+        Case(
+            "a floor below them",
+            with(sell("S", 100), |s| {
+                (s.price, s.price_floor) = (None, Some(d("5")))
+            }),
+            "sent",
+            Some("9.00"),
+        ),
+        Case(
+            "a floor above them",
+            with(sell("S", 100), |s| {
+                (s.price, s.price_floor) = (None, Some(d("12")));
+            }),
+            "DENIED OUTSIDE_PRICE_LIMITS",
+            None,
+        ),
+        Case(
+            "a price that was wished",
+            with(at_market(sell("S", 100), "9.02"), |s| s.price = Some(d("8.95"))),
+            "DENIED OUTSIDE_PRICE_LIMITS",
+            None,
+        ),
+        Case(
+            "a reference that is not of this day",
+            at_market(buy("S", 100), "20.00"),
+            "DENIED OUTSIDE_PRICE_LIMITS",
+            None,
+        ),
+    ] {
+        let mut desk = desk(rules());
+        see(&mut desk);
+        assert_eq!(verdict(&mut desk, signal), expected, "{what}");
+        if let Some(limit) = limit {
+            assert_eq!(desk.order("S").limit, Some(d(limit)), "{what}");
+        }
+    }
+}
+
+/// The last price is 10.00, so that nobody may bid above 10.20 or ask below 9.80.
+#[test]
+fn a_slippage_bound_beyond_the_cage_ends_at_it() {
+    for (signal, reference, limit) in [
+        (buy("S", 100), "10.30", "10.20"),
+        (sell("S", 100), "9.70", "9.80"),
+        (buy("S", 100), "10.05", "10.15"),
+    ] {
+        let mut desk = desk(Gates {
+            cage: true,
+            quote_max_age_ms: 5_000,
+            ..rules()
+        });
+        see(&mut desk);
+        let signal = with(signal, |s| {
+            (s.price, s.reference_price, s.max_slippage_bps) = (None, Some(d(reference)), Some(100));
+        });
+        assert_eq!(verdict(&mut desk, signal), "sent", "{reference}");
+        assert_eq!(desk.order("S").limit, Some(d(limit)), "{reference}");
+    }
+}
+
 #[test]
 fn a_limit_far_from_the_reference_is_refused() {
     let mut desk = desk(Gates {
