@@ -252,7 +252,7 @@ pub const GATES: &[Gate] = &[
         name: "lot",
         stage: Stage::Check(super::lot::broken),
         what: "minimum, lot, odd rest and largest order",
-        codes: &[("LOT", Outcome::Denied)],
+        codes: &[("LOT", Outcome::Denied), ("SHARES_HELD", Outcome::Deferred)],
         setting: rules,
     },
     Gate {

@@ -24,7 +24,7 @@ mod turnover;
 mod validity;
 mod value;
 
-use qt_market::{Market, Price, Symbol};
+use qt_market::{Market, Price, Shares, Symbol};
 use rust_decimal::Decimal;
 
 pub use list::{Code, GATES, Gate, Outcome};
@@ -75,6 +75,17 @@ pub(crate) struct Context<'a> {
     pub(crate) plan: PlanSales,
     /// True when the day has room for one more order.
     pub(crate) day_has_room: bool,
+    /// Of an odd sale: what other sales of its symbol will hold that have not been sent yet.
+    pub(crate) unsent: Unsent,
+}
+
+/// Shares of sales that have not been sent yet.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Unsent {
+    /// Of those that go before the signal.
+    pub(crate) before: Shares,
+    /// Of all.
+    pub(crate) all: Shares,
 }
 
 /// A signal on its way through the gates.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use qt_market::Side;
+
 use super::digest::Key;
 use super::{Settled, Trader};
 use crate::event::{Effect, NewOrder};
@@ -24,7 +26,7 @@ pub(super) struct Rank {
 impl Rank {
     pub(super) fn of(signal: &Signal) -> Self {
         Self {
-            is_purchase: signal.side == qt_market::Side::Buy,
+            is_purchase: signal.side == Side::Buy,
             priority: signal.execution_priority,
             // One without a time goes after those that have one.
             created_at: signal.created_at.map_or(i64::MAX, |at| at.0),
@@ -74,9 +76,44 @@ impl Trader {
             // They stay with the backend, which shows them again once trading goes on.
             return;
         }
-        for signal in taken {
+        // An odd sale may be the rest beside a sale of the same batch, which must be known then.
+        let (odd, others): (Vec<_>, Vec<_>) = taken.iter().partition(|signal| self.is_odd_sale(signal));
+        for signal in others.into_iter().chain(odd) {
             self.take(signal, now, effects);
         }
+    }
+
+    /// True for a sale that only the rest of a holding may be.
+    fn is_odd_sale(&self, signal: &Signal) -> bool {
+        // A purchase is held to whole lots whatever is held.
+        let is_lot = || {
+            let day = self.day.civil();
+            self.market()
+                .check_quantity(&signal.symbol, Side::Buy, signal.size, None, false, day)
+        };
+        signal.side == Side::Sell && self.settings.gates.market_rules && is_lot().is_err()
+    }
+
+    /// What the sales that are lots by themselves and have not been sent yet will hold beside an odd one.
+    fn unsent_beside(&self, order: &Order) -> risk::Unsent {
+        if !self.is_odd_sale(&order.signal) {
+            return risk::Unsent::default();
+        }
+        let rank = (Rank::of(&order.signal), order.id);
+        let mut unsent = risk::Unsent::default();
+        for other in self.live_orders() {
+            let signal = &other.signal;
+            let waits = matches!(other.state, OrderState::Intended | OrderState::Deferred);
+            let counts = waits && signal.side == Side::Sell && signal.symbol == order.signal.symbol;
+            if !counts || other.id == order.id || self.is_odd_sale(signal) {
+                continue;
+            }
+            unsent.all = unsent.all.saturating_add(signal.size);
+            if other.state == OrderState::Intended && (Rank::of(signal), other.id) < rank {
+                unsent.before = unsent.before.saturating_add(signal.size);
+            }
+        }
+        unsent
     }
 
     /// Keeps only the signals that would lead to something, so that what the backend shows again
@@ -179,6 +216,7 @@ impl Trader {
             exposure: &self.exposure,
             plan: plan.map_or_else(Default::default, |plan| self.exposure.plan_sales(plan, is_latest)),
             day_has_room: rate.is_none_or(|rate| self.exposure.governor.day_has_room(&rate)),
+            unsent: self.unsent_beside(order),
         };
         let verdict = if self.is_barred(&order.signal.id) {
             // While this attempt waited, the one before it turned out to be at the broker.

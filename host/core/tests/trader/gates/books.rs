@@ -49,6 +49,73 @@ fn what_the_brokers_figures_contain_is_not_held_twice() {
     assert_eq!(verdict(&mut desk, sell("S3", 100)), "DEFERRED SHARES_HELD");
 }
 
+/// A lot and the odd rest of a holding, whether the broker's figures contain the lot's order already or not yet.
+#[test]
+fn an_odd_rest_goes_while_the_sale_of_the_other_part_is_open() {
+    for (symbol, total, lot, rest) in [("688981.SH", 350, 200, 150), ("920002.BJ", 150, 100, 50)] {
+        let of = |name: &str, size| with(sell(name, size), |s| s.symbol = symbol.parse().unwrap());
+        let see = |desk: &mut Desk, total, sellable| {
+            desk.now = desk.now.plus_ms(1);
+            let mut book = book(desk.now);
+            book.holdings[0].symbol = symbol.parse().unwrap();
+            (book.holdings[0].total, book.holdings[0].sellable) = (total, sellable);
+            book.holdings[0].frozen = total - sellable;
+            desk.take(Event::BookSeen(Box::new(book)));
+        };
+        let gates = Gates {
+            market_rules: true,
+            book_settle_ms: 3_000,
+            ..books()
+        };
+        let mut desk = desk(gates.clone());
+        see(&mut desk, total, total);
+        let sent = desk.signals(vec![of("S1", lot), of("S2", rest)]);
+        assert_eq!(
+            sent,
+            [desk.order("S1").id, desk.order("S2").id],
+            "{symbol}: both of one batch"
+        );
+
+        // The rest goes first by its rank, and waits for the figures that follow the lot.
+        let mut desk = super::desk(gates.clone());
+        see(&mut desk, total, total);
+        let sent = desk.signals(vec![of("S1", rest), of("S2", lot)]);
+        assert_eq!(sent, [desk.order("S2").id], "{symbol}");
+        assert_eq!(desk.order("S1").code.as_deref(), Some("SHARES_HELD"), "{symbol}");
+        see(&mut desk, total, total);
+        assert_eq!(desk.state("S1"), OrderState::Submitting, "{symbol}");
+
+        // The figures contain the first order already, which is held besides for a while: the rest waits, and goes.
+        let mut desk = super::desk(gates.clone());
+        see(&mut desk, total, total);
+        assert_eq!(verdict(&mut desk, of("S1", lot)), "sent");
+        desk.accept("S1", "B1");
+        see(&mut desk, total, rest);
+        assert_eq!(verdict(&mut desk, of("S2", rest)), "DEFERRED SHARES_HELD");
+        desk.now = desk.now.plus_ms(4_000);
+        see(&mut desk, total, rest);
+        assert_eq!(desk.state("S2"), OrderState::Submitting, "{symbol}");
+
+        // One of two is in the figures and held besides, and the other is not in them.
+        let mut desk = super::desk(gates.clone());
+        see(&mut desk, total + lot, total + lot);
+        assert_eq!(desk.signals(vec![of("S1", lot), of("S2", lot)]).len(), 2);
+        desk.accept("S1", "B1");
+        see(&mut desk, total + lot, total);
+        assert_eq!(verdict(&mut desk, of("S3", rest)), "DEFERRED SHARES_HELD");
+        desk.accept("S2", "B2");
+        desk.now = desk.now.plus_ms(4_000);
+        see(&mut desk, total + lot, rest);
+        assert_eq!(desk.state("S3"), OrderState::Submitting, "{symbol}");
+
+        // What is no rest is refused as before.
+        let mut desk = super::desk(gates);
+        see(&mut desk, total, total);
+        assert_eq!(verdict(&mut desk, of("S1", lot)), "sent");
+        assert_eq!(verdict(&mut desk, of("S2", rest - 10)), "DENIED LOT", "{symbol}");
+    }
+}
+
 #[test]
 fn cash_is_counted_with_fees_and_with_what_purchases_hold() {
     let mut desk = desk(books());
