@@ -131,6 +131,39 @@ mod tests {
         }
     }
 
+    /// A statutory holiday of 2027 on a Saturday or Sunday closes the next weekday that is none.
+    #[test]
+    fn a_holiday_on_a_weekend_is_made_up_for_on_a_working_day() {
+        let calendar = Market::builtin().calendar();
+        for (holidays, opens) in [
+            (vec![(2, 5), (2, 6), (2, 7), (2, 8)], (2, 11)),
+            (vec![(5, 1), (5, 2)], (5, 5)),
+            (vec![(10, 1), (10, 2), (10, 3)], (10, 6)),
+        ] {
+            let days: Vec<_> = holidays
+                .iter()
+                .map(|(month, day)| date(2027, *month, *day))
+                .collect();
+            let before = days[0].yesterday().unwrap();
+            let next = calendar.next_trading_day(before);
+            assert_eq!(next, date(2027, opens.0, opens.1), "after {before}");
+            // As many weekdays are closed as there are holidays.
+            let closed = before
+                .series(jiff::Span::new().days(1))
+                .skip(1)
+                .take_while(|day| *day < next)
+                .filter(|day| day.weekday().to_monday_one_offset() < 6)
+                .count();
+            assert_eq!(closed, days.len(), "{days:?}");
+        }
+        assert!(
+            calendar
+                .warning(date(2027, 2, 9))
+                .unwrap()
+                .contains("provisional")
+        );
+    }
+
     #[test]
     fn the_end_of_the_calendar_is_announced() {
         let calendar = Market::builtin().calendar();
