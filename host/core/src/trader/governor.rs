@@ -4,7 +4,7 @@
 //! the exchange at any moment between. Whatever a plugin does with its queue, no second sees more of them than there are
 //! tokens. A bucket that fills by time alone would let two bursts fall into one second.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +20,8 @@ const SECOND_MS: i64 = 1_000;
 pub(super) struct Governor {
     /// When tokens come back, and how many; in order.
     back_at: VecDeque<(UtcMillis, u32)>,
-    /// Cancels whose call has not been answered.
-    cancels: BTreeSet<ClientOrderId>,
+    /// Cancels whose calls have not been answered: how many of an order, since one may be sent again while a call hangs.
+    cancels: BTreeMap<ClientOrderId, u32>,
     /// Orders of the day.
     orders_today: u32,
     /// Cancels of the day.
@@ -38,8 +38,15 @@ impl Governor {
             .filter(|(at, _)| *at > now)
             .map(|(_, count)| count)
             .sum();
-        let cancels = u32::try_from(self.cancels.len()).unwrap_or(u32::MAX);
-        waiting.saturating_add(cancels).saturating_add(submitting)
+        waiting
+            .saturating_add(self.cancels_under_way())
+            .saturating_add(submitting)
+    }
+
+    fn cancels_under_way(&self) -> u32 {
+        self.cancels
+            .values()
+            .fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// True when one more order may leave in this second.
@@ -69,7 +76,8 @@ impl Governor {
     /// True when a person must be told that even the cancels' share of the day is used up. They go nevertheless: an
     /// order that cannot be cancelled is the greater harm.
     pub(super) fn cancel_left(&mut self, id: ClientOrderId, rate: &Rate) -> bool {
-        self.cancels.insert(id);
+        let count = self.cancels.entry(id).or_default();
+        *count = count.saturating_add(1);
         self.cancels_today = self.cancels_today.saturating_add(1);
         let first = self.today() > rate.per_day && !self.told;
         self.told |= first;
@@ -81,14 +89,20 @@ impl Governor {
     }
 
     pub(super) fn cancel_answered(&mut self, id: ClientOrderId, now: UtcMillis) {
-        if self.cancels.remove(&id) {
-            self.give_back_later(now, 1);
+        let Some(count) = self.cancels.get_mut(&id) else {
+            return;
+        };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.cancels.remove(&id);
         }
+        self.give_back_later(now, 1);
     }
 
     /// The process that made the calls has ended: no answer comes any more.
     pub(super) fn calls_ended(&mut self, now: UtcMillis) {
-        let count = u32::try_from(std::mem::take(&mut self.cancels).len()).unwrap_or(u32::MAX);
+        let count = self.cancels_under_way();
+        self.cancels.clear();
         if count > 0 {
             self.give_back_later(now, count);
         }
@@ -148,6 +162,45 @@ mod tests {
         assert!(governor.lets_order(&RATE, 297, start.plus_ms(1_000)));
         assert!(!governor.lets_order(&RATE, 298, start.plus_ms(1_000)));
         assert!(governor.lets_order(&RATE, 298, start.plus_ms(1_400)));
+    }
+
+    #[test]
+    fn two_hanging_calls_of_one_order_hold_two_tokens() {
+        let rate = Rate {
+            per_second: 3,
+            ..RATE
+        };
+        let id = ClientOrderId::derive("a", &SignalId("s".into()), 0);
+        let start = UtcMillis(1_000_000);
+        let twice = || {
+            let mut governor = Governor::default();
+            governor.cancel_left(id, &rate);
+            governor.cancel_left(id, &rate);
+            governor
+        };
+        let mut governor = twice();
+        assert!(governor.lets_cancel(&rate, 0, start));
+        assert!(
+            !governor.lets_cancel(&rate, 1, start),
+            "two hang, one is submitted"
+        );
+        // Each answer gives one back, a second later.
+        governor.cancel_answered(id, start);
+        governor.cancel_answered(id, start.plus_ms(500));
+        governor.cancel_answered(id, start.plus_ms(500));
+        let free = |at| {
+            (1..4)
+                .take_while(|n| governor.lets_cancel(&rate, n - 1, at))
+                .count()
+        };
+        assert_eq!(free(start.plus_ms(999)), 1);
+        assert_eq!(free(start.plus_ms(1_000)), 2);
+        assert_eq!(free(start.plus_ms(1_500)), 3);
+        // The process that made the calls has ended.
+        let mut governor = twice();
+        governor.calls_ended(start);
+        assert!(!governor.lets_cancel(&rate, 1, start.plus_ms(999)));
+        assert!(governor.lets_cancel(&rate, 2, start.plus_ms(1_000)));
     }
 
     #[test]
