@@ -164,7 +164,8 @@ fn two_runs_give_ledgers_equal_byte_for_byte_and_figures_that_follow_from_them()
     };
     assert_eq!(state("FULL"), "FILLED 1000 -");
     // A quarter of what the market traded at its limit or better, until it had rested for an hour.
-    assert_eq!(state("PART"), "PARTIALLY_CANCELLED 3000 -");
+    // Of the bar in which it came it met the close alone.
+    assert_eq!(state("PART"), "PARTIALLY_CANCELLED 2500 -");
     assert_eq!(state("LOTS"), "DENIED 0 LOT");
     // The gates know no quotes for a cage; the exchange refuses.
     assert_eq!(state("CAGE"), "REJECTED 0 -");

@@ -84,6 +84,13 @@ impl Liquidity {
         let part = volume.saturating_mul(Shares::from(self.participation_pct.clamp(1, 100))) / 100;
         part - part % step.max(1)
     }
+
+    /// The shares of the market that `part` is the part of.
+    #[must_use]
+    pub fn behind(&self, part: Shares) -> Shares {
+        let percent = Shares::from(self.participation_pct.clamp(1, 100));
+        part.saturating_mul(100) / percent
+    }
 }
 
 impl Happened {
@@ -159,5 +166,6 @@ mod tests {
         assert_eq!(quarter.share(1_999, 100), 400);
         assert_eq!(quarter.share(300, 100), 0);
         assert_eq!(quarter.share(300, 1), 75);
+        assert_eq!(quarter.behind(75), 300);
     }
 }

@@ -10,10 +10,11 @@
 //! The market's levels rest in the same books as the orders here, so that an order that joins a level waits behind what
 //! rested there before. A trade of the market takes from the book what is as good as its price or better, up to the part
 //! of its shares that [`Liquidity::participation_pct`] allows. Where the source shows no levels, they are made around the
-//! last price from the shares that traded last. Orders here never change the market's prices.
+//! last price from the shares that traded last. Orders here never change the market's prices: an auction ends at the
+//! market's price, and an order that was in the book before a trade gets its own limit. Of a bar, an order that came while
+//! it lasted meets its close alone.
 
 mod account;
-mod auction;
 mod book;
 mod exchange;
 mod fact;
@@ -28,7 +29,6 @@ mod venue;
 mod walk;
 
 pub use account::{Account, Dividend, Holding};
-pub use auction::{Cross, clear};
 pub use book::{Book, FLOW, Hit, OrderId};
 pub use exchange::{Exchange, Placed};
 pub use fact::{Event, Fact, Fees};

@@ -3,11 +3,10 @@
 use jiff::civil::Date;
 use qt_market::{LotRule, Market, Phase, Shares, Side, Symbol, TimeOfDay, Window};
 
-use crate::auction;
-use crate::book::{Book, FLOW, Hit};
-use crate::flow::{Happened, Liquidity, Quote, Tick};
+use crate::book::{Book, Hit, OrderId};
+use crate::flow::{Bar, Happened, Liquidity, Quote, Tick};
 use crate::price::{E4, from_e4, to_e4};
-use crate::time::{Moment, date_of, day_number, time_of_day};
+use crate::time::{Moment, date_of, day_number, moment, time_of_day};
 
 /// After the last auction its result may come this much late, in ms.
 const GRACE_MS: i64 = 300_000;
@@ -33,6 +32,15 @@ struct Pending {
     traded: Option<(E4, Shares)>,
 }
 
+/// An order that came to rest since the last quote.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    at: Moment,
+    order: OrderId,
+    side: Side,
+    price: E4,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Stock {
     pub(crate) symbol: Symbol,
@@ -48,6 +56,9 @@ pub(crate) struct Stock {
     /// The ladder has to be made anew before anybody meets it.
     is_stale: bool,
     pending: Option<Pending>,
+    /// When the last quote came.
+    quoted_at: Option<Moment>,
+    arrivals: Vec<Arrival>,
 }
 
 impl Stock {
@@ -71,6 +82,8 @@ impl Stock {
             recent: 0,
             is_stale: true,
             pending: None,
+            quoted_at: None,
+            arrivals: Vec::new(),
         };
         stock.roll(market, at);
         stock
@@ -195,6 +208,24 @@ impl Stock {
         self.pending.is_some()
     }
 
+    /// An order rests from now on, that came at `at`.
+    pub(crate) fn rest(&mut self, at: Moment, order: OrderId, (side, price): (Side, E4), quantity: Shares) {
+        self.book.rest(order, side, price, quantity);
+        self.arrivals.push(Arrival {
+            at,
+            order,
+            side,
+            price,
+        });
+    }
+
+    /// Takes out of the book what came after `begun`, in the order in which it came, with its shares.
+    fn hold_back(&mut self, arrivals: Vec<Arrival>, begun: Moment) -> Vec<(Arrival, Shares)> {
+        let late = arrivals.into_iter().filter(|arrival| arrival.at > begun);
+        late.filter_map(|arrival| Some((arrival, self.book.remove(arrival.order)?)))
+            .collect()
+    }
+
     /// Takes in a quote; what it did to orders here is put into `hits`.
     pub(crate) fn quote(&mut self, market: &Market, flow: &Liquidity, quote: &Quote, hits: &mut Vec<Hit>) {
         self.roll(market, quote.at);
@@ -204,6 +235,8 @@ impl Stock {
         let time = time_of_day(quote.at);
         let has_orders = !self.book.is_empty();
         let window = self.window_of_quote(time);
+        let arrivals = std::mem::take(&mut self.arrivals);
+        let quoted_before = self.quoted_at.replace(quote.at);
         let after_hours = window.is_some_and(|window| window.phase == Phase::AfterHours);
         // After hours everybody trades at the close, whatever a source shows.
         if !after_hours || self.last.is_none() {
@@ -228,26 +261,51 @@ impl Stock {
             }
             Some(_) if after_hours => {
                 // Nobody sees an order book then: trades alone, at the one price.
-                self.end_auction(flow, &quote.what, hits);
+                let had = self.end_auction(flow, &quote.what, hits);
                 self.hide();
-                self.print(flow, self.last.unwrap_or_default(), quote.what.volume(), hits);
+                self.print(
+                    flow,
+                    self.last.unwrap_or_default(),
+                    quote.what.volume() - had,
+                    hits,
+                );
             }
-            Some(_) => {
-                self.end_auction(flow, &quote.what, hits);
+            Some(window) => {
+                // A bar begins at the quote before it, and no earlier than its window. What came later met none of its
+                // trades but perhaps the last.
+                let opened = moment(self.day.date, window.from);
+                let begun = quoted_before.map_or(opened, |before| before.max(opened));
+                let late = match quote.what {
+                    Happened::Bar(_) => self.hold_back(arrivals, begun),
+                    Happened::Tick(_) => Vec::new(),
+                };
+                let had = self.end_auction(flow, &quote.what, hits);
                 if !matches!(quote.what, Happened::Tick(Tick { levels: Some(_), .. })) {
                     // Levels that were made up are no queue to wait in.
                     self.hide();
                 }
                 match &quote.what {
-                    Happened::Bar(bar) => bar
-                        .path()
-                        .iter()
-                        .for_each(|(price, volume)| self.print(flow, *price, *volume, hits)),
-                    Happened::Tick(tick) => self.print(flow, tick.last, tick.volume, hits),
+                    Happened::Bar(bar) => {
+                        let rest = Bar {
+                            volume: bar.volume - had,
+                            ..*bar
+                        };
+                        let [earlier @ .., (close, volume)] = rest.path();
+                        for (price, volume) in earlier {
+                            self.print(flow, price, volume, hits);
+                        }
+                        for (came, quantity) in late {
+                            self.book.rest(came.order, came.side, came.price, quantity);
+                        }
+                        self.print(flow, close, volume, hits);
+                    }
+                    Happened::Tick(tick) => self.print(flow, tick.last, tick.volume - had, hits),
                 }
                 self.show(flow, &quote.what, hits);
             }
-            None => self.end_auction(flow, &quote.what, hits),
+            None => {
+                self.end_auction(flow, &quote.what, hits);
+            }
         }
     }
 
@@ -263,30 +321,31 @@ impl Stock {
         }
     }
 
-    /// The auction has ended: orders here trade at the market's price with their part of its shares.
-    fn end_auction(&mut self, flow: &Liquidity, what: &Happened, hits: &mut Vec<Hit>) {
-        let Some(pending) = self.pending else { return };
+    /// The auction has ended: orders here trade at the market's price with their part of its shares, however many they are.
+    /// Where `what` itself tells of the auction, the shares of it that they had a part of come back.
+    fn end_auction(&mut self, flow: &Liquidity, what: &Happened, hits: &mut Vec<Hit>) -> Shares {
+        let Some(pending) = self.pending else { return 0 };
         let Some((price, volume)) = pending
             .traded
             .or_else(|| Some((what.first(), what.volume())).filter(|(_, shares)| *shares > 0))
         else {
-            return;
+            return 0;
         };
         self.pending = None;
         self.hide();
+        let before = hits.len();
+        // The market takes either side of every order here. Its price is known, and none of them moves it.
         let share = flow.share(volume, self.day.lot.step);
-        if share > 0 {
-            // The market takes either side of every order here; it came later than those that gathered.
-            self.book.rest(FLOW, Side::Buy, price, share);
-            self.book.rest(FLOW, Side::Sell, price, share);
+        self.book.uncross(price, share, hits);
+        if pending.traded.is_some() {
+            return 0;
         }
-        if let Some(cross) = auction::clear(&self.book, self.previous_close.unwrap_or(price)) {
-            self.book.uncross(cross.price, cross.volume, hits);
-        }
-        self.hide();
+        let had = hits[before..].iter().map(|hit| hit.quantity).sum();
+        flow.behind(had).min(volume)
     }
 
-    /// The market trades `volume` at `price`: orders here that are as good or better would have been part of it.
+    /// The market trades `volume` at `price`: orders here that are as good or better would have been part of it. They rest,
+    /// so that each gets its own limit, as at an exchange, also where the market's price is better.
     fn print(&mut self, flow: &Liquidity, price: E4, volume: Shares, hits: &mut Vec<Hit>) {
         let share = flow.share(volume, self.day.lot.step);
         if share == 0 {

@@ -361,7 +361,7 @@ impl Venue {
             Then::End => None,
         };
         if let Some(price) = rests_at.filter(|_| rest > 0) {
-            stock.book.rest(order, ticket.side, price, rest);
+            stock.rest(at, order, (ticket.side, price), rest);
         }
         let lapses = crate::time::moment(stock.day.date, stock.lapses_at(after_hours));
         self.open.insert(
@@ -506,7 +506,7 @@ impl Venue {
             .window(time_of_day(resting.placed))
             .is_some_and(|window| window.phase == Phase::AfterHours);
         let price = stock.last.filter(|_| after_hours).unwrap_or(resting.price);
-        stock.book.rest(order, resting.side, price, resting.rest);
+        stock.rest(resting.placed, order, (resting.side, price), resting.rest);
         if let Some(window) = stock
             .window(time_of_day(at))
             .filter(|window| is_auction(window.phase))

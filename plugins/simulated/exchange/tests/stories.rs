@@ -97,7 +97,7 @@ fn an_order_fills_by_the_markets_volume_and_no_faster() {
     ));
     // One level of a tenth of the last bar rests at 100.01.
     assert_eq!(
-        verdict(&exchange.submit(at("09:31:10"), "A", &limit(MOUTAI, Side::Buy, 5_000, "100.01"))),
+        verdict(&exchange.submit(at("09:31"), "A", &limit(MOUTAI, Side::Buy, 5_000, "100.01"))),
         "ok"
     );
     assert_eq!(fills(&exchange.take_facts()), ["A 1000@100.01"]);
@@ -196,6 +196,151 @@ fn an_auction_without_a_tick_of_its_own_ends_with_the_days_first_bar() {
         "100",
     ));
     assert_eq!(fills(&exchange.take_facts()), ["A 200@102"]);
+}
+
+/// However many want to buy above it, the auction ends at the market's price.
+#[test]
+fn a_large_order_does_not_set_the_price_of_an_auction() {
+    for (participation_pct, expected) in [(100, "BIG 5000@100"), (20, "BIG 1000@100")] {
+        let mut exchange = Exchange::new(
+            Arc::new(Market::builtin().clone()),
+            Liquidity {
+                participation_pct,
+                levels: 5,
+            },
+            Account::new(10_000_000.into(), []),
+            Vec::new(),
+        );
+        exchange.quote(&bar(
+            on(23, "15:00"),
+            MOUTAI,
+            ["100", "100", "100", "100"],
+            10_000,
+            "100",
+        ));
+        let ticket = limit(MOUTAI, Side::Buy, 90_000, "101");
+        assert_eq!(verdict(&exchange.submit(at("09:16"), "BIG", &ticket)), "ok");
+        exchange.quote(&tick(at("09:25"), MOUTAI, "100", 5_000));
+        assert_eq!(fills(&exchange.take_facts()), [expected]);
+    }
+}
+
+/// The first bar tells the auction's price and holds its shares: orders here have their part of the bar once.
+#[test]
+fn the_part_of_a_bar_that_an_auction_had_is_not_had_again() {
+    let mut exchange = exchange_with(Liquidity {
+        participation_pct: 25,
+        levels: 5,
+    });
+    exchange.quote(&bar(
+        on(23, "15:00"),
+        MOUTAI,
+        ["100", "100", "100", "100"],
+        10_000,
+        "100",
+    ));
+    exchange.submit(at("09:16"), "A", &limit(MOUTAI, Side::Buy, 9_000, "103"));
+    exchange.take_facts();
+    let first = |volume| bar(at("09:31"), MOUTAI, ["102", "102", "102", "102"], volume, "100");
+    let mut other = exchange.clone();
+    exchange.quote(&first(16_000));
+    assert_eq!(fills(&exchange.take_facts()), ["A 4000@102"]);
+    // Where the auction did not take all of the part, the rest of it is there in the bar.
+    other.cancel(at("09:17"), "A").unwrap();
+    other.submit(at("09:18"), "B", &limit(MOUTAI, Side::Buy, 1_000, "103"));
+    other.take_facts();
+    other.quote(&first(16_000));
+    assert_eq!(fills(&other.take_facts()), ["B 1000@102"]);
+    // The next bar is had a part of as any other.
+    exchange.quote(&bar(
+        at("09:32"),
+        MOUTAI,
+        ["102", "102", "102", "102"],
+        1_600,
+        "100",
+    ));
+    assert_eq!(
+        fills(&exchange.take_facts()),
+        ["A 100@103", "A 100@103", "A 100@103", "A 100@103"],
+        "it rests, and gets its own limit"
+    );
+}
+
+/// The low of a bar may have been before an order came: what came while the bar lasted meets its close alone.
+#[test]
+fn an_order_does_not_meet_what_a_bar_did_before_it_came() {
+    for (came, close, expected) in [
+        ("09:31", "100", vec!["A 500@98.5"]),
+        ("09:31:30", "100", vec![]),
+        ("09:31:30", "98.4", vec!["A 500@98.5"]),
+    ] {
+        let mut exchange = opened();
+        exchange.submit(at(came), "A", &limit(MOUTAI, Side::Buy, 500, "98.5"));
+        exchange.take_facts();
+        exchange.quote(&bar(
+            at("09:32"),
+            MOUTAI,
+            ["100", "100", "98", close],
+            10_000,
+            "100",
+        ));
+        let found = fills(&exchange.take_facts());
+        assert_eq!(found, expected, "came at {came}, close {close}");
+        if expected.is_empty() {
+            // It was there before the next bar began.
+            exchange.quote(&bar(
+                at("09:33"),
+                MOUTAI,
+                ["100", "100", "98", "100"],
+                10_000,
+                "100",
+            ));
+            assert_eq!(fills(&exchange.take_facts()), ["A 500@98.5"]);
+        }
+    }
+    // Of two at one price who came first goes first, and one that is cancelled meanwhile is gone.
+    let mut exchange = opened();
+    for (name, came) in [("OLD", "09:31"), ("GONE", "09:31:10"), ("NEW", "09:31:20")] {
+        exchange.submit(at(came), name, &limit(MOUTAI, Side::Buy, 300, "98.5"));
+    }
+    exchange.cancel(at("09:31:30"), "GONE").unwrap();
+    exchange.take_facts();
+    exchange.quote(&bar(
+        at("09:32"),
+        MOUTAI,
+        ["100", "100", "98.5", "98.5"],
+        1_200,
+        "100",
+    ));
+    assert_eq!(
+        fills(&exchange.take_facts()),
+        ["OLD 300@98.5", "NEW 300@98.5"],
+        "the low, and then the close"
+    );
+}
+
+/// Who comes after the auction has no part in it, although its price is known later.
+#[test]
+fn an_order_that_came_after_an_auction_has_no_part_in_it() {
+    let mut exchange = exchange();
+    exchange.quote(&bar(
+        on(23, "15:00"),
+        MOUTAI,
+        ["100", "100", "100", "100"],
+        10_000,
+        "100",
+    ));
+    exchange.submit(at("09:16"), "A", &limit(MOUTAI, Side::Buy, 100, "103"));
+    exchange.submit(at("09:30:20"), "B", &limit(MOUTAI, Side::Buy, 100, "102"));
+    exchange.take_facts();
+    exchange.quote(&bar(
+        at("09:31"),
+        MOUTAI,
+        ["102", "104", "102", "104"],
+        40_000,
+        "100",
+    ));
+    assert_eq!(fills(&exchange.take_facts()), ["A 100@102"]);
 }
 
 #[test]
