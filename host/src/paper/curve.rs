@@ -15,6 +15,20 @@ pub(crate) struct Sample {
     pub(crate) total_asset: Decimal,
     /// How far below its highest so far, in percent.
     pub(crate) drawdown_pct: Decimal,
+    /// The highest so far.
+    peak: Decimal,
+}
+
+impl Sample {
+    fn new(at: UtcMillis, total_asset: Decimal, peak: Decimal) -> Self {
+        let fallen = (peak - total_asset).saturating_mul(Decimal::ONE_HUNDRED);
+        Self {
+            at,
+            total_asset,
+            drawdown_pct: fallen.checked_div(peak).unwrap_or_default().round_dp(6),
+            peak,
+        }
+    }
 }
 
 /// The samples, and the largest drawdown of all moments, whether they are kept or not.
@@ -33,12 +47,7 @@ impl Curve {
     /// Takes in a moment; moments come in the order of time.
     pub(crate) fn add(&mut self, at: UtcMillis, total_asset: Decimal) {
         self.peak = self.peak.max(total_asset);
-        let fallen = (self.peak - total_asset).saturating_mul(Decimal::ONE_HUNDRED);
-        let sample = Sample {
-            at,
-            total_asset,
-            drawdown_pct: fallen.checked_div(self.peak).unwrap_or_default().round_dp(6),
-        };
+        let sample = Sample::new(at, total_asset, self.peak);
         if sample.drawdown_pct > self.worst.map_or(Decimal::ZERO, |worst| worst.drawdown_pct) {
             self.worst = Some(sample);
         }
@@ -55,6 +64,24 @@ impl Curve {
                 keep
             });
             self.every *= 2;
+        }
+    }
+
+    /// True before the first moment.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.seen == 0
+    }
+
+    /// Something that was held all the time turns out to be worth `more` than it was counted for so far: no gain and no loss.
+    pub(crate) fn revalue(&mut self, more: Decimal) {
+        if self.is_empty() {
+            return;
+        }
+        self.peak = self.peak.saturating_add(more);
+        let others = self.worst.iter_mut().chain(self.last.iter_mut());
+        for sample in self.samples.iter_mut().chain(others) {
+            let total_asset = sample.total_asset.saturating_add(more);
+            *sample = Sample::new(sample.at, total_asset, sample.peak.saturating_add(more));
         }
     }
 
@@ -76,6 +103,29 @@ impl Curve {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn drawdown(curve: &Curve) -> String {
+        let worst = curve.worst().map(|worst| worst.drawdown_pct);
+        worst.unwrap_or_default().normalize().to_string()
+    }
+
+    #[test]
+    fn what_is_worth_less_from_the_start_on_has_fallen_and_a_later_price_is_no_fall() {
+        let mut curve = Curve::default();
+        assert!(curve.is_empty());
+        curve.add(UtcMillis(0), Decimal::from(1_000));
+        curve.add(UtcMillis(1), Decimal::from(900));
+        assert_eq!(drawdown(&curve), "10");
+        // Half of it was counted at a cost of 500 and is worth 300: 100 of 800 were lost.
+        curve.revalue(Decimal::from(-200));
+        assert_eq!(drawdown(&curve), "12.5");
+        curve.add(UtcMillis(2), Decimal::from(700));
+        assert_eq!(drawdown(&curve), "12.5");
+        let shown: Vec<_> = curve.samples().iter().map(|sample| sample.total_asset).collect();
+        assert_eq!(shown, [800, 700, 700].map(Decimal::from));
+        curve.add(UtcMillis(3), Decimal::from(600));
+        assert_eq!(drawdown(&curve), "25");
+    }
 
     #[test]
     fn a_long_run_keeps_a_thousand_points_and_its_worst_moment() {

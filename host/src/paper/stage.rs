@@ -28,6 +28,8 @@ pub(super) struct Stage {
     ledger: Vec<String>,
     tally: Tally,
     curve: Curve,
+    /// When the run began.
+    begins: Moment,
     cash_before: Decimal,
     /// Shares that were there at the start, and what they were worth at the first price that was seen of them.
     held_before: BTreeMap<Symbol, i64>,
@@ -58,6 +60,7 @@ impl Stage {
             exchange,
             signals: play.signals.into(),
             now: begins,
+            begins,
             settled: Moment::MIN,
             ledger: Vec::new(),
             tally: Tally::default(),
@@ -102,6 +105,10 @@ impl Stage {
             let price = from_e4(quote.previous_close.unwrap_or_else(|| quote.what.first()));
             let worth = price.saturating_mul(Decimal::from(held));
             self.worth_before.insert(quote.symbol, worth);
+            // Until now the curve knew it at its cost.
+            let mut holdings = self.exchange.account().holdings();
+            let cost = holdings.find_map(|(symbol, held)| (*symbol == quote.symbol).then_some(held.cost));
+            self.curve.revalue(worth - cost.unwrap_or(worth));
         }
         self.exchange.quote(quote);
         self.hear()
@@ -124,6 +131,10 @@ impl Stage {
             return Ok(());
         }
         self.tick()?;
+        if self.curve.is_empty() {
+            // What is lost before the first moment's end is lost too.
+            self.curve.add(UtcMillis(self.begins), self.started_with());
+        }
         self.curve.add(UtcMillis(self.now), self.exchange.total_asset());
         Ok(())
     }
@@ -448,5 +459,67 @@ fn event_of(fact: &Fact, id: ClientOrderId) -> Option<Event> {
             reason: Some(fact.reason.clone()),
         })),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use qt_core::Settings;
+    use qt_exchange::{Account, Bar, Happened, Liquidity, YUAN};
+    use qt_market::{Market, parse_time};
+
+    use super::*;
+
+    /// What the first bar takes from what was held at the start is a drawdown; that a symbol is first quoted later is none.
+    #[test]
+    fn the_largest_drawdown_counts_from_what_the_run_started_with() {
+        let at = |clock| time::moment(jiff::civil::date(2026, 11, 24), parse_time(clock).unwrap());
+        let bar = |clock, symbol: &str, yuan: i64, before: i64| {
+            let price = yuan * YUAN;
+            Quote {
+                at: at(clock),
+                symbol: symbol.parse().unwrap(),
+                what: Happened::Bar(Bar {
+                    open: price,
+                    high: price,
+                    low: price,
+                    close: price,
+                    volume: 1_000,
+                }),
+                previous_close: Some(before * YUAN),
+            }
+        };
+        let held = [("600519.SH", 100), ("000858.SZ", 50)]
+            .map(|(symbol, cost): (&str, i64)| (symbol.parse().unwrap(), 1_000, cost.into()));
+        let play = Play {
+            settings: Settings::default(),
+            market: Arc::new(Market::builtin().clone()),
+            flow: Liquidity::default(),
+            account: Account::new(Decimal::ZERO, held),
+            dividends: Vec::new(),
+            signals: Vec::new(),
+        };
+        let mut stage = Stage::new(play, at("09:31")).unwrap();
+        for quote in [
+            bar("09:31", "600519.SH", 90, 100),
+            bar("09:32", "600519.SH", 95, 100),
+            // It was bought at 50, and closed at 20 the day before.
+            bar("09:33", "000858.SZ", 20, 20),
+        ] {
+            stage.quote(&quote).unwrap();
+        }
+        let report = stage.end(3).unwrap().report;
+        assert_eq!(report.start, Decimal::from(120_000));
+        assert_eq!(report.end, Decimal::from(115_000));
+        let first = report.samples.first().unwrap();
+        assert_eq!(
+            (first.total_asset, first.drawdown_pct),
+            (report.start, Decimal::ZERO)
+        );
+        // 10,000 of 120,000.
+        assert_eq!(report.max_drawdown_pct, "8.333333".parse().unwrap());
+        assert_eq!(report.max_drawdown_at, Some(UtcMillis(at("09:31"))));
     }
 }
