@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use clap::{Args, Subcommand};
 use qt_core::{Cancel, ClientOrderId, Order, TradingDate, UtcMillis};
-use qt_market::Market;
+use qt_market::HighFrequency;
 use serde_json::{Value, json};
 
 use super::accounts::{Form, show_each};
@@ -52,7 +52,7 @@ pub(super) fn run(command: &ComplianceCommand, options: &Options) -> Result<(), 
         let orders = journal::every_order(&path, None)?;
         let answers = journal::cancel_answers(&path)?;
         let is_paper = gating::is_paper_by(config, &data_dir);
-        let sheet = Sheet::of(config, is_paper, &orders, &answers, args.full_account);
+        let sheet = Sheet::of(config, is_paper, &orders, &answers, args.full_account)?;
         Ok(match form {
             Form::Json => format!("{}\n", sheet.json()),
             Form::Csv => sheet.csv()?,
@@ -108,6 +108,8 @@ struct Sheet {
     day: Option<(usize, TradingDate)>,
     per_second: Option<u32>,
     per_day: Option<u32>,
+    /// From where on trading is of high frequency, by the tables in force.
+    law: HighFrequency,
 }
 
 /// The most moments within any one second, and when that second began. `moments` must be in order.
@@ -145,7 +147,8 @@ impl Sheet {
         orders: &[Order],
         answers: &HashMap<ClientOrderId, Vec<UtcMillis>>,
         full_account: bool,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
+        let law = config.gates.market().map_err(Failure::usage)?.high_frequency();
         let cancels: Vec<UtcMillis> = orders
             .iter()
             .filter_map(|order| Some((order.cancel.as_ref()?, order.id)))
@@ -178,7 +181,7 @@ impl Sheet {
         }
         let rate = config.gates.rate(is_paper);
         let account = crate::desk::broker_account(config, &config.broker);
-        Self {
+        Ok(Self {
             broker: config.broker.clone(),
             securities_account_id: config.securities_account_id.clone(),
             account: account.map(|number| if full_account { number } else { masked(&number) }),
@@ -191,11 +194,12 @@ impl Sheet {
             day: busiest_day(&moments),
             per_second: rate.map(|rate| rate.per_second),
             per_day: rate.map(|rate| rate.per_day),
-        }
+            law,
+        })
     }
 
     fn items(&self) -> Vec<(&'static str, String, String)> {
-        let law = Market::builtin().high_frequency();
+        let law = self.law;
         let own = |most: Option<u32>| {
             most.map_or_else(
                 || "no limit of one's own".to_owned(),
@@ -231,7 +235,7 @@ impl Sheet {
             ("Orders sent", self.orders.to_string(), String::new()),
             ("Cancels sent", self.cancels.to_string(), String::new()),
             (
-                "Highest rate a second",
+                "Highest rate a second of the period",
                 self.second.map_or(0, |(count, _)| count).to_string(),
                 format!(
                     "orders and cancels{}; {}; high frequency from {} on",
@@ -242,7 +246,7 @@ impl Sheet {
                 ),
             ),
             (
-                "Highest count a day",
+                "Highest count a day of the period",
                 self.day.map_or(0, |(count, _)| count).to_string(),
                 format!(
                     "orders and cancels{}; {}; high frequency from {} on",
@@ -309,7 +313,7 @@ impl Sheet {
     }
 
     fn json(&self) -> Value {
-        let law = Market::builtin().high_frequency();
+        let law = self.law;
         let strategies: Vec<Value> = self
             .strategies
             .iter()
@@ -344,6 +348,7 @@ impl Sheet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Environment, Flags, Sources, load};
 
     #[test]
     fn the_busiest_second_may_begin_anywhere() {
@@ -354,6 +359,40 @@ mod tests {
         assert_eq!(busiest_second(&moments), Some((3, UtcMillis(900))));
         let every = at(&(0..300).map(|n| n * 10).collect::<Vec<_>>());
         assert_eq!(busiest_second(&every), Some((100, UtcMillis(0))));
+    }
+
+    #[test]
+    fn the_statutory_thresholds_are_those_of_the_tables_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = folder.path().join("tables.toml");
+        std::fs::write(
+            &tables,
+            "[high_frequency]\nsince = \"2026-01-01\"\nper_second = 200\nper_day = 9_000\n",
+        )
+        .unwrap();
+        let file = folder.path().join("config.json");
+        std::fs::write(&file, json!({ "gates": { "market_tables": tables } }).to_string()).unwrap();
+        let sources = Sources {
+            file: Some(file),
+            environment: Environment::default(),
+            flags: Flags::default(),
+        };
+        let config = load(&sources, Purpose::Look).unwrap().config;
+        let sheet = Sheet::of(&config, true, &[], &HashMap::new(), false).unwrap();
+        assert_eq!(
+            (
+                &sheet.json()["high_frequency_per_second"],
+                &sheet.json()["high_frequency_per_day"]
+            ),
+            (&json!(200), &json!(9_000))
+        );
+        let text = sheet.text();
+        assert!(
+            text.contains("from 200 on") && text.contains("from 9000 on"),
+            "{text}"
+        );
+        std::fs::remove_file(tables).unwrap();
+        assert!(Sheet::of(&config, true, &[], &HashMap::new(), false).is_err());
     }
 
     #[test]
