@@ -1,7 +1,7 @@
 //! The only place that asks the time. Everything else is handed it.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Wall clock and monotonic clock may part by so much before that counts as a jump, in milliseconds. Clocks that are
 /// kept by NTP are moved by far less at a time.
@@ -157,11 +157,30 @@ const fn test_offset_ms() -> i64 {
     0
 }
 
+/// So long before a moment, or as long as can be said: some systems have no moment before they were started.
+pub(crate) fn longest_before(moment: Instant, mut time: Duration) -> Instant {
+    loop {
+        match moment.checked_sub(time) {
+            Some(before) => return before,
+            None => time /= 2,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    /// Windows has no moment before its start: an old report counted as one of now, for as long as the machine ran.
+    #[test]
+    fn a_moment_longer_ago_than_can_be_said_is_no_moment_of_now() {
+        let now = Instant::now();
+        assert!(longest_before(now, Duration::MAX) < now);
+        let second = Duration::from_secs(1);
+        assert_eq!(longest_before(now + second, second), now);
+    }
 
     #[test]
     fn wall_clock_is_in_milliseconds_and_monotonic_never_goes_back() {

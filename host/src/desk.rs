@@ -593,8 +593,7 @@ async fn look_at_backlog(backlog: BacklogRows, gauge: Gauge) {
             Some(Ok(found)) => gauge.set_report_waits_since(found.oldest_ms.map(|made_ms| {
                 let ms = u64::try_from(Clock::system().now_ms().saturating_sub(made_ms)).unwrap_or(0);
                 let now = Instant::now();
-                // Before this machine was started is as long ago as can be said.
-                now.checked_sub(Duration::from_millis(ms)).unwrap_or(now)
+                crate::clock::longest_before(now, Duration::from_millis(ms))
             })),
             Some(Err(_)) | None => gauge.reports_are_unknown(Instant::now()),
         }

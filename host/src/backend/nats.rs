@@ -244,7 +244,13 @@ impl Nats {
                 self.settings.consumer
             );
         }
-        self.look_at_clock(&stream).await.map_err(unusable)?;
+        if let Err(e) = self.look_at_clock(&stream).await {
+            // Not every stream lets a second consumer look, nor does every login.
+            warn!(
+                target: TRADING,
+                "The time of NATS cannot be learnt ({e}): what it publishes is dated as if its clock were this machine's"
+            );
+        }
         self.settles
             .lock()
             .await

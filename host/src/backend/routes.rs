@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::TRADING;
 use super::gauge::Gauge;
-use super::sales::{Barred, Origin, Sales};
+use super::sales::{Barred, Origin, Sales, plan_of_sale};
 use super::wire::SignalsAnswer;
 use crate::engine::input::{Input, Received, Sender};
 
@@ -178,6 +178,12 @@ impl Routes {
 
     /// Hands pending signals over and waits until they are durable; nothing when no account is left.
     pub(super) async fn hand_over(&mut self, found: SignalsAnswer, origin: &Origin) -> Option<HandedOver> {
+        let planned: Vec<(SignalId, String)> = found
+            .taken
+            .iter()
+            .filter(|_| matches!(origin, Origin::Stream(_)))
+            .filter_map(|signal| Some((signal.id.clone(), plan_of_sale(signal)?.to_owned())))
+            .collect();
         let (parcels, mut left, is_barred) = self.split(found, origin);
         let several = self.ways.len() > 1;
         let given = self.ways.iter_mut().zip(parcels).map(|(way, parcel)| async move {
@@ -212,6 +218,14 @@ impl Routes {
                     is_durable = false;
                     left.extend(ids);
                 }
+            }
+        }
+        for (id, plan) in planned {
+            if left
+                .iter()
+                .any(|(other, why)| *other == id && *why == Left::NotNow)
+            {
+                self.sales.given_back(&id, &plan, (self.now)());
             }
         }
         self.is_any_left().then_some(HandedOver {

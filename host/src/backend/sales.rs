@@ -3,15 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use qt_core::{Left, SignalId, UtcMillis};
+use qt_core::{Left, Signal, SignalId, UtcMillis};
+use qt_market::Side;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::TRADING;
 use super::wire::SignalsAnswer;
 
-/// A sale that a stream handed out holds its plan's purchases back for so long after it was published: a plan is a day's.
-const HOLDS_MS: i64 = 24 * 3_600_000;
+/// A sale that a stream handed out holds its plan's purchases back for so long after it was published: over the longest
+/// holiday there is.
+const HOLDS_MS: i64 = 14 * 24 * 3_600_000;
 /// So many sales are told apart. With more, no purchase of any plan goes.
 const MOST: usize = 10_000;
 
@@ -53,7 +55,8 @@ impl Barred {
 #[derive(Debug, Default)]
 pub(super) struct Sales {
     waiting: BTreeMap<SignalId, (String, UtcMillis)>,
-    /// Sales that waited and may be carried out since, or are not wanted any more: their first message comes once more.
+    /// Sales that were taken, or are not wanted any more: a message of before, by which they could not be taken yet, may come
+    /// once more.
     released: VecDeque<SignalId>,
 }
 
@@ -83,7 +86,8 @@ impl Sales {
             }
             Origin::Stream(handed) => handed,
         };
-        let taken = found.taken.iter().map(|signal| &signal.id);
+        let taken = found.taken.iter().filter(|signal| plan_of_sale(signal).is_some());
+        let taken = taken.map(|signal| &signal.id);
         let invalid = found.invalid.iter().filter_map(|signal| signal.id.as_ref());
         for id in taken.chain(invalid).chain(&found.passed_over) {
             self.release(id);
@@ -110,7 +114,7 @@ impl Sales {
             if !stays {
                 warn!(
                     target: TRADING,
-                    "The sale {id} has not become executable within a day: it holds purchases of plan {plan} back no longer"
+                    "The sale {id} has not become executable within two weeks: it holds purchases of plan {plan} back no longer"
                 );
             }
             stays
@@ -121,13 +125,27 @@ impl Sales {
     }
 
     fn release(&mut self, id: &SignalId) {
-        if self.waiting.remove(id).is_some() {
+        self.waiting.remove(id);
+        if !self.released.contains(id) {
             if self.released.len() >= MOST {
                 self.released.pop_front();
             }
             self.released.push_back(id.clone());
         }
     }
+
+    /// Takes note of a sale that was brought and given back, as while trading is halted: its plan's purchases may come again
+    /// before it does.
+    pub(super) fn given_back(&mut self, id: &SignalId, plan: &str, now: UtcMillis) {
+        self.released.retain(|released| released != id);
+        self.waiting.insert(id.clone(), (plan.to_owned(), now));
+    }
+}
+
+/// The plan of a sale that has one.
+pub(super) fn plan_of_sale(signal: &Signal) -> Option<&str> {
+    let plan = signal.plan_id.as_deref();
+    plan.filter(|_| signal.side == Side::Sell)
 }
 
 const fn is_over(published: UtcMillis, now: UtcMillis) -> bool {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::super::gauge::Gauge;
 use super::super::poller::{PollLinks, PollSettings, Route, run};
 use super::super::routes::Routes;
-use super::super::sales::{Handed, Origin};
+use super::super::sales::{Handed, Origin, Sales};
 use super::super::wire::{self, View};
 use super::*;
 use crate::engine::input::{Input, Received};
@@ -370,10 +370,51 @@ async fn a_stream_keeps_a_sale_that_is_not_executable_and_its_purchases_wait_for
         assert_eq!(ids, expected, "{number}");
         assert_eq!(left, expected_left, "{number}");
     }
-    // A plan is a day's: a sale of yesterday is not kept.
-    let stale = (planned("STALE", "SELL", false), 86_400_000);
+    // Over a weekend and the longest holiday it is kept, and not for ever.
+    let kept = (planned("KEPT", "SELL", false), 13 * 86_400_000);
+    let (ids, left) = given(&mut routes, &mut a, handed(&[kept, (buy.clone(), 5)])).await;
+    assert_eq!((ids.len(), left), (0, vec!["BUY".to_owned(), "KEPT".to_owned()]));
+    given(&mut routes, &mut a, handed(&[(planned("KEPT", "SELL", true), 1)])).await;
+    let stale = (planned("STALE", "SELL", false), 14 * 86_400_000);
     let (ids, left) = given(&mut routes, &mut a, handed(&[stale, (buy, 5)])).await;
     assert_eq!((ids, left.len()), (vec!["BUY".to_owned()], 0));
+}
+
+/// A sale is taken as executable, and then its message of before comes once more: it bars nothing, though it never waited here.
+#[tokio::test]
+async fn a_sale_that_was_taken_is_not_waited_for_because_of_an_older_message() {
+    let (mut to_a, mut a) = route("A");
+    to_a.hard_barrier = true;
+    let mut routes = Routes::new(vec![to_a], || NOW);
+    let (ids, _) = given(&mut routes, &mut a, handed(&[(planned("SALE", "SELL", true), 1)])).await;
+    assert_eq!(ids, ["SALE"]);
+    let old = (planned("SALE", "SELL", false), 10);
+    let (ids, left) = given(
+        &mut routes,
+        &mut a,
+        handed(&[old, (planned("BUY", "BUY", true), 5)]),
+    )
+    .await;
+    assert_eq!((ids, left.len()), (vec!["BUY".to_owned()], 0));
+}
+
+/// While trading is halted both are given back, and the purchase may come again first.
+#[test]
+fn a_sale_that_was_given_back_bars_its_plan_until_it_is_taken() {
+    let mut sales = Sales::default();
+    let learn = |sales: &mut Sales, signals: &[(Value, i64)]| {
+        let (found, origin) = handed(signals);
+        sales.learn(&found, &origin, NOW).0.holds("P")
+    };
+    let (sale, buy) = (
+        (planned("SALE", "SELL", true), 1),
+        (planned("BUY", "BUY", true), 5),
+    );
+    assert!(!learn(&mut sales, &[sale.clone(), buy.clone()]));
+    sales.given_back(&SignalId("SALE".into()), "P", NOW);
+    assert!(learn(&mut sales, std::slice::from_ref(&buy)));
+    assert!(!learn(&mut sales, &[sale]));
+    assert!(!learn(&mut sales, &[buy]));
 }
 
 /// What was handed out to the process before may be a sale: purchases of plans wait until it has come again.
