@@ -15,7 +15,29 @@ use crate::signal::Signal;
 /// A bound may lie where the exchange takes no limit. No price was wished there, so that the limit goes inward, to what the
 /// exchange takes and what is stricter still.
 pub(super) fn protect(signal: &Signal, context: &Context<'_>) -> Verdict {
-    let wished = signal.effective_limit_price.or(signal.price);
+    let Some(limit) = wanted(signal, context) else {
+        return Verdict::Pass(None);
+    };
+    let rounded = rounded(limit, signal, context);
+    let taken = if wished(signal).is_none() {
+        // The cage may end off the tick, as a last price may lie.
+        let taken = stricter(signal.side, rounded, nearest_taken(signal, context, rounded));
+        self::rounded(taken, signal, context)
+    } else {
+        rounded
+    };
+    if taken <= Decimal::ZERO {
+        let reason = format!("the limit of {limit} yuan is below one tick of {}", signal.symbol);
+        return Verdict::Deny(Refusal {
+            code: "PRICE_BELOW_TICK",
+            reason,
+        });
+    }
+    Verdict::Pass(Some(taken))
+}
+
+/// The limit that the signal asks for, wherever the exchange may take it: its price and all of its bounds.
+pub(super) fn wanted(signal: &Signal, context: &Context<'_>) -> Option<Price> {
     let slipped = signal
         .reference_price
         .map(|reference| slippage_bound(signal, reference, context));
@@ -23,13 +45,25 @@ pub(super) fn protect(signal: &Signal, context: &Context<'_>) -> Verdict {
         Side::Buy => signal.price_ceiling,
         Side::Sell => signal.price_floor,
     };
-    let stricter = |a: Price, b: Price| match signal.side {
+    [wished(signal), slipped, bound]
+        .into_iter()
+        .flatten()
+        .reduce(|a, b| stricter(signal.side, a, b))
+}
+
+fn wished(signal: &Signal) -> Option<Price> {
+    signal.effective_limit_price.or(signal.price)
+}
+
+fn stricter(side: Side, a: Price, b: Price) -> Price {
+    match side {
         Side::Buy => a.min(b),
         Side::Sell => a.max(b),
-    };
-    let Some(limit) = [wished, slipped, bound].into_iter().flatten().reduce(stricter) else {
-        return Verdict::Pass(None);
-    };
+    }
+}
+
+/// On the tick, against the trader.
+pub(super) fn rounded(limit: Price, signal: &Signal, context: &Context<'_>) -> Price {
     let toward = match signal.side {
         Side::Buy => Toward::Down,
         Side::Sell => Toward::Up,
@@ -37,19 +71,7 @@ pub(super) fn protect(signal: &Signal, context: &Context<'_>) -> Verdict {
     let tick = context
         .market
         .tick(&signal.symbol, context.now.trading_date().civil());
-    let rounded = round_to_tick(limit, tick, toward);
-    let rounded = match wished {
-        None => stricter(rounded, nearest_taken(signal, context, rounded)),
-        Some(_) => rounded,
-    };
-    if rounded <= Decimal::ZERO {
-        let reason = format!("the limit of {limit} yuan is below one tick of {}", signal.symbol);
-        return Verdict::Deny(Refusal {
-            code: "PRICE_BELOW_TICK",
-            reason,
-        });
-    }
-    Verdict::Pass(Some(rounded))
+    round_to_tick(limit, tick, toward)
 }
 
 /// The limit nearest to `limit` that lies within the day's limits and the cage, as far as they are known.

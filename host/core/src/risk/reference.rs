@@ -6,7 +6,10 @@ use super::{Ask, Context, Verdict, deny};
 
 pub(super) fn far_off(ask: &Ask<'_>, context: &Context<'_>) -> Option<Verdict> {
     let most = context.settings.gates.max_reference_deviation?;
-    let limit = ask.limit?;
+    // What was asked for: where that was brought in to what the exchange takes, the market ran away, and nobody mistook a price.
+    let wanted = super::price::wanted(ask.signal, context)
+        .map(|limit| super::price::rounded(limit, ask.signal, context));
+    let limit = wanted.or(ask.limit)?;
     let last = || {
         context
             .exposure

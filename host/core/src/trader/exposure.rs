@@ -42,6 +42,8 @@ struct Hold {
     value: Decimal,
     /// That with its fees.
     cost: Decimal,
+    /// What of the value is filled.
+    filled: Decimal,
 }
 
 impl Hold {
@@ -181,15 +183,20 @@ impl Exposure {
             .map_or(Decimal::ZERO, |held| held.bought_value)
     }
 
-    /// What of [`Self::bought_value`] has ended, and may be in the broker's figures already: it is counted twice then.
+    /// What of [`Self::bought_value`] is filled or has ended, and may be in the broker's figures already: it is counted twice then.
     pub(crate) fn doubtful_value(&self, symbol: &Symbol) -> Decimal {
         let Some(asked_at) = self.book.as_ref().map(|book| book.asked_at) else {
             return Decimal::ZERO;
         };
-        let bought = self.holds.values().filter(|hold| {
-            hold.side == Side::Buy && hold.symbol == *symbol && hold.ended_at.is_some_and(|at| at < asked_at)
+        let bought = self
+            .holds
+            .values()
+            .filter(|hold| hold.side == Side::Buy && hold.symbol == *symbol);
+        let doubtful = bought.map(|hold| match hold.ended_at {
+            Some(at) if at < asked_at => hold.value,
+            _ => hold.filled,
         });
-        bought.map(|hold| hold.value).sum()
+        doubtful.sum()
     }
 
     /// Yuan bought and sold today, open orders with it.
@@ -383,6 +390,7 @@ impl Exposure {
             shares: open.saturating_add(order.filled()).min(MOST_SHARES),
             value: countable(value),
             cost: countable(value.saturating_add(fees)),
+            filled: countable(order.amount()),
         }
     }
 

@@ -108,6 +108,7 @@ impl Gates {
     /// True where orders have to be followed for a gate.
     pub(crate) fn follow_orders(&self) -> bool {
         self.books
+            || self.market_rules
             || self.max_position_share.is_some()
             || self.account.max_turnover.is_some()
             || self

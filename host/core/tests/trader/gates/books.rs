@@ -67,7 +67,16 @@ fn an_odd_rest_goes_while_the_sale_of_the_other_part_is_open() {
             book_settle_ms: 3_000,
             ..books()
         };
-        let mut desk = desk(gates.clone());
+        // Where shares and cash are not counted, the rules of lots still are.
+        let mut desk = super::desk(Gates {
+            books: false,
+            ..gates.clone()
+        });
+        see(&mut desk, total, total);
+        let sent = desk.signals(vec![of("S1", lot), of("S2", rest)]);
+        assert_eq!(sent.len(), 2, "{symbol}: {:?}", desk.order("S2").reason);
+
+        let mut desk = super::desk(gates.clone());
         see(&mut desk, total, total);
         let sent = desk.signals(vec![of("S1", lot), of("S2", rest)]);
         assert_eq!(

@@ -59,6 +59,33 @@ fn cash_that_the_brokers_figures_still_show_is_not_spent_twice() {
     assert_eq!(verdict(&mut desk, buy("S3", 700)), "sent");
 }
 
+/// What is filled of an open purchase is in the position, and in the purchase as well.
+#[test]
+fn a_position_that_an_open_purchase_has_partly_filled_waits_and_is_not_refused() {
+    let mut desk = desk(Gates {
+        max_position_share: Some(d("0.1")),
+        ..late()
+    });
+    see(&mut desk);
+    // 1,000 shares are held, worth 10,000 of 200,000 yuan.
+    assert_eq!(verdict(&mut desk, buy("S1", 600)), "sent");
+    desk.accept("S1", "B1");
+    desk.fill("S1", "B1", "T1", 500, "10.01");
+    let filled = |seen: &mut BookFact| {
+        seen.holdings[0].total = 1_500;
+        seen.available_cash = d("13990");
+    };
+    see_after(&mut desk, 5_000, filled);
+    assert_eq!(verdict(&mut desk, buy("S2", 300)), "DEFERRED BOOK_UNKNOWN");
+    assert_eq!(verdict(&mut desk, buy("S3", 900)), "DENIED POSITION_SHARE");
+    desk.fill("S1", "B1", "T2", 100, "10.01");
+    see_after(&mut desk, 5_000, |seen| {
+        seen.holdings[0].total = 1_600;
+        seen.available_cash = d("12990");
+    });
+    assert_eq!(desk.state("S2"), OrderState::Submitting);
+}
+
 /// Counted twice for some seconds is no reason to refuse for good.
 #[test]
 fn a_position_that_may_be_counted_twice_waits_and_is_not_refused() {

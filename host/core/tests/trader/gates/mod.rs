@@ -321,6 +321,23 @@ fn a_limit_far_from_the_reference_is_refused() {
     assert_eq!(verdict(&mut desk, at("S2", "10.51")), "DENIED FAR_FROM_REFERENCE");
 }
 
+/// A bound of our own that ends at the cage is far from the reference because the market is, and nobody mistook a price.
+#[test]
+fn a_bound_that_ends_at_the_cage_is_not_refused_for_being_far_from_the_reference() {
+    let mut desk = desk(Gates {
+        cage: true,
+        quote_max_age_ms: 5_000,
+        max_reference_deviation: Some(d("0.01")),
+        ..rules()
+    });
+    see(&mut desk);
+    let signal = with(sell("S", 100), |s| {
+        (s.price, s.reference_price, s.max_slippage_bps) = (None, Some(d("9.50")), Some(50));
+    });
+    assert_eq!(verdict(&mut desk, signal), "sent");
+    assert_eq!(desk.order("S").limit, Some(d("9.80")));
+}
+
 #[test]
 fn the_same_wish_twice_in_a_moment_is_one_wish() {
     let mut desk = desk(Gates {
