@@ -45,7 +45,9 @@ fn an_unknown_order_overnight_goes_before_a_person_and_is_never_sent_again() {
         "after-call=return",
     ] {
         let backend = Backend::start();
-        let mut desk = Desk::new(&backend, &json!({ "execution": slow }));
+        // An event that came before the end would tell what became of it.
+        let silent = json!({ "fault_no_events": true });
+        let mut desk = Desk::new(&backend, &json!({ "execution": slow, "simulated": silent }));
         backend.add(&signal("S1"));
         let mut host = desk.host(failpoint);
         assert!(host.dies_within(qt_test_support::PATIENCE), "{}", desk.log());
