@@ -1,45 +1,17 @@
 //! Every gate refuses and lets pass, with the real binary, the real plugin and the real journal.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use qt_test_support::{Backend, Desk, to_ten_in_shanghai_ms, wait_until};
+use qt_test_support::{Backend, Desk, purchase as signal, to_ten_in_shanghai_ms, wait_until};
 use serde_json::{Value, json};
-
-fn signal(id: &str, more: &Value) -> Value {
-    let mut signal =
-        json!({ "order_id": id, "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 43.5 });
-    for (key, value) in more.as_object().unwrap() {
-        signal[key] = value.clone();
-    }
-    signal
-}
-
-/// `STATE CODE` of a signal's order, `STATE` where no gate stopped it, nothing where there is none.
-fn verdict(desk: &Desk, id: &str) -> String {
-    let orders = desk.json(&["orders", "--since", "2000-01-01"]);
-    let found = orders
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|order| order["signal"] == id)
-        .cloned();
-    found.map_or_else(String::new, |order| {
-        let words = [&order["state"], &order["code"]];
-        words
-            .iter()
-            .filter_map(|word| word.as_str())
-            .collect::<Vec<_>>()
-            .join(" ")
-    })
-}
 
 fn expect(desk: &Desk, id: &str, expected: &str) {
     wait_until(
         &format!(
             "{id} is {expected}, now {}; log: {}",
-            verdict(desk, id),
+            desk.verdict(id),
             desk.log()
         ),
-        || verdict(desk, id) == expected,
+        || desk.verdict(id) == expected,
     );
 }
 
@@ -242,7 +214,7 @@ fn orders_wait_for_the_exchanges_own_sessions() {
     desk.set_clock(to_tuesday(9, 31, 0));
     backend.add(&signal("MORNING", &json!({})));
     expect(&desk, "MORNING", "WORKING");
-    assert_eq!(verdict(&desk, "NIGHT"), "WORKING");
+    assert_eq!(desk.verdict("NIGHT"), "WORKING");
     desk.set_clock(to_tuesday(9, 31, 30));
     expect(&desk, "NIGHT", "CANCELLED");
     desk.set_clock(to_tuesday(11, 30, 0));
@@ -254,7 +226,7 @@ fn orders_wait_for_the_exchanges_own_sessions() {
     // What waited for the afternoon, which passed in no time here, is not for another day; what came after the close is.
     desk.set_clock(to_tuesday(24, 0, 1));
     expect(&desk, "LUNCH", "DENIED DAY_OVER");
-    assert_eq!(verdict(&desk, "LATE"), "DEFERRED OUTSIDE_SESSION");
+    assert_eq!(desk.verdict("LATE"), "DEFERRED OUTSIDE_SESSION");
     assert_eq!(host.stop(), Some(0));
     desk.done(&["journal", "verify"]);
 }
@@ -285,7 +257,7 @@ fn what_goes_by_the_brokers_figures_refuses_and_lets_pass() {
     expect(&desk, "ABOVE", "DEFERRED OUTSIDE_CAGE");
     expect(&desk, "DUST", "DENIED PRICE_BELOW_TICK");
     expect(&desk, "ALL", "WORKING");
-    assert_eq!(verdict(&desk, "ELSEWHERE"), "");
+    assert_eq!(desk.verdict("ELSEWHERE"), "");
     backend.add(&signal(
         "AGAIN",
         &json!({ "action": "SELL", "size": 100, "price": 43.4 }),
@@ -335,7 +307,7 @@ fn a_soft_barrier_opens_by_time() {
     desk.set_clock(to_tuesday(9, 24, 0));
     backend.add(&signal("OTHER", &json!({ "size": 300 })));
     expect(&desk, "OTHER", "WORKING");
-    assert_eq!(verdict(&desk, "BUY"), "DEFERRED SELL_BARRIER");
+    assert_eq!(desk.verdict("BUY"), "DEFERRED SELL_BARRIER");
     // From 9:25 to 9:30 nothing goes.
     desk.set_clock(to_tuesday(9, 30, 0));
     expect(&desk, "BUY", "WORKING");
@@ -386,7 +358,7 @@ fn purchases_stay_with_the_backend_while_a_sale_of_their_plan_is_not_executable(
             .contains("Purchases of plan P, such as signal BUY, are left with the backend")
     });
     assert_eq!(
-        (verdict(&desk, "SALE"), verdict(&desk, "BUY")),
+        (desk.verdict("SALE"), desk.verdict("BUY")),
         (String::new(), String::new())
     );
     assert_eq!(host.stop(), Some(0));
@@ -415,7 +387,7 @@ fn while_reducing_only_sales_go_over_a_restart_too() {
     expect(&desk, "BUY", "DEFERRED REDUCING");
     assert_eq!(host.stop(), Some(0));
     let host = desk.trading();
-    assert_eq!(verdict(&desk, "BUY"), "DEFERRED REDUCING");
+    assert_eq!(desk.verdict("BUY"), "DEFERRED REDUCING");
     assert!(desk.done(&["resume"]).contains("it was reducing (less risk)"));
     expect(&desk, "BUY", "FILLED");
     assert_eq!(host.stop(), Some(0));

@@ -4,42 +4,17 @@
 
 use std::path::PathBuf;
 
-use qt_test_support::{Backend, Desk, wait_until};
+use qt_test_support::{Backend, Desk, purchase as signal, wait_until};
 use serde_json::{Value, json};
-
-fn signal(id: &str, more: &Value) -> Value {
-    let mut signal =
-        json!({ "order_id": id, "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 43.5 });
-    for (key, value) in more.as_object().unwrap() {
-        signal[key] = value.clone();
-    }
-    signal
-}
-
-/// `STATE CODE` of a signal's order, `STATE` where no gate stopped it, nothing where there is none.
-fn verdict(desk: &Desk, id: &str) -> String {
-    let orders = desk.json(&["orders", "--since", "2000-01-01"]);
-    let mut orders = orders.as_array().unwrap().iter();
-    orders
-        .find(|order| order["signal"] == id)
-        .map_or_else(String::new, |order| {
-            let words = [&order["state"], &order["code"]];
-            words
-                .iter()
-                .filter_map(|word| word.as_str())
-                .collect::<Vec<_>>()
-                .join(" ")
-        })
-}
 
 fn expect(desk: &Desk, id: &str, expected: &str) {
     wait_until(
         &format!(
             "{id} is {expected}, now {}; log: {}",
-            verdict(desk, id),
+            desk.verdict(id),
             desk.log()
         ),
-        || verdict(desk, id) == expected,
+        || desk.verdict(id) == expected,
     );
 }
 

@@ -499,6 +499,20 @@ impl Desk {
         said
     }
 
+    /// `STATE CODE` of a signal's order, `STATE` where no gate stopped it, nothing where there is none.
+    ///
+    /// # Panics
+    /// When the orders cannot be listed.
+    #[must_use]
+    pub fn verdict(&self, id: &str) -> String {
+        let orders = self.json(&["orders", "--since", "2000-01-01"]);
+        let mut orders = orders.as_array().expect("a list").iter();
+        let order = orders.find(|order| order["signal"] == id);
+        let words = order.map(|order| [&order["state"], &order["code"]]);
+        let words = words.into_iter().flatten().filter_map(Value::as_str);
+        words.collect::<Vec<_>>().join(" ")
+    }
+
     /// How many orders the broker's ledger holds.
     #[must_use]
     pub fn accepted(&self) -> usize {
@@ -562,6 +576,20 @@ pub fn get(address: &str, path: &str) -> (u16, String) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, body.to_owned())
+}
+
+/// A purchase of 100 shares at 43.50 yuan, with whatever else `more` says of it.
+///
+/// # Panics
+/// When `more` is no object.
+#[must_use]
+pub fn purchase(id: &str, more: &Value) -> Value {
+    let mut signal =
+        json!({ "order_id": id, "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 43.5 });
+    for (key, value) in more.as_object().expect("an object") {
+        signal[key] = value.clone();
+    }
+    signal
 }
 
 fn lay_over(base: &mut Value, more: &Value) {

@@ -4,19 +4,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use qt_test_support::{Backend, Desk, get, wait_until};
+use qt_test_support::{Backend, Desk, get, purchase as signal, wait_until};
 use serde_json::{Value, json};
 
 use super::scrape::Scrape;
-
-fn signal(id: &str, more: &Value) -> Value {
-    let mut signal =
-        json!({ "order_id": id, "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 43.5 });
-    for (key, value) in more.as_object().unwrap() {
-        signal[key] = value.clone();
-    }
-    signal
-}
 
 fn same(found: f64, expected: u32) -> bool {
     found == f64::from(expected)

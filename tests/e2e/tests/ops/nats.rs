@@ -402,6 +402,21 @@ fn hosts_that_share_a_consumer_leave_each_other_their_signals() {
     assert!(desks.iter().all(|desk| desk.accepted() == 10));
 }
 
+/// Simulated accounts of these ids, in one host.
+fn configure_accounts(desk: &Desk, unused: &Backend, server: &NatsServer, ids: &[&str]) {
+    let account = |id: &&str| {
+        json!({ "securities_account_id": id, "broker": "simulated",
+                "simulated": { "cash": 1_000_000, "ledger": desk.path(&format!("{id}.jsonl")) } })
+    };
+    let accounts: Vec<_> = ids.iter().map(account).collect();
+    desk.configure(
+        unused,
+        &json!({ "backend": "nats", "nats": { "url": server.url() }, "api_base_url": null, "api_token": null,
+                 "accounts": accounts, "simulated": null,
+                 "execution": { "position_sync_interval_seconds": 0 } }),
+    );
+}
+
 /// An account that trades nothing keeps its signals, and keeps the others' from being acknowledged no longer.
 #[test]
 fn one_account_that_is_down_keeps_only_its_own_signals() {
@@ -409,19 +424,7 @@ fn one_account_that_is_down_keeps_only_its_own_signals() {
     let house = House::of(&server);
     let unused = Backend::start();
     let desk = desk(&unused, &server);
-    let account = |id: &str| {
-        json!({ "securities_account_id": id, "broker": "simulated",
-                "simulated": { "cash": 1_000_000, "ledger": desk.path(&format!("{id}.jsonl")) } })
-    };
-    let configure = |ids: &[&str]| {
-        let accounts: Vec<_> = ids.iter().map(|id| account(id)).collect();
-        desk.configure(
-            &unused,
-            &json!({ "backend": "nats", "nats": { "url": server.url() }, "api_base_url": null, "api_token": null,
-                     "accounts": accounts, "simulated": null,
-                     "execution": { "position_sync_interval_seconds": 0 } }),
-        );
-    };
+    let configure = |ids: &[&str]| configure_accounts(&desk, &unused, &server, ids);
     configure(&["SA-1", "SA-2"]);
     assert_eq!(desk.trading().stop(), Some(0));
     let journal = desk.path("data/accounts/SA-2/journal.db");
@@ -451,19 +454,7 @@ fn an_account_whose_journal_is_new_here_carries_out_nothing_of_before() {
         one
     };
     let desk = desk(&unused, &server);
-    let account = |id: &str| {
-        json!({ "securities_account_id": id, "broker": "simulated",
-                "simulated": { "cash": 1_000_000, "ledger": desk.path(&format!("{id}.jsonl")) } })
-    };
-    let configure = |ids: &[&str]| {
-        let accounts: Vec<_> = ids.iter().map(|id| account(id)).collect();
-        desk.configure(
-            &unused,
-            &json!({ "backend": "nats", "nats": { "url": server.url() }, "api_base_url": null, "api_token": null,
-                     "accounts": accounts, "simulated": null,
-                     "execution": { "position_sync_interval_seconds": 0 } }),
-        );
-    };
+    let configure = |ids: &[&str]| configure_accounts(&desk, &unused, &server, ids);
     // What another machine has traded for SA-2 is in the stream, and what this one is to trade for SA-1.
     configure(&["SA-1"]);
     let host = desk.trading();
