@@ -39,6 +39,9 @@ const NATS_PAUSE: Duration = Duration::from_millis(5);
 /// How often the system's keeper is told how it stands, at least.
 const KEEPER_LOOK: Duration = Duration::from_secs(5);
 
+/// How long an account that is still starting may take to do so, before the host ends without it.
+const START_GRACE: Duration = Duration::from_secs(2);
+
 /// How long people may be told that nothing trades any more, before the host ends.
 const LAST_ALERTS: Duration = Duration::from_secs(5);
 
@@ -394,6 +397,10 @@ impl House<'_> {
         }
         notify::tell(Stand::Stopping);
         self.stop.send_replace(true);
+        // One that is just opening has an engine in a moment, which may have been handed signals: it ends as the others do.
+        while let Ok(Some((_, started))) = timeout(START_GRACE, starting.next()).await {
+            self.desks.extend(started);
+        }
         join_all(self.desks.iter().map(Desk::stop_orders)).await;
         poller.await.ok();
         beside.iter().for_each(JoinHandle::abort);

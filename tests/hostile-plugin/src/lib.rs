@@ -36,6 +36,7 @@
 //! | `hang-in-control` | the list of the day's orders never comes |
 //! | `fails-in-control` | the list of the day's orders is an error |
 //! | `hang-in-open` | `open` never comes back |
+//! | `slow-open` | `open` comes back after `ms` |
 //! | `away-in-open` | `open` says that the broker's terminal is not running, which may pass |
 //! | `away-in-connection` | the connection is down until the file `hostile-is-there` lies in the data folder |
 //! | `hides-holdings` | the list of holdings fails until the file `hostile-is-there` lies in the data folder |
@@ -292,6 +293,9 @@ impl Broker for Hostile {
         }
         if misbehaviour.strikes(Kind::HangInOpen) {
             misbehaviour::hang();
+        }
+        if misbehaviour.strikes(Kind::SlowOpen) {
+            std::thread::sleep(misbehaviour.time());
         }
         if misbehaviour.strikes(Kind::AwayInOpen) {
             return Err(OpenError::temporary("misbehaviour: the terminal is not running"));

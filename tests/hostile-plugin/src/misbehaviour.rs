@@ -43,6 +43,7 @@ kinds! {
     HangInControl = "hang-in-control",
     FailsInControl = "fails-in-control",
     HangInOpen = "hang-in-open",
+    SlowOpen = "slow-open",
     AwayInOpen = "away-in-open",
     AwayInConnection = "away-in-connection",
     HidesHoldings = "hides-holdings",

@@ -212,6 +212,25 @@ fn signals_go_to_their_own_account_and_all_others_are_left_alone() {
     judge_both(&backend, &desk);
 }
 
+/// Its engine had just been made, and ran on while everything under it was taken down: it panicked and left its journal open.
+#[test]
+fn an_account_that_is_still_opening_when_the_host_stops_ends_like_the_others() {
+    for lane in ["in-process", "worker"] {
+        let backend = Backend::start();
+        let slow = ("hostile", lane, json!({ "misbehaviour": "slow-open", "ms": 700 }));
+        let desk = two(&backend, plain(), slow);
+        let host = desk.trading();
+        assert_eq!(host.stop(), Some(0));
+        let log = desk.log();
+        assert!(!log.contains("panicked"), "{lane}: {log}");
+        assert!(log.ends_with("quantTrader stopped\n"), "{lane}: {log}");
+        for account in [A, B] {
+            let left = desk.path(&format!("data/accounts/{account}/journal.db-wal"));
+            assert!(!left.exists(), "{lane}: {account} was not closed: {log}");
+        }
+    }
+}
+
 /// The worker of one account is killed again and again with its orders in flight. Which one is whose, Linux tells.
 #[cfg(target_os = "linux")]
 #[test]

@@ -10,8 +10,9 @@ use super::{assert_true_to_the_ledger, hostile, settle, signals};
 const SOURCE: &str = include_str!("../../../hostile-plugin/src/misbehaviour.rs");
 const CONFORMANCE: &str = include_str!("../conformance.rs");
 /// Where a fault has a test of its own.
-const TESTS: [&str; 6] = [
+const TESTS: [&str; 7] = [
     include_str!("../lanes.rs"),
+    include_str!("../accounts/main.rs"),
     include_str!("../upgrade/main.rs"),
     include_str!("../upgrade/installed.rs"),
     CONFORMANCE,
@@ -108,6 +109,11 @@ const TABLE: &[(&str, Verdict, Verdict)] = &[
         "hang-in-open",
         By("a_broker_that_is_away_at_the_start_is_waited_for"),
         By("a_plugin_that_hangs_as_it_opens_in_this_process_ends_the_start"),
+    ),
+    (
+        "slow-open",
+        By("an_account_that_is_still_opening_when_the_host_stops_ends_like_the_others"),
+        By("an_account_that_is_still_opening_when_the_host_stops_ends_like_the_others"),
     ),
     (
         "away-in-open",
