@@ -17,6 +17,8 @@ const WORTH_WAITING_MS: i64 = 3_000;
 const STORM: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
 /// Where the backend does not answer a login.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+/// A new token that was good for so long is none that is refused as the old one was.
+const STOOD_MS: i64 = 20_000;
 /// After so long without a login for a refusal, the next refusal is an affair of its own.
 const FORGET_MS: i64 = 900_000;
 
@@ -61,6 +63,8 @@ pub(super) struct Plan {
     said: Near,
     not_before_ms: i64,
     last_for_refusal_ms: Option<i64>,
+    /// The token in force was seen to be refused.
+    is_refusal_seen: bool,
     storm: Backoff,
     again: Backoff,
 }
@@ -76,6 +80,7 @@ impl Plan {
             said: Near::Far,
             not_before_ms: i64::MIN,
             last_for_refusal_ms: None,
+            is_refusal_seen: false,
             storm: Backoff::new(STORM.0, STORM.1),
             again: Backoff::new(AGAIN.0, AGAIN.1),
         };
@@ -87,6 +92,7 @@ impl Plan {
     pub(super) fn replaced(&mut self, claims: Option<&Claims>, can_log_in: bool, now_ms: i64) {
         self.can_log_in = can_log_in;
         self.is_barred = false;
+        self.is_refusal_seen = false;
         self.said = Near::Far;
         self.not_before_ms = i64::MIN;
         self.again.reset();
@@ -129,6 +135,9 @@ impl Plan {
     /// What is to be done at `now_ms` by our clock, where the backend's is ahead by `ahead_ms`, if that is known;
     /// `is_refused` says that it refused the token in force.
     pub(super) fn step(&mut self, now_ms: i64, ahead_ms: Option<i64>, is_refused: bool) -> Step {
+        if is_refused && !std::mem::replace(&mut self.is_refusal_seen, true) {
+            self.first_refusal(now_ms);
+        }
         let left_ms = match (self.ends_at_ms, ahead_ms) {
             (Some(ends), Some(ahead)) => Some(ends.saturating_sub(now_ms).saturating_sub(ahead)),
             _ => None,
@@ -160,9 +169,20 @@ impl Plan {
         left_ms.map_or(Step::Wait, Step::Warn)
     }
 
+    /// The token in force is refused for the first time. One that stood until now was revoked, which is nobody's storm: the
+    /// next login comes at once.
+    fn first_refusal(&mut self, now_ms: i64) {
+        let stood = self.last_for_refusal_ms.map(|last| now_ms.saturating_sub(last));
+        if stood.is_some_and(|stood| stood >= STOOD_MS) && !self.is_failing() {
+            self.storm.reset();
+            self.not_before_ms = now_ms;
+        }
+    }
+
     /// A login gave a token.
     pub(super) fn logged_in(&mut self, why: Why, claims: Option<&Claims>, now_ms: i64, ahead_ms: i64) {
         self.again.reset();
+        self.is_refusal_seen = false;
         self.said = Near::Far;
         let backend_ms = now_ms.saturating_add(ahead_ms);
         self.measure(claims, backend_ms);
@@ -304,6 +324,24 @@ mod tests {
         // Doubling waits of at least half of 5, 10, 20 ... 600 s.
         assert!((10..=32).contains(&logins.len()), "{logins:?}");
         assert!(logins.windows(2).all(|pair| pair[1] - pair[0] >= 2), "{logins:?}");
+    }
+
+    /// With the fourth revocation within a quarter of an hour the login came up to 40 s late, and reports waited for it.
+    #[test]
+    fn tokens_that_stood_and_are_revoked_again_and_again_lead_to_a_login_at_once_each() {
+        let mut plan = Plan::new(None, true, NOW);
+        let (mut logins, mut revoked_at) = (Vec::new(), None);
+        for second in 0..1800 {
+            let now = NOW + second * 1000;
+            if second % 25 == 24 {
+                revoked_at = Some(second);
+            }
+            if plan.step(now, Some(0), revoked_at.is_some()) == Step::LogIn(Why::Refused) {
+                logins.push(second - revoked_at.take().unwrap());
+                plan.logged_in(Why::Refused, None, now, 0);
+            }
+        }
+        assert_eq!(logins, vec![0; 1800 / 25]);
     }
 
     #[test]
