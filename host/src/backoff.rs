@@ -5,6 +5,9 @@ use std::time::Duration;
 /// A wait that the backend asks for is honoured up to here; more would look like a standstill.
 pub(crate) const MAX_ASKED: Duration = Duration::from_secs(600);
 
+/// Nobody waits longer than this since his own last try where the backend answers others meanwhile.
+pub(crate) const WHERE_OTHERS_ARE_ANSWERED: Duration = Duration::from_secs(3);
+
 /// Waits that double from `least` to `most`, each with a random part so that hosts do not march in step.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {

@@ -17,7 +17,7 @@ use super::routes::{HandedOver, Routes};
 use super::sales::Origin;
 use super::stream::{Pushed, Stream};
 use super::wire::{self, SignalsAnswer, View};
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, MAX_ASKED, WHERE_OTHERS_ARE_ANSWERED};
 use crate::clock::Clock;
 use crate::config::SignalsStream;
 use crate::engine::input::Input;
@@ -133,8 +133,10 @@ enum Next {
     Interval,
     /// The backend has more: as soon as what we took is off its list.
     Soon,
-    /// Something went wrong.
+    /// After so long.
     After(Duration),
+    /// Something went wrong: after the first, or after the second where the backend answers others.
+    AfterTrouble(Duration, Duration),
     /// As before, but a new token ends the wait.
     AfterOrNewToken(Duration),
     /// The engine is gone.
@@ -157,18 +159,23 @@ impl Poller {
                 Next::End => return,
                 Next::Interval => self.pace(),
                 Next::Soon => self.settings.interval,
-                Next::After(wait) | Next::AfterOrNewToken(wait) => *wait,
+                Next::After(wait) | Next::AfterTrouble(wait, _) | Next::AfterOrNewToken(wait) => *wait,
             });
             match next {
                 Next::End => return,
                 Next::Interval => {
-                    if !self.wait(self.pace()).await {
+                    if !self.wait(self.pace(), None).await {
                         return;
                     }
                 }
                 Next::Soon => self.until_there_is_room().await,
                 Next::After(wait) => {
-                    if !self.wait(wait).await {
+                    if !self.wait(wait, None).await {
+                        return;
+                    }
+                }
+                Next::AfterTrouble(wait, least) => {
+                    if !self.wait(wait, Some(least)).await {
                         return;
                     }
                 }
@@ -212,16 +219,24 @@ impl Poller {
         }
     }
 
-    /// Waits, and takes meanwhile what is pushed; a stream that comes or goes ends the wait. False when the engine is gone.
-    async fn wait(&mut self, wait: Duration) -> bool {
-        let until = Instant::now() + wait;
+    /// Waits, and takes meanwhile what is pushed; a stream that comes or goes ends the wait, and so does an answer of the
+    /// backend to others once `unless_answered` has passed. False when the engine is gone.
+    async fn wait(&mut self, wait: Duration, unless_answered: Option<Duration>) -> bool {
+        let began = Instant::now();
+        let until = began + wait;
+        let mut answers = self.client.answers();
         loop {
+            let others = others_are_answered(&mut answers, unless_answered.map(|least| began + least));
             let Some(stream) = &mut self.stream else {
-                sleep_until(until).await;
+                tokio::select! {
+                    () = sleep_until(until) => {}
+                    () = others => {}
+                }
                 return true;
             };
             let pushed = tokio::select! {
                 () = sleep_until(until) => return true,
+                () = others => return true,
                 pushed = stream.next() => pushed,
             };
             match pushed {
@@ -297,7 +312,7 @@ impl Poller {
                 if self.changed(Trouble::Shape, format!("signals cannot be fetched: {fault}")) {
                     warn!(target: TRADING, "Cannot fetch signals: {fault}; trying again");
                 }
-                return Next::After(wait);
+                return Next::AfterTrouble(wait, WHERE_OTHERS_ARE_ANSWERED);
             }
         };
         drop(value);
@@ -409,7 +424,8 @@ impl Poller {
                 ) {
                     warn!(target: TRADING, "Cannot fetch signals: {why}; trying again");
                 }
-                Next::After(wait)
+                let asked = retry_after.unwrap_or_default().min(MAX_ASKED);
+                Next::AfterTrouble(wait, asked.max(WHERE_OTHERS_ARE_ANSWERED))
             }
             Answer::Refused { status, text } => {
                 let wait = self.backoff.next(None);
@@ -421,7 +437,7 @@ impl Poller {
                 if self.changed(Trouble::Refused(status), what.clone()) {
                     warn!(target: TRADING, "Cannot fetch signals: {what}; trying again");
                 }
-                Next::After(wait)
+                Next::AfterTrouble(wait, WHERE_OTHERS_ARE_ANSWERED)
             }
             Answer::Done(_) => Next::Interval,
         }
@@ -454,6 +470,17 @@ impl Poller {
 }
 
 /// Notes that the token is no good; gives what the engine is to be told, once however many callers
+/// Ends once the backend has answered somebody, and not before `at`; never where nobody asks for it.
+async fn others_are_answered(answers: &mut watch::Receiver<u64>, at: Option<Instant>) {
+    if let Some(at) = at {
+        sleep_until(at).await;
+        if answers.changed().await.is_ok() {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
 /// find out.
 pub(super) fn token_refused(client: &Client, caller: Caller, status: u16) -> Option<Input> {
     if client.token_refused(caller, true) != Some(true) {

@@ -119,6 +119,8 @@ pub(crate) struct Client {
     token_changes: watch::Sender<u64>,
     renewal: watch::Sender<Renewal>,
     refused: AtomicU8,
+    /// How many calls were answered as they should be.
+    answered: watch::Sender<u64>,
     connect_timeout: Duration,
     read_timeout: Duration,
     call_timeout: Duration,
@@ -179,6 +181,7 @@ impl Client {
             token_changes: watch::Sender::new(1),
             renewal: watch::Sender::new(Renewal::default()),
             refused: AtomicU8::new(0),
+            answered: watch::Sender::new(0),
             connect_timeout: settings.connect_timeout,
             read_timeout: settings.read_timeout,
             call_timeout: settings.call_timeout,
@@ -266,6 +269,18 @@ impl Client {
         self.token_changes.subscribe()
     }
 
+    /// Tells about each call that was answered as it should be: whoever waits since the backend did not answer need not wait
+    /// as long as he would while nobody hears of it.
+    pub(super) fn answers(&self) -> watch::Receiver<u64> {
+        self.answered.subscribe()
+    }
+
+    fn note(&self, answer: &Answer) {
+        if matches!(answer, Answer::Done(_)) {
+            self.answered.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
     /// Notes what a caller learned about the token; gives the new state where it changed for the
     /// host as a whole, so that it is told once however many calls were refused.
     pub(super) fn token_refused(&self, caller: Caller, refused: bool) -> Option<bool> {
@@ -315,7 +330,9 @@ impl Client {
     /// Asks for signals.
     pub(crate) async fn signals(&self, limit: usize, view: View) -> Answer {
         if let Some(nats) = &self.nats {
-            return nats.signals(limit, view).await;
+            let answer = nats.signals(limit, view).await;
+            self.note(&answer);
+            return answer;
         }
         self.call(Method::GET, &wire::signals_path(limit, view), None, None)
             .await
@@ -418,6 +435,7 @@ impl Client {
             let began = crate::clock::Clock::system().monotonic();
             let answer = nats.post(kind, post).await;
             meters::backend_call(kind, answer.name(), began.elapsed());
+            self.note(&answer);
             return answer;
         }
         self.call(post.method, &post.path, Some(post.body), post.key.as_deref())
@@ -441,6 +459,7 @@ impl Client {
         let call = call_name(&method, path);
         let answer = self.call_untimed(method, path, body, key).await;
         meters::backend_call(call, answer.name(), began.elapsed());
+        self.note(&answer);
         answer
     }
 

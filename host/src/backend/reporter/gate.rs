@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backoff::{Backoff, MAX_ASKED};
+use crate::backoff::{Backoff, MAX_ASKED, WHERE_OTHERS_ARE_ANSWERED};
 
 /// So many different orders in a row without one success mean that it is not about an order.
 const SUSPECTS: usize = 3;
@@ -37,6 +37,8 @@ pub(super) struct Gate {
 #[derive(Debug, Clone, Copy)]
 struct Closed {
     until: Instant,
+    /// Not before then, even where the backend answers others.
+    earliest: Instant,
     probing: bool,
 }
 
@@ -103,6 +105,8 @@ impl Gate {
             Some(closed) => {
                 let asked = failure.asked.or(failure.fixed).unwrap_or_default().min(MAX_ASKED);
                 closed.until = closed.until.max(now + asked);
+                let asked = failure.asked.unwrap_or_default().min(MAX_ASKED);
+                closed.earliest = closed.earliest.max(now + asked);
                 false
             }
         }
@@ -115,10 +119,19 @@ impl Gate {
         }
     }
 
+    /// The backend answers others: a wait that has grown long is cut short, but for what the backend asked for.
+    pub(super) fn others_are_answered(&mut self) {
+        if let Some(closed) = &mut self.closed {
+            closed.until = closed.until.min(closed.earliest);
+        }
+    }
+
     fn close(&mut self, failure: Failure<'_>, now: Instant) {
         let wait = failure.fixed.unwrap_or_else(|| self.backoff.next(failure.asked));
+        let asked = failure.asked.unwrap_or_default().min(MAX_ASKED);
         self.closed = Some(Closed {
             until: now + wait,
+            earliest: now + asked.max(WHERE_OTHERS_ARE_ANSWERED),
             probing: false,
         });
     }

@@ -97,3 +97,34 @@ fn what_the_backend_asks_for_is_honoured() {
     );
     assert_eq!(gate.next_probe(), Some(now + Duration::from_secs(30)));
 }
+
+/// After some probes that failed by chance reports waited up to a minute, though the backend took everything else.
+#[test]
+fn a_long_wait_is_cut_short_where_the_backend_answers_others() {
+    let mut now = Instant::now();
+    let mut gate = Gate::new();
+    gate.failed(about("a", false, true), now);
+    for _ in 0..10 {
+        now = gate.next_probe().unwrap();
+        gate.starts();
+        gate.failed(about("a", true, true), now);
+    }
+    assert!(gate.next_probe().unwrap() - now >= LONGEST_WAIT / 2);
+    gate.others_are_answered();
+    assert_eq!(gate.next_probe(), Some(now + WHERE_OTHERS_ARE_ANSWERED));
+    // While the probe is out there is nothing to cut short, and what the backend asks for stays.
+    now = gate.next_probe().unwrap();
+    gate.starts();
+    gate.others_are_answered();
+    assert!(!gate.admits(now + LONGEST_WAIT));
+    let asked = Some(Duration::from_secs(90));
+    gate.failed(
+        Failure {
+            asked,
+            ..about("a", true, true)
+        },
+        now,
+    );
+    gate.others_are_answered();
+    assert_eq!(gate.next_probe(), Some(now + Duration::from_secs(90)));
+}

@@ -111,6 +111,7 @@ pub(crate) async fn run(settings: ReportSettings, links: ReportLinks) {
         mut shutdown,
     } = links;
     let mut tokens = client.token_changes();
+    let mut answers = client.answers();
     let mut reporter = Reporter::new(settings, client, gauge, source);
     loop {
         let now = Instant::now();
@@ -118,6 +119,10 @@ pub(crate) async fn run(settings: ReportSettings, links: ReportLinks) {
         reporter.advance(now);
         if reporter.finished(now) {
             break;
+        }
+        if reporter.gate.is_open() {
+            // Only what is answered after it closed says something.
+            answers.mark_unchanged();
         }
         let wake = reporter.next_wake(now);
         tokio::select! {
@@ -129,6 +134,7 @@ pub(crate) async fn run(settings: ReportSettings, links: ReportLinks) {
                 Err(_) => reporter.nobody_listens(),
             },
             () = reload.notified() => reporter.reload(),
+            _ = answers.changed(), if reporter.gate.next_probe().is_some() => reporter.gate.others_are_answered(),
             _ = tokens.changed() => reporter.gate.probe_now(Instant::now()),
             // A host whose shutdown switch is gone ends too.
             _ = shutdown.wait_for(|stop| *stop), if reporter.deadline.is_none() => {

@@ -1,15 +1,18 @@
 //! Signals in.
 
 use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
 
 use qt_core::UtcMillis;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::super::client::Answer;
 use super::super::gauge::Gauge;
 use super::super::poller::{PollLinks, PollSettings, Route, run_beside};
 use super::super::stream::{Pushed, Stream};
+use super::reporter::failed_post;
 use super::*;
 use crate::engine::input::{Input, Received};
 
@@ -440,5 +443,37 @@ async fn answers_with_other_parts_of_what_waits_fill_no_log() {
         "{}",
         logs.text()
     );
+    rig.stop().await;
+}
+
+/// After some polls that failed by chance signals waited up to half a minute, though the backend answered everything else.
+#[tokio::test]
+async fn a_wait_that_has_grown_long_is_cut_short_where_the_backend_answers_others() {
+    let mut rig = rig(LONG).await;
+    // From the end of the fourth to the fifth it would be four to eight seconds.
+    rig.server.then(
+        [Reply::new(200, EMPTY)]
+            .into_iter()
+            .chain((0..4).map(|_| Reply::new(500, "no"))),
+    );
+    rig.server.always(|asked| {
+        Some(if asked.method == Method::GET {
+            answer(0..1)
+        } else {
+            Reply::ok()
+        })
+    });
+    rig.ready.send(true).unwrap();
+    rig.held().await;
+    rig.server.asked_times(5).await;
+    let failed = Instant::now();
+    assert!(matches!(
+        rig.client.post(failed_post("S9")).await,
+        Answer::Done(_)
+    ));
+    assert_eq!(rig.signals(1).await, (1, 0));
+    let waited = failed.elapsed();
+    assert!(waited < Duration::from_millis(3_900), "{waited:?}");
+    assert!(waited >= Duration::from_millis(2_900), "{waited:?}");
     rig.stop().await;
 }
