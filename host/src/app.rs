@@ -149,7 +149,8 @@ pub(crate) fn run(
         .map(monitor::http::bind)
         .transpose()
         .map_err(AppError::NotNow)?;
-    let (alerts, alerting) = alerts::start(&config.alerts).map_err(AppError::Setting)?;
+    let (stop, stopped) = watch::channel(false);
+    let (alerts, alerting) = alerts::start(&config.alerts, &stopped).map_err(AppError::Setting)?;
     let each = config.each_account()?;
     layout::check(config, &each)?;
     let _lease = lease_of_all(config, &each)?;
@@ -160,7 +161,6 @@ pub(crate) fn run(
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let (stop, stopped) = watch::channel(false);
     if let Some((source, can_log_in)) = token {
         let (client, shutdown) = (Arc::clone(&client), stopped.clone());
         let keep = move || {

@@ -58,6 +58,7 @@ pub(crate) struct SyncLinks {
 }
 
 /// Who wants the broker's figures for gates.
+#[derive(Clone)]
 pub(crate) struct GateFigures {
     engine: Sender,
     every: Duration,
@@ -130,6 +131,7 @@ async fn ask(config: &Config, mut links: SyncLinks, latest: &watch::Sender<Optio
     let mut earned: Option<(TradingDate, Option<Decimal>)> = None;
     let mut next_trades = Instant::now();
     loop {
+        crate::failpoint::die_at("book-sync");
         let now = Instant::now();
         // Before the broker is open there is nothing to sync.
         let ready = links.status.borrow().ready;

@@ -460,21 +460,27 @@ impl Place {
         gauge: &Gauge,
         gates: Option<GateFigures>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let adapter = self.plugin.name();
+        let adapter = self.plugin.name().to_owned();
+        let (config, account_key) = (self.config.clone(), self.account_key.clone());
         let equity = self.data_dir.join(crate::equity::FILE_NAME);
-        crate::book_sync::run(
-            self.config.clone(),
-            crate::book_sync::SyncLinks {
-                client: Arc::clone(&shared.client),
-                broker: broker.clone(),
-                status: status.clone(),
-                gauge: gauge.clone(),
-                adapter: adapter.to_owned(),
-                account_id: broker_account(&self.config, adapter),
-                gates,
-                equity: EquityKeeper::open(&equity, &self.account_key),
-            },
-        )
+        let (client, broker) = (Arc::clone(&shared.client), broker.clone());
+        let (status, gauge) = (status.clone(), gauge.clone());
+        let sync = move || {
+            crate::book_sync::run(
+                config.clone(),
+                crate::book_sync::SyncLinks {
+                    client: Arc::clone(&client),
+                    broker: broker.clone(),
+                    status: status.clone(),
+                    gauge: gauge.clone(),
+                    adapter: adapter.clone(),
+                    account_id: broker_account(&config, &adapter),
+                    gates: gates.clone(),
+                    equity: EquityKeeper::open(&equity, &account_key),
+                },
+            )
+        };
+        tended("keeper of the book", shared.stopped.clone(), sync, |_| {})
     }
 }
 

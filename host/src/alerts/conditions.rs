@@ -30,6 +30,23 @@ struct Standing {
     told_at: Option<Instant>,
     /// When it is told again because nobody heard of it.
     retry_at: Option<Instant>,
+    /// It is not told anew sooner than this after it was told.
+    anew_after: Duration,
+    /// A process before this one told it, and not that it is over: since when all is well, where that is so.
+    inherited: Option<Option<Instant>>,
+}
+
+/// What a process before this one told.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) kind: Kind,
+    pub(super) account: Option<String>,
+    /// It was not told to be over.
+    pub(super) stands: bool,
+    /// How long ago.
+    pub(super) ago: Duration,
+    /// How many processes in a row have told it.
+    pub(super) starts: u32,
 }
 
 /// Everything that is looked at again and again.
@@ -46,6 +63,21 @@ impl Conditions {
             repeat_after,
             all: BTreeMap::new(),
         }
+    }
+
+    /// Takes over what a process before this one told. With each start that tells it again it is told more rarely: whatever
+    /// keeps a host alive that dies at once would have it told at every start.
+    pub(super) fn inherit(&mut self, told: Told, now: Instant) {
+        let doublings = told.starts.saturating_sub(1).min(16);
+        let one = Standing {
+            since: None,
+            told: None,
+            told_at: Some(crate::clock::longest_before(now, told.ago)),
+            retry_at: None,
+            anew_after: WORSE_AFTER.saturating_mul(1 << doublings).min(self.repeat_after),
+            inherited: told.stands.then_some(None),
+        };
+        self.all.insert((told.kind, told.account), one);
     }
 
     /// Nobody heard of it: it is told again after a minute, if it still stands then.
@@ -76,6 +108,8 @@ impl Conditions {
             told: None,
             told_at: None,
             retry_at: None,
+            anew_after: repeat_after.min(WORSE_AFTER),
+            inherited: None,
         });
         let news = |is_raised, text| {
             Some(News {
@@ -86,6 +120,17 @@ impl Conditions {
             })
         };
         if level == 0 {
+            if let Some(well_since) = &mut one.inherited {
+                let well_since = *well_since.get_or_insert(now);
+                // A process that has just begun may be about to end as the one before it did.
+                if now.saturating_duration_since(well_since) < WORSE_AFTER {
+                    return None;
+                }
+                let lasted = one.told_at.map(|at| now.saturating_duration_since(at));
+                one.inherited = None;
+                one.told_at = Some(now);
+                return news(false, text(lasted.unwrap_or_default()));
+            }
             // Whoever heard nothing of it need not hear that it is over.
             if one.retry_at.take().is_some() {
                 (one.told, one.told_at) = (None, None);
@@ -99,12 +144,15 @@ impl Conditions {
             one.told_at = Some(now);
             return news(false, text(lasted.unwrap_or_default()));
         }
+        if let Some(well_since) = &mut one.inherited {
+            *well_since = None;
+        }
         let since = *one.since.get_or_insert(now);
         let lasted = now.saturating_duration_since(since);
         let quiet = one.told_at.map(|at| now.saturating_duration_since(at));
         let soon = repeat_after.min(WORSE_AFTER);
         let is_due = match one.told {
-            None => lasted >= after && quiet.is_none_or(|quiet| quiet >= soon),
+            None => lasted >= after && quiet.is_none_or(|quiet| quiet >= one.anew_after),
             Some(told) => {
                 let wait = if level > told { soon } else { repeat_after };
                 quiet.is_none_or(|quiet| quiet >= wait)
@@ -114,6 +162,7 @@ impl Conditions {
             return None;
         }
         one.retry_at = None;
+        one.inherited = None;
         one.told = Some(level);
         one.told_at = Some(now);
         news(true, text(lasted))
@@ -212,6 +261,76 @@ mod tests {
             told(0, &story),
             [(0, true), (60, false), (240, true), (400, false)]
         );
+    }
+
+    /// A host that died after each start had its one critical alert told at every one of them.
+    #[test]
+    fn what_each_start_finds_anew_is_told_more_and_more_rarely() {
+        let begun = Instant::now();
+        let mut last: Option<Told> = None;
+        let mut said = Vec::new();
+        // Each process lives for ten seconds, and its engine dies after five.
+        for second in (0..7200).step_by(10) {
+            let at = |second: u64| begun + Duration::from_secs(second);
+            let mut conditions = Conditions::new(REPEAT);
+            if let Some(told) = &last {
+                conditions.inherit(
+                    Told {
+                        ago: at(second).duration_since(begun) - told.ago,
+                        ..told.clone()
+                    },
+                    at(second),
+                );
+            }
+            for now in second..second + 10 {
+                let level = u64::from(now >= second + 5);
+                let news =
+                    conditions.look(Kind::NotTraded, Some("a"), level, Duration::ZERO, at(now), |_| {
+                        String::new()
+                    });
+                if let Some(news) = news {
+                    said.push((now, news.is_raised));
+                    last = Some(Told {
+                        kind: Kind::NotTraded,
+                        account: Some("a".to_owned()),
+                        stands: news.is_raised,
+                        // When, until the next process asks how long ago that is.
+                        ago: Duration::from_secs(now),
+                        starts: last.as_ref().map_or(1, |told| told.starts + 1),
+                    });
+                }
+            }
+        }
+        let raised: Vec<u64> = said.iter().map(|(at, _)| *at).collect();
+        assert_eq!(raised, [5, 65, 185, 425, 905, 1865, 3665, 5465]);
+        assert!(said.iter().all(|(_, is_raised)| *is_raised), "{said:?}");
+    }
+
+    #[test]
+    fn what_a_process_before_told_is_told_to_be_over_once_all_was_well_for_a_minute() {
+        let now = Instant::now();
+        let mut conditions = Conditions::new(REPEAT);
+        let told = Told {
+            kind: Kind::Halt,
+            account: None,
+            stands: true,
+            ago: Duration::from_secs(30),
+            starts: 1,
+        };
+        conditions.inherit(told, now);
+        let mut look = |second, level| {
+            let now = now + Duration::from_secs(second);
+            let news = conditions.look(Kind::Halt, None, level, Duration::ZERO, now, |lasted| {
+                lasted.as_secs().to_string()
+            });
+            news.map(|news| (news.is_raised, news.text))
+        };
+        assert_eq!(look(0, 0), None);
+        assert_eq!(look(20, 1), None, "it was told less than a minute ago");
+        assert_eq!(look(25, 0), None);
+        assert_eq!(look(84, 0), None);
+        assert_eq!(look(85, 0), Some((false, "115".to_owned())));
+        assert_eq!(look(86, 0), None);
     }
 
     #[test]

@@ -20,12 +20,14 @@ const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// Where alerts go.
+#[derive(Clone)]
 pub(crate) struct Channels {
     webhook: Option<Robot>,
     command: Vec<String>,
     waits: &'static [Duration],
 }
 
+#[derive(Clone)]
 struct Robot {
     http: reqwest::Client,
     /// Not to be shown: it is as good as a password.

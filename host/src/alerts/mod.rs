@@ -6,6 +6,7 @@
 mod conditions;
 mod deliver;
 mod format;
+mod told;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ use tracing::{error, info, warn};
 use crate::config;
 use crate::monitor::meters;
 use crate::telemetry::QUANT_TRADER;
+use crate::tend::tended;
 
 pub(crate) use deliver::Channels;
 pub(crate) use watch::run as watch;
@@ -61,6 +63,23 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    const ALL: [Self; 13] = [
+        Self::Halt,
+        Self::Unknown,
+        Self::Review,
+        Self::DeadLetter,
+        Self::Token,
+        Self::BrokerDown,
+        Self::BackendDown,
+        Self::Journal,
+        Self::NotTraded,
+        Self::DiskLow,
+        Self::SellBarrier,
+        Self::ReportsLate,
+        Self::Test,
+    ];
+
     /// A stable word.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -83,7 +102,12 @@ impl Kind {
     /// `critical` where money may be lost meanwhile, else `warning`.
     const fn severity(self) -> &'static str {
         match self {
-            Self::Unknown | Self::Review | Self::BrokerDown | Self::Journal | Self::NotTraded => CRITICAL,
+            Self::Halt
+            | Self::Unknown
+            | Self::Review
+            | Self::BrokerDown
+            | Self::Journal
+            | Self::NotTraded => CRITICAL,
             _ => "warning",
         }
     }
@@ -147,6 +171,7 @@ impl Alerts {
 /// A sentence about the configuration, with no secret in it.
 pub(crate) fn start(
     settings: &config::Alerts,
+    stopped: &tokio::sync::watch::Receiver<bool>,
 ) -> Result<(Alerts, Option<impl Future<Output = ()> + Send + 'static>), String> {
     if !settings.tell_somebody() {
         return Ok((Alerts::default(), None));
@@ -161,7 +186,11 @@ pub(crate) fn start(
         sender: None,
         unheard: Arc::clone(&alerts.unheard),
     };
-    let deliver = deliver_all(receiver, channels, settings.max_per_hour, unheard);
+    let state = Arc::new((tokio::sync::Mutex::new(receiver), Limits::default()));
+    let most = settings.max_per_hour;
+    // What was on its way when it ended counts as unheard, and is told again while it lasts.
+    let deliver = move || deliver_all(Arc::clone(&state), channels.clone(), most, unheard.clone());
+    let deliver = tended("delivery of alerts", stopped.clone(), deliver, |_| {});
     Ok((alerts, Some(deliver)))
 }
 
@@ -222,13 +251,25 @@ impl Limits {
 struct Job {
     alert: Alert,
     held_back: u64,
+    unheard: Alerts,
     /// Channels that have not answered yet, and whether one of those that have delivered it.
     fate: Mutex<(usize, bool)>,
 }
 
+impl Drop for Job {
+    /// The delivery ended by a fault of its own before every channel had answered.
+    fn drop(&mut self) {
+        let fate = self.fate.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*fate, (1.., false)) {
+            meters::alert(self.alert.kind.name(), "failed");
+            self.unheard.was_not_heard(&self.alert);
+        }
+    }
+}
+
 impl Job {
     /// One channel has done with it; the last one says what became of the alert.
-    fn done(&self, is_delivered: bool, unheard: &Alerts, limits: &Limits) {
+    fn done(&self, is_delivered: bool, limits: &Limits) {
         let (kind, text) = (self.alert.kind.name(), &self.alert.text);
         let mut fate = self.fate.lock().unwrap_or_else(PoisonError::into_inner);
         fate.0 -= 1;
@@ -243,32 +284,36 @@ impl Job {
                 limits
                     .of(self.alert.kind)
                     .give_back(self.alert.at_ms, self.held_back);
-                unheard.was_not_heard(&self.alert);
+                self.unheard.was_not_heard(&self.alert);
             }
             _ => {}
         }
     }
 }
 
-async fn deliver_all(alerts: mpsc::Receiver<Alert>, channels: Channels, most: u32, unheard: Alerts) {
-    let limits = Limits::default();
+/// What waits, and what was said: both outlast a delivery that ends by a fault of its own.
+type Waiting = (tokio::sync::Mutex<mpsc::Receiver<Alert>>, Limits);
+
+async fn deliver_all(state: Arc<Waiting>, channels: Channels, most: u32, unheard: Alerts) {
+    let (alerts, limits) = &*state;
+    let mut alerts = alerts.lock().await;
     let (senders, workers): (Vec<_>, Vec<_>) = channels
         .apart()
         .into_iter()
         .map(|channel| {
             let (sender, jobs) = mpsc::channel(WAITING);
-            (sender, work(jobs, channel, &unheard, &limits))
+            (sender, work(jobs, channel, limits))
         })
         .unzip();
     tokio::join!(
-        admit_all(alerts, senders, most, &unheard, &limits),
+        admit_all(&mut alerts, senders, most, &unheard, limits),
         join_all(workers)
     );
 }
 
 /// Hands out what may be said.
 async fn admit_all(
-    mut alerts: mpsc::Receiver<Alert>,
+    alerts: &mut mpsc::Receiver<Alert>,
     channels: Vec<mpsc::Sender<Arc<Job>>>,
     most: u32,
     unheard: &Alerts,
@@ -293,25 +338,27 @@ async fn admit_all(
         let job = Arc::new(Job {
             alert,
             held_back: before,
+            unheard: unheard.clone(),
             fate: Mutex::new((channels.len(), false)),
         });
         for channel in &channels {
             if let Err(full) = channel.try_send(Arc::clone(&job)) {
-                full.into_inner().done(false, unheard, limits);
+                full.into_inner().done(false, limits);
             }
         }
     }
 }
 
 /// Delivers by one channel, in the order in which things were said.
-async fn work(mut jobs: mpsc::Receiver<Arc<Job>>, channel: Channels, unheard: &Alerts, limits: &Limits) {
+async fn work(mut jobs: mpsc::Receiver<Arc<Job>>, channel: Channels, limits: &Limits) {
     while let Some(job) = jobs.recv().await {
+        crate::failpoint::die_at("alert");
         let result = channel.deliver(&job.alert, job.held_back).await;
         if let Err(reason) = &result {
             let (kind, text) = (job.alert.kind.name(), &job.alert.text);
             error!(target: QUANT_TRADER, "an alert ({kind}: {text}) could not be delivered: {reason}; try `qt-host alerts test`");
         }
-        job.done(result.is_ok(), unheard, limits);
+        job.done(result.is_ok(), limits);
     }
 }
 
@@ -350,22 +397,28 @@ mod tests {
     /// A flood of warnings keeps no order in doubt from being told, and what is held back all the same is told later.
     #[tokio::test]
     async fn warnings_never_use_up_what_is_there_for_what_is_critical() {
-        let (sender, alerts) = mpsc::channel(WAITING);
+        let (sender, mut alerts) = mpsc::channel(WAITING);
         let (channel, mut jobs) = mpsc::channel(WAITING);
         for at_ms in 0..9 {
-            sender.send(alert(Kind::Halt, at_ms)).await.unwrap();
+            sender.send(alert(Kind::DeadLetter, at_ms)).await.unwrap();
         }
-        for kind in [Kind::Review, Kind::Journal, Kind::Unknown] {
+        // A halt was one of the warnings, and came up to an hour late.
+        for kind in [Kind::Halt, Kind::Journal, Kind::Unknown] {
             sender.send(alert(kind, 10)).await.unwrap();
         }
         drop(sender);
         let unheard = Alerts::default();
-        admit_all(alerts, vec![channel], 2, &unheard, &Limits::default()).await;
+        let limits = Limits::default();
+        admit_all(&mut alerts, vec![channel], 2, &unheard, &limits).await;
         let mut said = Vec::new();
         while let Some(job) = jobs.recv().await {
+            job.done(true, &limits);
             said.push(job.alert.kind);
         }
-        assert_eq!(said, [Kind::Halt, Kind::Halt, Kind::Review, Kind::Journal]);
+        assert_eq!(
+            said,
+            [Kind::DeadLetter, Kind::DeadLetter, Kind::Halt, Kind::Journal]
+        );
         assert_eq!(unheard.take_unheard(), BTreeSet::from([(Kind::Unknown, None)]));
     }
 
@@ -375,14 +428,14 @@ mod tests {
         let (unheard, limits) = (Alerts::default(), Limits::default());
         let mut said = Vec::new();
         for at_ms in 0..6 {
-            let (sender, alerts) = mpsc::channel(WAITING);
+            let (sender, mut alerts) = mpsc::channel(WAITING);
             let (channel, mut jobs) = mpsc::channel(WAITING);
             sender.send(alert(Kind::Halt, at_ms)).await.unwrap();
             drop(sender);
-            admit_all(alerts, vec![channel], 2, &unheard, &limits).await;
+            admit_all(&mut alerts, vec![channel], 2, &unheard, &limits).await;
             if let Some(job) = jobs.recv().await {
                 // The robot comes back at the fourth.
-                job.done(at_ms >= 3, &unheard, &limits);
+                job.done(at_ms >= 3, &limits);
                 said.push((at_ms, job.held_back));
             }
         }
@@ -403,12 +456,11 @@ mod tests {
             let job = Job {
                 alert: alert(Kind::Journal, 0),
                 held_back: 0,
+                unheard: unheard.clone(),
                 fate: Mutex::new((2, false)),
             };
             let limits = Limits::default();
-            channels
-                .into_iter()
-                .for_each(|one| job.done(one, &unheard, &limits));
+            channels.into_iter().for_each(|one| job.done(one, &limits));
             assert_eq!(unheard.take_unheard().is_empty(), is_heard, "{channels:?}");
         }
     }

@@ -7,6 +7,7 @@ use qt_core::{OrderState, UtcMillis};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::conditions::{Conditions, News};
+use super::told::Ledger;
 use super::{Alert, Alerts, Kind};
 use crate::backend::client::{Client, TokenTrouble};
 use crate::clock::Clock;
@@ -23,6 +24,11 @@ const MIB: u64 = 1 << 20;
 /// Looks until it is broken off.
 pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, client: Arc<Client>, alerts: Alerts) {
     let mut conditions = Conditions::new(settings.repeat_after);
+    let begun_ms = Clock::system().now_ms();
+    let mut ledger = Ledger::open(monitor.data_dir(), begun_ms);
+    for told in ledger.told(begun_ms) {
+        conditions.inherit(told, Clock::system().monotonic());
+    }
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for round in 0_u32.. {
@@ -31,6 +37,7 @@ pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, client: Arc<
         let (now, at_ms) = (clock.monotonic(), clock.now_ms());
         for (kind, account) in alerts.take_unheard() {
             conditions.was_not_told(kind, account.as_deref(), now);
+            ledger.was_not_heard(kind, account.as_deref(), at_ms);
         }
         let mut news = Vec::new();
         let trouble = client.token_trouble(at_ms);
@@ -51,6 +58,7 @@ pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, client: Arc<
         if round % DISK_EVERY == 0 {
             news.extend(disk(&settings, &monitor, &mut conditions, now));
         }
+        ledger.tells(&news, at_ms);
         for one in news {
             alerts.put(Alert {
                 kind: one.kind,
@@ -158,6 +166,9 @@ impl Sample {
             all.extend(conditions.look(kind, Some(&self.label), level, after, now, said));
         };
         look(Kind::NotTraded, u64::from(!self.is_alive), at_once, &|_| {
+            if self.is_alive {
+                return "the account is traded again".to_owned();
+            }
             "the engine has ended by a fault of its own: nothing is sent, cancelled or reported until qt-host is started \
              again"
                 .to_owned()

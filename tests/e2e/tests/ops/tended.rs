@@ -5,6 +5,8 @@ use std::time::Duration;
 use qt_test_support::{Backend, Desk, PATIENCE, judge, wait_until};
 use serde_json::{Value, json};
 
+use super::robot::Robot;
+
 #[test]
 fn a_poller_and_a_reporter_that_panic_begin_anew_and_nothing_is_lost_or_told_twice() {
     let backend = Backend::start();
@@ -102,4 +104,59 @@ fn a_host_of_which_one_engine_has_ended_goes_on_with_the_other() {
     assert!(!host.dies_within(Duration::ZERO), "{}", desk.log());
     assert!(!desk.log().contains("every engine has ended"), "{}", desk.log());
     assert_eq!(host.stop(), Some(0));
+}
+
+/// Nobody was told of anything any more, and gates were left without the broker's figures.
+#[test]
+fn what_keeps_the_book_and_what_delivers_alerts_begin_anew_after_a_fault_of_their_own() {
+    let robot = Robot::start("{}");
+    let backend = Backend::start();
+    let desk = Desk::new(
+        &backend,
+        &json!({ "execution": { "position_sync_interval_seconds": 1 }, "alerts": { "webhook": { "url": robot.url("x") }, "repeat_after_seconds": 1 } }),
+    );
+    let mut host = desk.host("book-sync=1*off->1*panic->off;alert=1*panic->off");
+    host.trades();
+    let began_anew = |what: &str| {
+        let line = format!("the {what} has ended by a fault of its own and begins anew");
+        wait_until(&format!("{what}: {}", desk.log()), || desk.log().contains(&line));
+    };
+    began_anew("keeper of the book");
+    let syncs = || desk.log().matches("Portfolio: ").count();
+    let before = syncs();
+    wait_until("the book is kept again", || syncs() > before);
+    desk.done(&["halt", "--reason", "for a look"]);
+    began_anew("delivery of alerts");
+    // It is told again while it lasts, since nobody heard of it.
+    let told = || {
+        robot
+            .posts()
+            .iter()
+            .filter(|(_, body)| body["kind"] == "halt")
+            .count()
+    };
+    wait_until(&format!("the halt is told: {}", desk.log()), || told() >= 1);
+    assert_eq!(host.stop(), Some(0));
+}
+
+/// Each start of a host whose engine dies at once told its critical alert: a storm, under what starts it again and again.
+#[test]
+fn a_host_whose_engine_dies_at_each_start_tells_it_once_in_a_minute_and_ever_more_rarely() {
+    let robot = Robot::start("{}");
+    let backend = Backend::start();
+    let desk = Desk::new(
+        &backend,
+        &json!({ "alerts": { "webhook": { "url": robot.url("x") } } }),
+    );
+    backend.add(&signals(None, 1..=3));
+    for _ in 0..4 {
+        let mut host = desk.host("after-commit=1*off->panic");
+        assert!(host.dies_within(PATIENCE), "{}", desk.log());
+        assert_eq!(host.stop(), Some(1));
+    }
+    let told: Vec<String> = (robot.posts().iter())
+        .filter(|(_, body)| body["kind"] == "not_traded")
+        .map(|(_, body)| body["state"].to_string())
+        .collect();
+    assert_eq!(told, ["\"raised\""], "{}", desk.log());
 }
