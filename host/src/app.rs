@@ -107,6 +107,14 @@ pub(crate) enum AppError {
         /// Reports not delivered.
         waiting: usize,
     },
+    /// The one round that was asked for was made, and something was left with whoever publishes signals.
+    #[error(
+        "the round was made, and not all of it was taken: {reason}; the next start takes what can be taken then"
+    )]
+    LeftBehind {
+        /// What was left, and why.
+        reason: String,
+    },
     /// The system gives no thread or no runtime.
     #[error("the system gives no thread to run on: {0}")]
     Threads(#[from] std::io::Error),

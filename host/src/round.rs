@@ -15,6 +15,8 @@ use crate::system::{ShutdownCause, ShutdownSender};
 
 /// How long one round waits for the broker's books at its end.
 const BOOKS_GRACE: Duration = Duration::from_secs(5);
+/// How long one round waits for what a stream keeps.
+const HELD_BACK_GRACE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What the end of one round depends on, for one account.
@@ -39,6 +41,7 @@ impl RoundLinks {
 pub(crate) async fn end_after_one(desks: Vec<RoundLinks>, asks: ShutdownSender) -> Result<(), AppError> {
     let waiting = || desks.iter().map(|desk| desk.gauge.depth()).sum();
     let compared = || -> Vec<u64> { desks.iter().map(|desk| desk.status.borrow().compared).collect() };
+    let began = Clock::system().monotonic();
     let mut quiet_at: Option<(Vec<u64>, std::time::Instant)> = None;
     loop {
         tokio::time::sleep(LOOK).await;
@@ -46,6 +49,11 @@ pub(crate) async fn end_after_one(desks: Vec<RoundLinks>, asks: ShutdownSender) 
             let waiting = waiting();
             Err(AppError::NoRound { reason, waiting })
         } else if desks.iter().all(RoundLinks::is_quiet) {
+            // What was handed out to the process before this one, and what waits for it, comes again by then or not at all.
+            let waits_for = desks.iter().find_map(|desk| desk.gauge.waits_for());
+            if waits_for.is_some() && began.elapsed() < HELD_BACK_GRACE {
+                continue;
+            }
             let now = compared();
             let (before, since) = quiet_at.get_or_insert_with(|| (now.clone(), Clock::system().monotonic()));
             // The first look may have been asked for before all was quiet.
@@ -54,7 +62,10 @@ pub(crate) async fn end_after_one(desks: Vec<RoundLinks>, asks: ShutdownSender) 
                 desks.iter().for_each(|desk| desk.broker.send(ToBroker::Ask));
                 continue;
             }
-            Ok(())
+            match waits_for {
+                Some(reason) => Err(AppError::LeftBehind { reason }),
+                None => Ok(()),
+            }
         } else {
             continue;
         };

@@ -22,6 +22,8 @@ struct Readings {
     rounds: AtomicU64,
     /// Why the last poll brought nothing; empty when it was answered.
     trouble: Mutex<String>,
+    /// What the stream of signals keeps for this account until later; empty where it keeps nothing.
+    waits_for: Mutex<String>,
     /// When the next poll must have begun, where one is to come.
     poll_due: Mutex<Option<Instant>>,
     /// Since when the oldest report waits that is not posted.
@@ -85,6 +87,16 @@ impl Gauge {
 
     pub(crate) fn set_trouble(&self, text: String) {
         *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    /// What the stream of signals keeps for this account until later, for a person.
+    pub(crate) fn waits_for(&self) -> Option<String> {
+        let waits_for = self.0.waits_for.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(waits_for.clone()).filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn set_waits_for(&self, text: String) {
+        *self.0.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
     /// Says by when the next poll will have begun; nothing while no account takes signals.

@@ -3,15 +3,15 @@
 //! A signal is acknowledged once what it led to is durable, so that one which is lost on the way comes again; and a report
 //! carries its idempotency key as the message's id, by which the stream tells repeats. The shapes are those of REST.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::{ConsumerInfoErrorKind, PublishErrorKind};
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, AckKind, Message};
-use async_nats::{Client, ConnectOptions, HeaderMap};
+use async_nats::{Client, ConnectOptions, HeaderMap, Subject};
 use futures_util::StreamExt;
 use qt_core::{Left, SignalId, UtcMillis};
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use super::TRADING;
 use super::client::{Answer, Cause};
+use super::routes::HandedOver;
 use super::sales::Handed;
 use super::wire::{Post, View};
 use crate::clock::Clock;
@@ -43,6 +44,8 @@ const NOT_NOW: Duration = Duration::from_secs(5);
 const NOT_OURS: Duration = Duration::from_secs(600);
 /// What was handed out to a process that is gone has come again by then: one that it gave back, and one that it did not.
 const SETTLES: Duration = Duration::from_secs(40);
+/// Of so many messages about sales that wait it is known where they are acknowledged.
+const MOST_WAITING: usize = 10_000;
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -56,6 +59,8 @@ pub(crate) struct Nats {
     settles: Mutex<Option<Option<Instant>>>,
     /// The messages that were handed out last and are not acknowledged, each with the name of its signal.
     handed_out: Mutex<Vec<(Option<String>, Message)>>,
+    /// Where to acknowledge the messages by which a sale could not be taken, by its name and their number in the stream.
+    sales_waiting: Mutex<BTreeMap<(String, u64), Subject>>,
     /// By how much the server's clock is ahead of ours, in ms.
     ahead_ms: Mutex<i64>,
 }
@@ -82,6 +87,7 @@ pub(crate) struct Standing {
 
 #[derive(Clone)]
 struct Link {
+    client: Client,
     context: jetstream::Context,
     consumer: Option<PullConsumer>,
 }
@@ -111,6 +117,7 @@ impl Nats {
             link: Mutex::default(),
             settles: Mutex::default(),
             handed_out: Mutex::default(),
+            sales_waiting: Mutex::default(),
             ahead_ms: Mutex::default(),
         })
     }
@@ -127,10 +134,12 @@ impl Nats {
         let stream = context.get_stream(&self.settings.signals_stream).await;
         let consumer = match &stream {
             Ok(stream) => match stream.consumer_info(&self.settings.consumer).await {
-                Ok(info) => Ok(Some(Standing {
-                    pending: info.num_pending,
-                    open: info.num_ack_pending,
-                })),
+                Ok(info) => self.check_subject(&info.config).map(|()| {
+                    Some(Standing {
+                        pending: info.num_pending,
+                        open: info.num_ack_pending,
+                    })
+                }),
                 Err(e) if e.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
                 Err(e) => Err(e.to_string()),
             },
@@ -163,7 +172,8 @@ impl Nats {
         }
         let client = self.connect().await?;
         let link = Link {
-            context: jetstream::new(client),
+            context: jetstream::new(client.clone()),
+            client,
             consumer: None,
         };
         *held = Some(link.clone());
@@ -234,16 +244,7 @@ impl Nats {
             .map_err(|e| unusable(e.to_string()))?;
         let found = consumer.cached_info();
         let is_open = found.num_ack_pending > 0;
-        let (made_for, subject) = (&found.config.filter_subject, &self.settings.signals_subject);
-        if found.config.filter_subjects.is_empty() && made_for != subject {
-            // A server of 2.9 takes the change and hands nothing out by it.
-            warn!(
-                target: TRADING,
-                "The consumer {} was made for {made_for} and hands out nothing else, and `nats.signals_subject` is {subject}: remove \
-                 it at NATS, or name another one with `nats.consumer`",
-                self.settings.consumer
-            );
-        }
+        self.check_subject(&found.config)?;
         if let Err(e) = self.look_at_clock(&stream).await {
             // Not every stream lets a second consumer look, nor does every login.
             warn!(
@@ -259,6 +260,34 @@ impl Nats {
             link.consumer = Some(consumer.clone());
         }
         Ok(consumer)
+    }
+
+    /// A consumer for another subject hands out what is not asked for, and nothing of what is. It is not changed: a server of
+    /// 2.9 takes the change and hands nothing out by it, and one that is made anew repeats what was acknowledged.
+    fn check_subject(&self, made: &consumer::Config) -> Result<(), String> {
+        let subject = &self.settings.signals_subject;
+        let is_ours = match (made.filter_subject.as_str(), &*made.filter_subjects) {
+            // One that has no filter hands out all.
+            ("", []) => true,
+            (one, []) => one == subject,
+            (_, several) => several.iter().any(|one| one == subject),
+        };
+        if is_ours {
+            return Ok(());
+        }
+        let made_for = [std::slice::from_ref(&made.filter_subject), &made.filter_subjects].concat();
+        let made_for: Vec<&str> = made_for
+            .iter()
+            .map(String::as_str)
+            .filter(|one| !one.is_empty())
+            .collect();
+        Err(format!(
+            "the consumer {} was made for {} and hands out nothing else, and `nats.signals_subject` is {subject}: no signal is taken. \
+             Give `nats.signals_subject` back, or name another one with `nats.consumer`, or remove it at NATS, where it then begins \
+             anew",
+            self.settings.consumer,
+            made_for.join(", ")
+        ))
     }
 
     /// Learns by how much the server's clock is ahead, which dates what is published: a consumer that is made says when, and
@@ -347,12 +376,36 @@ impl Nats {
     }
 
     /// Acknowledges what was handed out last, one by one: what is left comes again, and so does a second one of a name,
-    /// which was not looked at beside the first.
-    pub(super) async fn handed_over(&self, left: &[(SignalId, Left)]) {
-        let left: HashMap<&str, Left> = left.iter().map(|(id, why)| (id.0.as_str(), *why)).collect();
+    /// which was not looked at beside the first. Of a sale that is released no older message is to come again by which it could
+    /// not be taken: after a restart nobody would know it to be older, and it would hold back the purchases of its plan.
+    pub(super) async fn handed_over(&self, handed: &HandedOver) {
+        let left: HashMap<&str, Left> = handed
+            .left
+            .iter()
+            .map(|(id, why)| (id.0.as_str(), *why))
+            .collect();
         let mut seen = HashSet::new();
+        let mut sales_waiting = self.sales_waiting.lock().await;
         for (name, message) in std::mem::take(&mut *self.handed_out.lock().await) {
+            let number = message.info().map_or(0, |info| info.stream_sequence);
             let is_second = name.as_ref().is_some_and(|name| !seen.insert(name.clone()));
+            if let Some(name) = name.as_deref().filter(|_| !is_second) {
+                let is = |ids: &[SignalId]| ids.iter().any(|id| id.0 == *name);
+                if is(&handed.sales_released) {
+                    // Before this one: where the process ends in between, this one comes again.
+                    let older = (name.to_owned(), 0)..(name.to_owned(), number);
+                    for (_, to) in sales_waiting.extract_if(older, |_, _| true) {
+                        self.acknowledge(to).await;
+                    }
+                }
+                let key = (name.to_owned(), number);
+                match &message.reply {
+                    Some(to) if is(&handed.sales_waiting) && sales_waiting.len() < MOST_WAITING => {
+                        sales_waiting.insert(key, to.clone());
+                    }
+                    _ => drop(sales_waiting.remove(&key)),
+                }
+            }
             let why = name.and_then(|name| left.get(name.as_str()).copied());
             let kind = match why {
                 _ if is_second => AckKind::Nak(Some(AGAIN)),
@@ -364,6 +417,16 @@ impl Nats {
                 // It comes again, and counts once.
                 debug!(target: TRADING, "A signal could not be acknowledged: {e}");
             }
+        }
+    }
+
+    /// Acknowledges a message that was given back before it comes again.
+    async fn acknowledge(&self, to: Subject) {
+        let Ok(client) = self.link().await.map(|link| link.client) else {
+            return;
+        };
+        if let Err(e) = client.publish(to, AckKind::Ack.into()).await {
+            debug!(target: TRADING, "A message that was given back could not be acknowledged: {e}");
         }
     }
 

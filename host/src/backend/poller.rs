@@ -362,10 +362,11 @@ impl Poller {
         let full = found.entries >= limit;
         let settled = self.routes.settled();
         // The next poll waits until what this one brought is durable: polls never overlap.
-        let Some(HandedOver { new, left, .. }) = self.routes.hand_over(found, &origin).await else {
+        let Some(handed) = self.routes.hand_over(found, &origin).await else {
             return Next::End;
         };
-        self.client.signals_handed_over(&left).await;
+        self.client.signals_handed_over(&handed).await;
+        let new = handed.new;
         if new == 0 {
             return Next::Interval;
         }
@@ -469,7 +470,6 @@ impl Poller {
     }
 }
 
-/// Notes that the token is no good; gives what the engine is to be told, once however many callers
 /// Ends once the backend has answered somebody, and not before `at`; never where nobody asks for it.
 async fn others_are_answered(answers: &mut watch::Receiver<u64>, at: Option<Instant>) {
     if let Some(at) = at {
@@ -481,6 +481,7 @@ async fn others_are_answered(answers: &mut watch::Receiver<u64>, at: Option<Inst
     std::future::pending().await
 }
 
+/// Notes that the token is no good; gives what the engine is to be told, once however many callers
 /// find out.
 pub(super) fn token_refused(client: &Client, caller: Caller, status: u16) -> Option<Input> {
     if client.token_refused(caller, true) != Some(true) {

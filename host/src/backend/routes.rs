@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::TRADING;
 use super::gauge::Gauge;
-use super::sales::{Barred, Origin, Sales, plan_of_sale};
+use super::sales::{Barred, Learnt, Origin, Sales, plan_of_sale};
 use super::wire::SignalsAnswer;
 use crate::engine::input::{Input, Received, Sender};
 
@@ -20,6 +20,8 @@ use crate::engine::input::{Input, Received, Sender};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long one that took longer gets nothing more. What it was given comes again, and counts once.
 const PAUSE: Duration = Duration::from_secs(10);
+/// So many purchases that a stream keeps are known by name.
+const MOST_HELD_BACK: usize = 10_000;
 /// Accounts that we do not have are told apart up to this many.
 const MOST_STRANGERS: usize = 100;
 
@@ -88,6 +90,25 @@ pub(super) struct HandedOver {
     pub(super) left: Vec<(SignalId, Left)>,
     /// Purchases stay until it is known what else their plans have.
     pub(super) is_barred: bool,
+    /// Sales that a stream brought and that cannot be taken yet.
+    pub(super) sales_waiting: Vec<SignalId>,
+    /// Sales that a stream brought and that were taken, or are not wanted any more.
+    pub(super) sales_released: Vec<SignalId>,
+}
+
+/// The parts of an answer.
+#[derive(Default)]
+struct Parts {
+    /// One for each account.
+    parcels: Vec<Parcel>,
+    /// What is left with whoever brought it.
+    left: Vec<(SignalId, Left)>,
+    /// A purchase is left there because of its plan.
+    is_barred: bool,
+    sales_waiting: Vec<SignalId>,
+    sales_released: Vec<SignalId>,
+    /// Something that was handed out before may still have to come.
+    is_settling: bool,
 }
 
 /// The routes of all accounts.
@@ -97,6 +118,8 @@ pub(super) struct Routes {
     strangers: BTreeSet<Option<String>>,
     /// Plans whose purchases are held back by a sale that cannot be taken, and that were told of.
     barred: BTreeSet<String>,
+    /// Purchases that a stream brought and keeps because of their plans, and whose they are.
+    held_back: BTreeMap<SignalId, usize>,
     sales: Sales,
     now: fn() -> UtcMillis,
 }
@@ -113,6 +136,7 @@ impl Routes {
             ways: routes.into_iter().map(way).collect(),
             strangers: BTreeSet::new(),
             barred: BTreeSet::new(),
+            held_back: BTreeMap::new(),
             sales: Sales::default(),
             now,
         }
@@ -160,7 +184,7 @@ impl Routes {
     /// Tells accounts that are ready, and were not told before, what the backend holds as submitted. False when no
     /// account is left.
     pub(super) async fn hand_over_held(&mut self, found: SignalsAnswer) -> bool {
-        let (parcels, ..) = self.split(found, &Origin::List);
+        let Parts { parcels, .. } = self.split(found, &Origin::List);
         let several = self.ways.len() > 1;
         for (way, parcel) in self.ways.iter_mut().zip(parcels) {
             if way.held_sent || !way.is_ready() {
@@ -184,7 +208,15 @@ impl Routes {
             .filter(|_| matches!(origin, Origin::Stream(_)))
             .filter_map(|signal| Some((signal.id.clone(), plan_of_sale(signal)?.to_owned())))
             .collect();
-        let (parcels, mut left, is_barred) = self.split(found, origin);
+        let Parts {
+            parcels,
+            mut left,
+            is_barred,
+            sales_waiting,
+            mut sales_released,
+            is_settling,
+        } = self.split(found, origin);
+        self.say_held_back(is_settling);
         let several = self.ways.len() > 1;
         let given = self.ways.iter_mut().zip(parcels).map(|(way, parcel)| async move {
             if parcel.is_empty() {
@@ -228,11 +260,14 @@ impl Routes {
                 self.sales.given_back(&id, &plan, (self.now)());
             }
         }
+        sales_released.retain(|id| left.iter().all(|(other, _)| other != id));
         self.is_any_left().then_some(HandedOver {
             new,
             is_durable,
             left,
             is_barred,
+            sales_waiting,
+            sales_released,
         })
     }
 
@@ -240,15 +275,23 @@ impl Routes {
         self.ways.iter().any(|way| !way.gone)
     }
 
-    /// The parts of an answer, one for each account, what is nobody's, which is left with the backend, and whether a purchase
-    /// is left there because of its plan.
-    fn split(&mut self, found: SignalsAnswer, origin: &Origin) -> (Vec<Parcel>, Vec<(SignalId, Left)>, bool) {
+    /// The parts of an answer, one for each account, and what is nobody's, which is left with the backend.
+    fn split(&mut self, found: SignalsAnswer, origin: &Origin) -> Parts {
         let mut parcels: Vec<Parcel> = self.ways.iter().map(|_| Parcel::default()).collect();
-        let (barred, mut left) = if self.ways.iter().any(|way| way.route.hard_barrier) {
+        let Learnt {
+            barred,
+            waiting,
+            released,
+            is_settling,
+        } = if self.ways.iter().any(|way| way.route.hard_barrier) {
             self.sales.learn(&found, origin, (self.now)())
         } else {
-            Default::default()
+            Learnt::default()
         };
+        let mut left: Vec<_> = waiting.iter().map(|id| (id.clone(), Left::NotNow)).collect();
+        for id in &found.passed_over {
+            self.held_back.remove(id);
+        }
         let (mut is_barred, mut older) = (false, BTreeMap::new());
         for signal in found.taken {
             match self.way_of(signal.securities_account_id.as_deref()) {
@@ -264,9 +307,15 @@ impl Routes {
                 }
                 Some(index) if self.is_barred(index, &signal, &barred, origin) => {
                     is_barred = true;
+                    if matches!(origin, Origin::Stream(_)) && self.held_back.len() < MOST_HELD_BACK {
+                        self.held_back.insert(signal.id.clone(), index);
+                    }
                     left.push((signal.id, Left::NotNow));
                 }
-                Some(index) => parcels[index].taken.push(signal),
+                Some(index) => {
+                    self.held_back.remove(&signal.id);
+                    parcels[index].taken.push(signal);
+                }
                 None => {
                     self.stranger(&signal.id.0, signal.securities_account_id.as_deref());
                     left.push((signal.id, Left::NotOurs));
@@ -297,7 +346,34 @@ impl Routes {
         for (index, ids) in older {
             self.say_older(index, &ids);
         }
-        (parcels, left, is_barred)
+        Parts {
+            parcels,
+            left,
+            is_barred,
+            sales_waiting: waiting,
+            sales_released: released,
+            is_settling,
+        }
+    }
+
+    /// Tells each account for what it waits, as one round does.
+    fn say_held_back(&self, is_settling: bool) {
+        for (index, way) in self.ways.iter().enumerate() {
+            let mut own = self.held_back.iter().filter(|(_, whose)| **whose == index);
+            let waits_for = match own.next() {
+                Some((first, _)) => format!(
+                    "{} purchases, such as {first}, are left with NATS, since a sale of their plan may still have to come or is not \
+                     executable yet, and `sell_barrier_mode` is hard",
+                    1 + own.count()
+                ),
+                None if is_settling && way.route.hard_barrier => {
+                    "what NATS handed out before this start and was not acknowledged may still come again"
+                        .to_owned()
+                }
+                None => String::new(),
+            };
+            way.route.gauge.set_waits_for(waits_for);
+        }
     }
 
     /// True for a signal that a stream had before the account's journal began. The journal cannot know whether it was carried

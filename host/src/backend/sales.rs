@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use qt_core::{Left, Signal, SignalId, UtcMillis};
+use qt_core::{Signal, SignalId, UtcMillis};
 use qt_market::Side;
 use tokio::time::Instant;
 use tracing::warn;
@@ -51,6 +51,28 @@ impl Barred {
     }
 }
 
+/// What an answer said of sales.
+#[derive(Debug, Default)]
+pub(super) struct Learnt {
+    /// The plans whose purchases stay.
+    pub(super) barred: Barred,
+    /// Sales that cannot be taken yet: whoever brought them must keep them.
+    pub(super) waiting: Vec<SignalId>,
+    /// Sales that were brought to be taken, or are not wanted any more.
+    pub(super) released: Vec<SignalId>,
+    /// What was handed out to the process before this one may not have come again.
+    pub(super) is_settling: bool,
+}
+
+impl Learnt {
+    fn of(barred: Barred) -> Self {
+        Self {
+            barred,
+            ..Self::default()
+        }
+    }
+}
+
 /// What is kept from one answer to the next, where an answer is not the whole list.
 #[derive(Debug, Default)]
 pub(super) struct Sales {
@@ -61,38 +83,32 @@ pub(super) struct Sales {
 }
 
 impl Sales {
-    /// Learns from what was brought, whose plans are barred and which sales whoever brought them must keep.
-    pub(super) fn learn(
-        &mut self,
-        found: &SignalsAnswer,
-        origin: &Origin,
-        now: UtcMillis,
-    ) -> (Barred, Vec<(SignalId, Left)>) {
+    /// Learns from what was brought, whose plans are barred.
+    pub(super) fn learn(&mut self, found: &SignalsAnswer, origin: &Origin, now: UtcMillis) -> Learnt {
         let handed = match origin {
             Origin::List => {
-                let barred = Barred {
+                return Learnt::of(Barred {
                     all: false,
                     plans: found.sales_left.iter().map(|(_, plan)| plan.clone()).collect(),
-                };
-                return (barred, Vec::new());
+                });
             }
             // It is listed, with the sales of its plan, and so it is fetched.
             Origin::Pushed => {
-                let barred = Barred {
+                return Learnt::of(Barred {
                     all: true,
                     plans: BTreeSet::new(),
-                };
-                return (barred, Vec::new());
+                });
             }
             Origin::Stream(handed) => handed,
         };
         let taken = found.taken.iter().filter(|signal| plan_of_sale(signal).is_some());
         let taken = taken.map(|signal| &signal.id);
         let invalid = found.invalid.iter().filter_map(|signal| signal.id.as_ref());
-        for id in taken.chain(invalid).chain(&found.passed_over) {
+        let released: Vec<SignalId> = taken.chain(invalid).chain(&found.passed_over).cloned().collect();
+        for id in &released {
             self.release(id);
         }
-        let (mut left, mut plans) = (Vec::new(), BTreeSet::new());
+        let (mut waiting, mut plans) = (Vec::new(), BTreeSet::new());
         for (id, plan) in &found.sales_left {
             let Some(id) = id else {
                 // It cannot be told when it comes again.
@@ -107,7 +123,7 @@ impl Sales {
                 continue;
             }
             self.waiting.insert(id.clone(), (plan.clone(), published));
-            left.push((id.clone(), Left::NotNow));
+            waiting.push(id.clone());
         }
         self.waiting.retain(|id, (plan, published)| {
             let stays = !is_over(*published, now);
@@ -120,8 +136,14 @@ impl Sales {
             stays
         });
         plans.extend(self.waiting.values().map(|(plan, _)| plan.clone()));
-        let all = self.waiting.len() > MOST || handed.settles_at.is_some_and(|at| Instant::now() < at);
-        (Barred { all, plans }, left)
+        let is_settling = handed.settles_at.is_some_and(|at| Instant::now() < at);
+        let all = self.waiting.len() > MOST || is_settling;
+        Learnt {
+            barred: Barred { all, plans },
+            waiting,
+            released,
+            is_settling,
+        }
     }
 
     fn release(&mut self, id: &SignalId) {

@@ -58,7 +58,8 @@ Examples:
 The access token has no flag, since every user of a machine sees command lines: \"api_token\" in the file, or
 TRADER_API_TOKEN, is the token itself, env:NAME, file:PATH, or keyring, where `qt-host login` puts it.
 
-Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 plugin missing or refused, 4 journal unsafe.";
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 plugin missing or refused, 4 journal unsafe, \
+5 `--once` left signals behind.";
 
 /// Takes trading signals from a quantFinance backend, carries them out through a broker plugin, and reports back.
 /// Without a command it trades.
@@ -233,6 +234,14 @@ impl Failure {
     pub fn journal_unsafe(message: impl Into<String>) -> Self {
         Self {
             code: 4,
+            message: message.into(),
+        }
+    }
+
+    /// Code 5: one round was made, and left something behind.
+    pub fn left_behind(message: impl Into<String>) -> Self {
+        Self {
+            code: 5,
             message: message.into(),
         }
     }

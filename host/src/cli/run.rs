@@ -52,6 +52,7 @@ impl From<AppError> for Failure {
             AppError::Plugin(plugin) => plugin.into(),
             AppError::Refused(_) => Self::plugin(message),
             AppError::Journal(journal) => journal.into(),
+            AppError::LeftBehind { .. } => Self::left_behind(message),
             AppError::NotNow(_)
             | AppError::Lease(_)
             | AppError::Open { .. }

@@ -305,11 +305,26 @@ fn check(values: Map<String, Value>, sources: &Sources, purpose: Purpose, walk: 
         let ids = of_entries.chain(config.securities_account_id.as_deref());
         nats.consumer = super::Nats::consumer_of(ids);
     }
+    check_begin(&config, walk);
     config.api_base_url = url_text.as_deref().and_then(|text| check_url(text, walk));
     if config.nats.is_none() {
         check_needs(purpose, url_text.is_none(), config.api_token.as_ref(), walk);
     }
     config
+}
+
+/// Without a journal every start is an account's first: what was published while the host was down would never be taken.
+fn check_begin(config: &Config, walk: &mut Walk) {
+    let begins_anew = (config.nats.as_ref()).is_some_and(|nats| nats.begin == super::NatsBegin::New);
+    if begins_anew && !config.journal.enabled {
+        walk.wrong(
+            "journal.enabled",
+            Some(&Value::Bool(false)),
+            "signals of NATS that are published while the host is down would never be carried out, since no journal says that they are \
+             this account's; leave the journal on, or say \"begin\": \"all\" in the block `nats`, which takes whatever the consumer \
+             has not acknowledged",
+        );
+    }
 }
 
 fn check_url(text: &str, walk: &mut Walk) -> Option<ApiBaseUrl> {

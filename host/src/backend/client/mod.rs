@@ -11,7 +11,6 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use qt_core::{Left, SignalId};
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -29,6 +28,7 @@ pub(crate) use settings::{ClientSettings, SetupError, parse_base};
 pub(crate) use token::Token;
 
 use super::nats::Nats;
+use super::routes::HandedOver;
 use super::sales::Origin;
 use super::wire::{self, Post, View};
 use crate::clock::Clock;
@@ -312,10 +312,10 @@ impl Client {
         })
     }
 
-    /// The signals that were fetched last were handed over, but for those that are left: whoever keeps them for us is told.
-    pub(super) async fn signals_handed_over(&self, left: &[(SignalId, Left)]) {
+    /// What became of the signals that were fetched last: whoever keeps them for us is told.
+    pub(super) async fn signals_handed_over(&self, handed: &HandedOver) {
         if let Some(nats) = &self.nats {
-            nats.handed_over(left).await;
+            nats.handed_over(handed).await;
         }
     }
 

@@ -404,7 +404,7 @@ fn a_sale_that_was_given_back_bars_its_plan_until_it_is_taken() {
     let mut sales = Sales::default();
     let learn = |sales: &mut Sales, signals: &[(Value, i64)]| {
         let (found, origin) = handed(signals);
-        sales.learn(&found, &origin, NOW).0.holds("P")
+        sales.learn(&found, &origin, NOW).barred.holds("P")
     };
     let (sale, buy) = (
         (planned("SALE", "SELL", true), 1),

@@ -5,6 +5,7 @@
 mod alerts;
 mod metrics;
 mod nats;
+mod nats_kept;
 mod robot;
 mod scrape;
 mod service;

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 /// The other side: who publishes signals and reads reports.
-struct House {
+pub struct House {
     runtime: Runtime,
     context: Context,
 }
 
 impl House {
-    fn of(server: &NatsServer) -> Self {
+    pub fn of(server: &NatsServer) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -39,21 +39,48 @@ impl House {
         Self { runtime, context }
     }
 
-    /// Messages that the consumers of the signals' stream have not acknowledged, and those that they have not handed out.
-    fn open(&self) -> usize {
+    /// The consumers of the signals' stream.
+    fn all_consumers(&self) -> Vec<jetstream::consumer::Info> {
         self.runtime.block_on(async {
             let stream = self.context.get_stream("QT_SIGNALS").await.unwrap();
-            let mut names = stream.consumers();
-            let mut open = 0;
-            while let Some(info) = names.next().await {
-                let info = info.unwrap();
-                open += info.num_ack_pending + usize::try_from(info.num_pending).unwrap();
+            let mut found = Vec::new();
+            let mut all = stream.consumers();
+            while let Some(info) = all.next().await {
+                found.push(info.unwrap());
             }
-            open
+            found
         })
     }
 
-    fn publish(&self, signal: &Value) {
+    pub fn consumers(&self) -> usize {
+        self.all_consumers().len()
+    }
+
+    /// Messages that consumers have not acknowledged, and those that they have not handed out.
+    fn open(&self) -> usize {
+        let all = self.all_consumers();
+        let not_handed_out = all.iter().map(|info| usize::try_from(info.num_pending).unwrap());
+        self.unacknowledged() + not_handed_out.sum::<usize>()
+    }
+
+    pub fn unacknowledged(&self) -> usize {
+        self.all_consumers().iter().map(|info| info.num_ack_pending).sum()
+    }
+
+    pub fn redelivered(&self) -> usize {
+        self.all_consumers().iter().map(|info| info.num_redelivered).sum()
+    }
+
+    /// The newest message that was handed out.
+    pub fn handed_out(&self) -> u64 {
+        self.all_consumers()
+            .iter()
+            .map(|info| info.delivered.stream_sequence)
+            .max()
+            .unwrap_or(0)
+    }
+
+    pub fn publish(&self, signal: &Value) {
         let body = signal.to_string();
         self.runtime.block_on(async {
             // The server may just have come back: what is not acknowledged is said again, as its writers do.
@@ -142,7 +169,7 @@ fn desk_of(backend: &Backend, nats: &Value) -> Desk {
     )
 }
 
-fn signal(number: usize) -> Value {
+pub fn signal(number: usize) -> Value {
     json!({ "order_id": format!("S{number}"), "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 43.5, "status": "pending",
             "is_executable": true, "mode": "live" })
 }
