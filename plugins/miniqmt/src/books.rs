@@ -3,8 +3,8 @@
 //! After a reconnection the terminal may push the whole day again, pushes may come twice or behind a list that shows
 //! the same, and a list may lag behind a push. Everything is kept by (day, order), and trades by (day, order, trade).
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use qt_plugin_api::{OrderRow, OrderStatus, TradeRow};
@@ -171,6 +171,9 @@ pub(crate) struct Books {
     orders: BTreeMap<Box<str>, Order>,
     /// By [`trade_key`].
     trades: BTreeMap<Box<str>, Trade>,
+    /// The numbers of orders by our ids. Where an order was renamed its old name may still lead to it: who looks here looks
+    /// at the order too.
+    numbers: HashMap<Box<str>, Box<str>>,
 }
 
 /// Those of an order lie side by side: a trade's id begins with its order's number, whose length makes the end of that plain.
@@ -191,6 +194,7 @@ impl Books {
             day: hours::day(now_ms),
             orders: BTreeMap::new(),
             trades: BTreeMap::new(),
+            numbers: HashMap::new(),
         }
     }
 
@@ -201,6 +205,7 @@ impl Books {
             self.day = today;
             self.orders.clear();
             self.trades.clear();
+            self.numbers.clear();
         }
     }
 
@@ -212,6 +217,9 @@ impl Books {
         if row.placed_ms.is_some_and(|at| !self.is_of_today(at)) {
             return None;
         }
+        if let Some(name) = &row.client_order_id {
+            self.learn(name, &row.broker_order_id);
+        }
         match self.orders.entry(row.broker_order_id.as_str().into()) {
             Entry::Occupied(known) => {
                 let known = known.into_mut();
@@ -220,6 +228,16 @@ impl Books {
             }
             Entry::Vacant(place) => Some(place.insert(Order::of(row))),
         }
+    }
+
+    /// Notes where an id of ours leads, unless it leads to another order that has it.
+    fn learn(&mut self, client_order_id: &str, broker_order_id: &str) {
+        let known = self.numbers.get(client_order_id);
+        if known.is_some_and(|number| **number == *broker_order_id) || self.find(client_order_id).is_some() {
+            return;
+        }
+        self.numbers
+            .insert(client_order_id.into(), broker_order_id.into());
     }
 
     fn keep_trade(&mut self, mut row: TradeRow) -> Option<&mut Trade> {
@@ -322,6 +340,9 @@ impl Books {
 
     /// Notes which of our orders a number of the terminal's is.
     pub(crate) fn name(&mut self, broker_order_id: &str, client_order_id: &str) {
+        if self.orders.contains_key(broker_order_id) {
+            self.learn(client_order_id, broker_order_id);
+        }
         if let Some(order) = self.orders.get_mut(broker_order_id) {
             order.rename(client_order_id);
         }
@@ -339,10 +360,10 @@ impl Books {
         }
     }
 
-    /// An order, by our id: looked for among all of the day.
+    /// An order, by our id.
     pub(crate) fn find(&self, client_order_id: &str) -> Option<OrderRow> {
-        let mut rows = self.orders.values().filter_map(|order| order.kept.row());
-        rows.find(|row| row.client_order_id.as_deref() == Some(client_order_id))
+        let row = self.order(self.numbers.get(client_order_id)?)?;
+        (row.client_order_id.as_deref() == Some(client_order_id)).then_some(row)
     }
 
     /// An order, by the terminal's number.
@@ -543,6 +564,46 @@ mod tests {
         }
         assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
         assert_eq!(books.untold().trades.len(), ORDERS as usize);
+    }
+
+    /// A cancel of an order whose number is not known looks for it by our id: it once unpacked every order of the day.
+    #[test]
+    fn an_id_is_found_without_a_look_at_every_order_of_a_long_day() {
+        const ORDERS: u32 = 60_000;
+        let mut books = books();
+        for number in 0..ORDERS {
+            let mut row = order(&number.to_string(), OrderStatus::Working, 0);
+            row.client_order_id = Some(format!("C{number}"));
+            books.order_pushed(row);
+        }
+        let began = std::time::Instant::now();
+        for number in 0..ORDERS {
+            let found = books.find(&format!("C{number}")).expect("found");
+            assert_eq!(found.broker_order_id, number.to_string());
+        }
+        assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn an_order_is_found_by_the_name_that_it_has_and_by_no_other() {
+        let mut books = books();
+        let mut cut = order("7", OrderStatus::Working, 0);
+        cut.client_order_id = Some("ABCDE".to_owned());
+        books.order_pushed(cut);
+        books.name("7", "ABCDEFGHIJKLMNOPQRST");
+        assert_eq!(books.find("ABCDE"), None);
+        let found = books.find("ABCDEFGHIJKLMNOPQRST").expect("found");
+        assert_eq!(found.broker_order_id, "7");
+        // Another order that says so takes it from nobody, and takes what nobody has any more.
+        books.order_pushed(order("8", OrderStatus::Working, 0));
+        assert_eq!(books.find("ABCDEFGHIJKLMNOPQRST"), Some(found));
+        let mut other = order("9", OrderStatus::Working, 0);
+        other.client_order_id = Some("ABCDE".to_owned());
+        books.order_pushed(other);
+        let found = books.find("ABCDE").expect("found");
+        assert_eq!(found.broker_order_id, "9");
+        books.roll(NOW + DAY);
+        assert_eq!(books.find("ABCDE"), None);
     }
 
     proptest! {
