@@ -13,6 +13,7 @@ A line of the ledger is handed to the system before anybody is told, so the deat
 
 A fault is off, or true (always), or a number (only the first so many times), or {"every": n}, or {"at": [1, 3]}.
 """
+import itertools
 import json
 import os
 import signal
@@ -24,6 +25,8 @@ from collections import deque
 PRICE_TYPES = {'SH': {11, 5, 42, 43, 44, 45}, 'SZ': {11, 5, 44, 45, 46, 47, 48}, 'BJ': {11, 5, 42, 43, 44, 45}}
 OPEN = (48, 49, 50, 55)
 FIRST_CHANCES = 20
+# Rows of a list, and pushes of a day, after which an order that waits has its turn: a terminal takes orders while it lists.
+SLICE = 1000
 BEIJING = 8 * 3600
 
 
@@ -324,7 +327,7 @@ class XtQuantAsyncClient(object):
         self.path, self.session = path.decode('gb18030'), session
         self.counter = None
         self.bound = {}
-        self.seq = 0
+        self.seqs = itertools.count(1)
         self.work = deque()
         self.ready = threading.Condition()
         self.lock = threading.RLock()
@@ -339,9 +342,8 @@ class XtQuantAsyncClient(object):
         pass
 
     def nextSeq(self):
-        with self.lock:
-            self.seq += 1
-            return self.seq
+        # Without a lock: who asks for a number never waits for what the counter does meanwhile.
+        return next(self.seqs)
 
     def init(self):
         print('a native library prints what it likes')
@@ -394,6 +396,11 @@ class XtQuantAsyncClient(object):
                 time.sleep(latency / 1000.0)
             work(*arguments)
 
+    def by_slices(self, work):
+        """Goes on with a long piece of work, and lets others have their turn in between."""
+        for _ in work:
+            return self.later(self.by_slices, work)
+
     def answer(self, name, seq, value):
         if not self.cut:
             self.bound['bindOn%sCallback' % name](seq, value)
@@ -418,6 +425,8 @@ class XtQuantAsyncClient(object):
             die()
         if counter.fault('hang_before_order'):
             hang()
+        if counter.fault('slow_order'):
+            time.sleep(counter.knob('slow_seconds'))
         if counter.fault('disconnect_before_order'):
             self.disconnect()
             return
@@ -551,16 +560,19 @@ class XtQuantAsyncClient(object):
         if known:
             self.later(self.open_market)
         if known and self.counter.fault('replay_day'):
-            with self.lock:
-                for order in list(self.counter.orders.values()):
-                    self.push('StockOrder', self.counter.order_row(order))
-                for trade in list(self.counter.trades):
-                    self.push('StockTrade', self.counter.trade_row(trade))
+            self.by_slices(self.replay(list(self.counter.orders.values()), list(self.counter.trades)))
         late = self.counter.knob('disconnect_after_ms') if known else None
         if late is not None and self.counter.fault('disconnect_once'):
             timer = threading.Timer(late / 1000.0, self.disconnect)
             timer.daemon = True
             timer.start()
+
+    def replay(self, orders, trades):
+        for name, row, things in [('StockOrder', self.counter.order_row, orders), ('StockTrade', self.counter.trade_row, trades)]:
+            for number, thing in enumerate(things, 1):
+                self.push(name, row(thing))
+                if number % SLICE == 0:
+                    yield
 
     def open_market(self):
         """Orders that were open when the last client died meet the market again."""
@@ -592,26 +604,26 @@ class XtQuantAsyncClient(object):
             rows = []
         self.answer('QueryStock' + name, seq, rows)
 
-    def visible(self, ts):
-        return self.counter.now_ms() - ts >= self.counter.knob('visible_after_ms', 0)
+    def gather(self, name, seq, things, row, foreign):
+        """The list of what was there when it was begun; what came since is shown by the next one."""
+        counter, rows = self.counter, []
+        counter.look()
+        edge = counter.now_ms() - counter.knob('visible_after_ms', 0)
+        for number, thing in enumerate(things(), 1):
+            if thing['ts'] <= edge:
+                rows.append(row(thing))
+            if number % SLICE == 0:
+                yield
+        rows += [Row(**dict({'account_id': counter.account}, **fields)) for fields in counter.knob(foreign, [])]
+        self.queried(name, seq, rows)
 
     def queryStockOrdersWithSeq(self, seq, _req):
-        def ask():
-            self.counter.look()
-            with self.lock:
-                rows = [self.counter.order_row(o) for o in self.counter.orders.values() if self.visible(o['ts'])]
-            rows += [Row(**dict({'account_id': self.counter.account}, **row)) for row in self.counter.knob('foreign_orders', [])]
-            self.queried('Orders', seq, rows)
-        self.later(ask)
+        self.later(self.by_slices, self.gather('Orders', seq, lambda: list(self.counter.orders.values()),
+                                               self.counter.order_row, 'foreign_orders'))
 
     def queryStockTradesWithSeq(self, seq, _req):
-        def ask():
-            self.counter.look()
-            with self.lock:
-                rows = [self.counter.trade_row(t) for t in self.counter.trades if self.visible(t['ts'])]
-            rows += [Row(**dict({'account_id': self.counter.account}, **row)) for row in self.counter.knob('foreign_trades', [])]
-            self.queried('Trades', seq, rows)
-        self.later(ask)
+        self.later(self.by_slices, self.gather('Trades', seq, lambda: list(self.counter.trades), self.counter.trade_row,
+                                               'foreign_trades'))
 
     def queryStockPositionsWithSeq(self, seq, _req):
         def ask():

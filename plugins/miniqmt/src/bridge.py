@@ -37,6 +37,8 @@ MAX_FRAME = 1 << 20
 PART_BYTES = 400 * 1024
 # So many rows of a long list are read in one go; then what else has come has its turn.
 SLICE_ROWS = 100
+# So many pushes are told in one go, for the same reason.
+PUSHES_AT_ONCE = 200
 # Events that wait for an end that is away; who misses more compares the books.
 RING = 5000
 MAX_ID = 20
@@ -93,9 +95,17 @@ class Broken(Exception):
     """The stream cannot be read any further."""
 
 
+# One for all frames: `json.dumps` with settings of one's own makes another one for each.
+WRITER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(',', ':'))
+
+
+def json_of(thing):
+    return WRITER.encode(thing).encode('utf-8', 'replace')
+
+
 def pack(frame):
     frame['v'] = PROTOCOL
-    return framed(json.dumps(frame, ensure_ascii=False, allow_nan=False, separators=(',', ':')).encode('utf-8', 'replace'))
+    return framed(json_of(frame))
 
 
 def framed(body):
@@ -242,8 +252,8 @@ class Record(object):
         self.day = None
         self.file = None
         self.placed = 0
-        # Intents so far, so that a question knows which came before it.
-        self.count = 0
+        # Intents and numbers so far, so that a question knows which came before it.
+        self.count = self.numbers = 0
         # As long as the file is meant to be: what lies behind is a write that failed.
         self.length = 0
         if not only_look:
@@ -283,9 +293,14 @@ class Record(object):
             self.orders[line['id']] = {'day': day, 'fp': line['fp'], 'order': None, 't': line['t'], 'n': self.count}
         elif line['id'] in self.orders:
             entry = self.orders[line['id']]
-            entry['order'] = line.get('order') or entry['order']
+            if line.get('order'):
+                self.number(entry, line['order'])
             entry['text'] = line.get('text')
             entry['unsent'] = line['ev'] == 'unsent'
+
+    def number(self, entry, order):
+        self.numbers += 1
+        entry['order'], entry['a'] = order, self.numbers
 
     def roll(self, day):
         """Begins the day's file; ids of days long gone are let go."""
@@ -343,7 +358,7 @@ class Record(object):
         entry = self.orders.get(name)
         if entry is None or entry['order'] == order:
             return
-        entry['order'] = order
+        self.number(entry, order)
         self.by_order[order] = name
         self.note({'ev': 'accepted', 'id': name, 'order': order})
 
@@ -822,22 +837,30 @@ def make_callback(xttrader, inbox):
 
 
 class Inbox(object):
-    """What waits for the pump. `queue.Queue` costs twice as much."""
+    """What waits for the pump. `queue.Queue` costs twice as much.
+
+    Answers do not queue behind pushes: a terminal that pushes a long day again has hundreds of thousands of them. Pushes keep
+    their order, the end of the connection among them, which comes behind what was pushed before it."""
+
+    PUSHED = ('push', 'status', 'down')
 
     def __init__(self):
-        self.items = collections.deque()
+        self.answers, self.pushes = collections.deque(), collections.deque()
         self.ready = threading.Condition(threading.Lock())
 
     def put(self, item):
         with self.ready:
-            self.items.append(item)
+            (self.pushes if item[0] in self.PUSHED else self.answers).append(item)
             self.ready.notify()
 
     def take(self, seconds):
+        """Every answer, and as many pushes as leave the pump free again soon."""
         with self.ready:
-            if not self.items:
+            if not self.answers and not self.pushes:
                 self.ready.wait(seconds)
-            items, self.items = self.items, collections.deque()
+            items, self.answers = self.answers, collections.deque()
+            for _ in range(min(len(self.pushes), PUSHES_AT_ONCE)):
+                items.append(self.pushes.popleft())
             return items
 
 
@@ -1157,7 +1180,7 @@ class Bridge(object):
         terminal, number = self.up(), frame.get('id')
         if not isinstance(number, int):
             raise Refused('%r is no number of a question' % (number,))
-        asked = self.record.count if self.record is not None else 0
+        asked = (self.record.count, self.record.numbers) if self.record is not None else (0, 0)
         key = ('ask', number, self.line, asked)
         with self.lock:
             self.waiting[key] = (number, kind, time.monotonic() + float(frame.get('within_ms') or 5000) / 1000, self.line)
@@ -1397,7 +1420,7 @@ class Bridge(object):
         if waited is None or waited[3] != self.line:
             return
         number, kind, _, line = waited
-        # What the list is held against is what was known as it came: orders go on while it is read.
+        # What the list is held against is what was known as it was asked for: orders go on while it is made and read.
         try:
             fresh, open_ = self.expected(rows, key[3]) if kind == 'order' else ((), ())
         except Refused as e:
@@ -1414,8 +1437,9 @@ class Bridge(object):
             out.append(piece)
 
     def listing(self, number, line, kind, rows, fresh, open_):
-        """Reads a list slice by slice, and gives its frames once all of it is read and whole; a slice is nothing to send yet."""
-        parts, part, size, count, left_out, shown, remarks = [], [], 0, 0, [], set(), set()
+        """Reads a list slice by slice and gives its frames as they fill, so that the other end sees that it goes on and no long
+        day is held twice. Whether it is whole shows at its end: rows before a refusal count for nothing."""
+        part, size, count, left_out, lacking, open_ = [], 0, 0, [], dict(fresh), dict(open_)
         try:
             if rows is None:
                 raise Refused('the terminal has no answer yet (None)')
@@ -1430,32 +1454,29 @@ class Bridge(object):
                 if kind == 'order':
                     if not row['order_id'] and row['recorded']:
                         raise Refused('the list has an order of ours without a number yet')
-                    shown.add(row['order_id'])
-                    remarks.add(row['remark'])
-                text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(',', ':')).encode('utf-8', 'replace')
+                    lacking.pop(row['order_id'], None)
+                    open_.pop(row['remark'], None)
+                text = json_of(row)
                 if part and size + len(text) > PART_BYTES:
-                    parts.append(b','.join(part))
+                    yield framed(b'{"v":%d,"re":%d,"ok":true,"more":true,"rows":[%s]}' % (PROTOCOL, number, b','.join(part)))
+                    if line != self.line:
+                        return
                     part, size = [], 0
                 part.append(text)
                 size += len(text) + 1
                 count += 1
-            for order, is_new in fresh:
-                if order not in shown and (is_new or not count):
+            for order, is_new in lacking.items():
+                if is_new or not count:
                     raise Refused('the list lacks order %s, which the terminal accepted today' % order)
         except Refused as e:
             yield pack({'re': number, 'ok': False, 'code': 'not_ready', 'error': str(e)})
             return
-        for rows in parts:
-            yield framed(b'{"v":%d,"re":%d,"ok":true,"more":true,"rows":[%s]}' % (PROTOCOL, number, rows))
-            if line != self.line:
-                return
         more = {'ok': True, 'count': count}
         if kind == 'order':
-            more['undecided'] = [{'client_order_id': name, 'age_ms': max(0, now_ms() - t)} for name, t in open_
-                                 if name not in remarks]
+            more['undecided'] = [{'client_order_id': name, 'age_ms': max(0, now_ms() - t)} for name, t in open_.items()]
         if left_out:
             more['left_out'] = left_out[:20]
-        last = json.dumps(more, separators=(',', ':')).encode('utf-8', 'replace')
+        last = json_of(more)
         yield framed(b'{"v":%d,"re":%d,"rows":[%s],%s' % (PROTOCOL, number, b','.join(part), last[1:]))
 
     def listed(self, kind, thing, left_out):
@@ -1486,20 +1507,24 @@ class Bridge(object):
         return entry is not None and entry['day'] == self.record.day
 
     def expected(self, rows, asked):
-        """What a list of the day's orders must show: the numbers that the terminal accepted today, and whether so lately that a
-        list without them is not whole (a fresh order shows late, and an empty list is often none). And what it may leave open:
+        """What a list of the day's orders must show: the numbers that the terminal gave today before it was asked, and whether so
+        lately that a list without them is not whole (a fresh order shows late, and an empty list is often none). One that came
+        later is no lack: of a long day's list, orders may come faster than it is made. And what it may leave open:
         orders of today whose call has ended without an outcome; that a list does not show one is no proof."""
         if self.record is None or rows is None:
             return (), ()
         self.roll()
         since = now_ms() - int(self.config.get('visible_ms') or 30000)
         orders = self.record.orders
-        accepted = [(order, orders[name]['t'] > since) for order, name in self.record.by_order.items()]
+        intents, numbers = asked
+        # A copy at once: the other thread may note an order meanwhile.
+        entries = [(order, orders[name]) for order, name in list(self.record.by_order.items())]
+        accepted = [(order, entry['t'] > since) for order, entry in entries if entry['a'] <= numbers]
         fresh = [one for one in accepted if one[1]] or accepted[:1]
         with self.lock:
             waiting = set(waited[1] for key, waited in self.waiting.items() if key[0] == 'place')
-        open_ = [(name, entry['t']) for name, entry in orders.items()
-                 if self.record.undecided(name) and entry['n'] <= asked and name not in waiting]
+        open_ = [(name, entry['t']) for name, entry in list(orders.items())
+                 if self.record.undecided(name) and entry['n'] <= intents and name not in waiting]
         return fresh, open_
 
 

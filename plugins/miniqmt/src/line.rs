@@ -151,7 +151,7 @@ impl Line {
         })
     }
 
-    /// Asks and waits for the whole answer, at most so long; its rows are those of all its frames.
+    /// Asks and waits for the answer, at most so long for each of its frames; its rows are those of all of them.
     pub(crate) fn ask(&self, op: &str, request: Value, within: Duration) -> Result<Frame, Lost> {
         let mut rows = Vec::new();
         let mut frame = self.ask_each(op, request, within, &mut |row| rows.push(row))?;
@@ -186,7 +186,7 @@ impl Line {
         within: Duration,
         each: &mut dyn FnMut(Value),
     ) -> Result<Frame, Lost> {
-        let until = Instant::now() + within;
+        let mut until = Instant::now() + within;
         let mut rows = 0;
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -201,6 +201,8 @@ impl Line {
                         })?);
                     }
                     if frame.more {
+                        // A list that goes on is not late, however long the day was.
+                        until = Instant::now() + within;
                         continue;
                     }
                     if frame.count.is_some_and(|count| count != rows) {
@@ -334,6 +336,54 @@ mod tests {
             })
             .collect();
         assert_eq!(told, ["4", "5", "gap", "8", "gap", "20", "end"]);
+    }
+
+    /// The list of a long day takes longer than any one of its frames: it once had to be whole within the time of one answer,
+    /// and an account with very many orders could not be compared with at all.
+    #[test]
+    fn a_list_that_goes_on_is_not_late_and_one_that_stops_is() {
+        const WITHIN: Duration = Duration::from_secs(2);
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let (asked, number) = mpsc::channel();
+        struct Heard(mpsc::Sender<u64>);
+        impl Write for Heard {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                let request: Value = serde_json::from_slice(&bytes[4..])?;
+                self.0.send(request["id"].as_u64().expect("a number")).ok();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let (line, _news) =
+            Line::new(Box::new(reader), Box::new(Heard(asked)), Box::new(|| {})).expect("a line");
+        let bridge = std::thread::spawn(move || {
+            let mut parts = |last: bool| {
+                let number: u64 = number.recv().expect("a request");
+                for _ in 0..8 {
+                    std::thread::sleep(WITHIN / 6);
+                    let part = json!({ "re": number, "ok": true, "more": true, "rows": [1, 2] });
+                    frame::write(&mut writer, part).expect("written");
+                }
+                if last {
+                    frame::write(&mut writer, json!({ "re": number, "ok": true, "count": 16 }))
+                        .expect("written");
+                }
+            };
+            parts(true);
+            parts(false);
+            writer
+        });
+        let began = Instant::now();
+        let answer = line.ask("orders", json!({}), WITHIN).expect("a whole list");
+        assert_eq!(answer.rows.len(), 16);
+        assert!(began.elapsed() > WITHIN, "{:?}", began.elapsed());
+        let lost = line
+            .ask("orders", json!({}), WITHIN)
+            .expect_err("its end never comes");
+        assert!(matches!(lost, Lost::NoAnswer(_)), "{lost:?}");
+        drop(bridge.join());
     }
 
     #[test]

@@ -104,11 +104,14 @@ impl Session {
         let record = row["client_order_id"].as_str();
         let remark = row["remark"].as_str().unwrap_or_default();
         let mut calibration = lock(&self.calibration);
+        let before = calibration.now(now_ms).clone();
         let is_news = calibration.see(record, remark, is_listed, now_ms);
         let known = calibration.now(now_ms).clone();
         drop(calibration);
-        // Whoever waits for it looks again.
-        self.changed.notify_all();
+        if known != before {
+            // Whoever waits for it looks again. Not at each row: a long day's list would wake them hundreds of thousands of times.
+            self.changed.notify_all();
+        }
         if let (true, Remark::Changed(how)) = (is_news, known) {
             let then = match self.options.changed_remark {
                 ChangedRemark::Refuse => "no more orders are sent today (`changed_remark`)",
