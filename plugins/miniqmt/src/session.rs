@@ -22,8 +22,9 @@ use crate::remote::{self, Purpose};
 
 /// How long a bridge may take for what needs no terminal.
 const BRIDGE_WITHIN: Duration = Duration::from_secs(20);
-/// How long a bridge may take to answer that it lives.
-const PONG_WITHIN: Duration = Duration::from_secs(5);
+/// How long a bridge may take to answer that it lives, beyond what a call of the terminal's library may take: it answers behind
+/// such a call, and ends by itself where that hangs.
+const PONG_BESIDES: Duration = Duration::from_secs(5);
 /// How often a terminal that is not ready is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// A connection that lived this many times longer than the wait before it counts as well again.
@@ -545,7 +546,7 @@ impl Session {
                         break failed.reason;
                     }
                 }
-                Next::Ping => match line.ask("ping", json!({}), PONG_WITHIN) {
+                Next::Ping => match line.ask("ping", json!({}), self.options.hang_after() + PONG_BESIDES) {
                     Ok(pong) if pong.up == Some(true) => self.remember(line),
                     Ok(_) => break "the bridge has lost the terminal".to_owned(),
                     Err(Lost::NotSent(why) | Lost::NoAnswer(why)) => {

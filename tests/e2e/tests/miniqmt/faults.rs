@@ -605,6 +605,33 @@ fn an_account_of_another_type_is_not_traded() {
     }
 }
 
+/// A call that takes long and does not hang is waited for: the bridge was once given up after five seconds without a word of it,
+/// whatever `hang_after_seconds` allowed, with an order under way.
+#[test]
+fn a_call_that_is_slow_ends_no_bridge() {
+    let Some(packages) = xtquant(XTQUANT[0]) else {
+        return;
+    };
+    let scene = Scene::new(
+        &packages,
+        &json!({ "slow_order": 1, "slow_seconds": 7 }),
+        &json!({ "hang_after_seconds": 60, "order_deadline_seconds": 20 }),
+        Lane::Worker,
+    );
+    scene.signal(2);
+    let mut host = scene.desk.host("");
+    assert_eq!(scene.settle("a slow call", &mut host), ["filled", "filled"]);
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(scene.counter.struck("slow_order"), 1);
+    assert_eq!(scene.faults(), [""; 0]);
+    let log = scene.desk.log();
+    assert_eq!(
+        log.matches("connected to the terminal through").count(),
+        1,
+        "{log}"
+    );
+}
+
 /// The terminal is down at the start, and is logged in to later.
 #[test]
 fn a_terminal_that_is_logged_in_to_late_and_restarted() {
