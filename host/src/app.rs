@@ -1,6 +1,8 @@
 //! Puts the rooms together and takes them down again.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -149,6 +151,28 @@ pub(crate) fn run(
     asks: &ShutdownSender,
     end: ShutdownReceiver,
 ) -> Result<(), AppError> {
+    let has_started = Arc::new(AtomicBool::new(false));
+    let result = run_until(config, once, asks, end, &has_started);
+    if let Err(why) = &result
+        && !has_started.load(Ordering::Relaxed)
+        && !once
+        // Who starts it by hand reads it; where another host trades, nothing has stopped.
+        && !std::io::stderr().is_terminal()
+        && !matches!(why, AppError::Lease(_))
+        && let Ok(home) = config.home_dir()
+    {
+        alerts::tell_of_failed_start(&config.alerts, home, &why.to_string());
+    }
+    result
+}
+
+fn run_until(
+    config: &Config,
+    once: bool,
+    asks: &ShutdownSender,
+    end: ShutdownReceiver,
+    has_started: &Arc<AtomicBool>,
+) -> Result<(), AppError> {
     // Before anybody replaces the file: a worker must be the program that the host is.
     system::own_executable()?;
     // One that is taken is known before anything is touched.
@@ -203,6 +227,7 @@ pub(crate) fn run(
         stop,
         desks: Vec::new(),
         down,
+        has_started: Arc::clone(has_started),
     };
     if let Some(alerting) = alerting {
         runtime.spawn(alerting);
@@ -331,6 +356,8 @@ struct House<'a> {
     stop: watch::Sender<bool>,
     desks: Vec<Desk>,
     down: Vec<Down>,
+    /// Some account trades, or did.
+    has_started: Arc<AtomicBool>,
 }
 
 impl House<'_> {
@@ -425,6 +452,7 @@ impl House<'_> {
     }
 
     fn say_started(&self) {
+        self.has_started.store(true, Ordering::Relaxed);
         if let Some(nats) = &self.config.nats {
             info!(target: TRADER_LOOP, "quantTrader started. NATS={}", nats.url);
         } else if let Some(url) = &self.config.api_base_url {

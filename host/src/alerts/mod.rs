@@ -6,6 +6,7 @@
 mod conditions;
 mod deliver;
 mod format;
+mod start;
 mod told;
 mod watch;
 
@@ -23,6 +24,7 @@ use crate::telemetry::QUANT_TRADER;
 use crate::tend::tended;
 
 pub(crate) use deliver::Channels;
+pub(crate) use start::tell_of_failed_start;
 pub(crate) use watch::run as watch;
 
 /// Alerts that may wait for a slow robot. More are dropped, and the log says so.

@@ -55,6 +55,12 @@ pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, client: Arc<
                 }),
             );
         }
+        // A start before this one may have failed, which was told.
+        news.extend(
+            conditions.look(Kind::NotTraded, None, 0, Duration::ZERO, now, |_| {
+                "the host has started, after one that had not".to_owned()
+            }),
+        );
         if round % DISK_EVERY == 0 {
             news.extend(disk(&settings, &monitor, &mut conditions, now));
         }

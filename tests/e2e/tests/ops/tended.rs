@@ -160,3 +160,44 @@ fn a_host_whose_engine_dies_at_each_start_tells_it_once_in_a_minute_and_ever_mor
         .collect();
     assert_eq!(told, ["\"raised\""], "{}", desk.log());
 }
+
+/// A host that could not start ended with a line in its log, and nobody was told.
+#[test]
+fn a_host_that_does_not_start_tells_that_and_not_at_every_start() {
+    let robot = Robot::start("{}");
+    let backend = Backend::start();
+    let desk = Desk::new(
+        &backend,
+        &json!({ "alerts": { "webhook": { "url": robot.url("x") } } }),
+    );
+    assert_eq!(desk.trading().stop(), Some(0));
+    let journal = desk.path("data/journal.db");
+    let good = std::fs::read(&journal).unwrap();
+    std::fs::write(&journal, "no journal").unwrap();
+    for _ in 0..3 {
+        desk.fails(4, &[]);
+    }
+    let told = || {
+        let posts = robot.posts().into_iter().map(|(_, body)| body);
+        posts
+            .filter(|body| body["kind"] == "not_traded")
+            .collect::<Vec<_>>()
+    };
+    let first = told();
+    assert_eq!(first.len(), 1, "{first:?}\n{}", desk.log());
+    assert_eq!(
+        (&first[0]["state"], &first[0]["severity"]),
+        (&json!("raised"), &json!("critical"))
+    );
+    let text = first[0]["text"].as_str().unwrap();
+    assert!(
+        text.contains("the host has not started") && text.contains("journal.db"),
+        "{text}"
+    );
+    std::fs::write(&journal, good).unwrap();
+    // One that another host keeps from starting stops nothing.
+    let host = desk.trading();
+    desk.fails(1, &[]);
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(told().len(), 1);
+}
