@@ -478,6 +478,22 @@ class Records(Case):
         self.assertTrue(child.ask('ping')['ok'])
         self.assertEqual(len(desk.accepted()), 1)
 
+    def test_an_order_whose_time_has_passed_is_not_sent_by_the_clock_of_the_host(self):
+        desk = self.desk()
+        child = self.child(desk).connect()
+        late = child.answer(child.place('LATE', not_after=now_ms() - 1))
+        self.assertEqual((late['ok'], late['code']), (False, 'refused'), late)
+        self.assertTrue('the time that the order was good for has passed' in late['error'], late)
+        self.assertTrue(child.answer(child.place('GOOD', not_after=now_ms() + 60000))['ok'])
+        # The host's clock is an hour ahead of this machine's: what is good for a minute here is long gone there.
+        child.hello(now_ms=now_ms() + 3600000)
+        late = child.answer(child.place('AHEAD', not_after=now_ms() + 60000))
+        self.assertEqual((late['ok'], late['code']), (False, 'refused'), late)
+        self.assertTrue(child.answer(child.place('AGREED', not_after=now_ms() + 3660000))['ok'])
+        self.assertEqual([line['remark'] for line in desk.accepted()], ['GOOD', 'AGREED'])
+        # One that was not sent is in no record, and may be sent while its time lasts.
+        self.assertTrue(child.answer(child.place('LATE', not_after=now_ms() + 3660000))['ok'])
+
     def test_a_repeat_is_answered_from_the_record_also_by_who_only_reads(self):
         desk = self.desk()
         child = self.child(desk).connect()

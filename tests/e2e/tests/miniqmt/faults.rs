@@ -632,6 +632,46 @@ fn a_call_that_is_slow_ends_no_bridge() {
     );
 }
 
+/// In hours in which the terminal is expected to be down its absence is no warning, and it is tried again all the same.
+#[test]
+fn a_terminal_that_is_expected_to_be_down_is_no_fault() {
+    let Some(packages) = xtquant(XTQUANT[0]) else {
+        return;
+    };
+    for (hours, level) in [
+        (json!(["00:00-12:00", "12:00-00:00"]), "[INFO]"),
+        (json!([]), "[WARNING]"),
+    ] {
+        let scene = Scene::new(
+            &packages,
+            &json!({}),
+            &json!({ "expected_down": hours }),
+            Lane::Worker,
+        );
+        scene.counter.down(true);
+        scene.signal(1);
+        let mut host = scene.desk.host("");
+        wait_until("it is tried again", || {
+            scene.desk.log().matches("it is tried again in").count() > 1
+        });
+        let log = scene.desk.log();
+        let told: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("it is tried again in"))
+            .collect();
+        assert!(told.iter().all(|line| line.contains(level)), "{told:#?}");
+        assert_eq!(
+            told.iter().all(|line| line.contains("`expected_down`")),
+            level == "[INFO]",
+            "{told:#?}"
+        );
+        scene.counter.down(false);
+        assert_eq!(scene.settle("it is up after all", &mut host), ["filled"]);
+        assert_eq!(host.stop(), Some(0));
+        assert_eq!(scene.faults(), [""; 0]);
+    }
+}
+
 /// The terminal is down at the start, and is logged in to later.
 #[test]
 fn a_terminal_that_is_logged_in_to_late_and_restarted() {
