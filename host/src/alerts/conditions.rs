@@ -18,6 +18,8 @@ pub(super) struct News {
     pub(super) account: Option<String>,
     /// False where it is over.
     pub(super) is_raised: bool,
+    /// It has got so bad, or was so bad when it was told last.
+    pub(super) is_critical: bool,
     pub(super) text: String,
 }
 
@@ -111,11 +113,13 @@ impl Conditions {
             anew_after: repeat_after.min(WORSE_AFTER),
             inherited: None,
         });
+        let was_at = one.told.unwrap_or(0);
         let news = |is_raised, text| {
             Some(News {
                 kind,
                 account: account.map(str::to_owned),
                 is_raised,
+                is_critical: kind.is_critical(level.max(was_at)),
                 text,
             })
         };

@@ -25,7 +25,7 @@ pub(super) fn object(alert: &Alert, held_back: u64) -> Value {
         "source": "quantTrader",
         "kind": alert.kind.name(),
         "state": if alert.is_raised { "raised" } else { "resolved" },
-        "severity": alert.kind.severity(),
+        "severity": alert.severity(),
         "account": alert.account,
         "text": alert.text,
         "at": at(alert.at_ms),
@@ -41,7 +41,7 @@ fn at(ms: i64) -> String {
 fn sentence(alert: &Alert, held_back: u64) -> String {
     let kind = alert.kind.name();
     let word = if alert.is_raised {
-        alert.kind.severity()
+        alert.severity()
     } else {
         "resolved"
     };
@@ -150,6 +150,7 @@ mod tests {
         Alert {
             kind: Kind::Review,
             is_raised: true,
+            is_critical: true,
             account: Some("SA-1/****0001".to_owned()),
             text: "1 order(s) wait for a person".to_owned(),
             at_ms: 1_795_535_999_000,

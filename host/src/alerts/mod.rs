@@ -101,16 +101,17 @@ impl Kind {
         }
     }
 
-    /// `critical` where money may be lost meanwhile, else `warning`.
-    const fn severity(self) -> &'static str {
+    /// Whether money may be lost meanwhile, where it has got so bad.
+    const fn is_critical(self, level: u64) -> bool {
         match self {
             Self::Halt
             | Self::Unknown
             | Self::Review
             | Self::BrokerDown
             | Self::Journal
-            | Self::NotTraded => CRITICAL,
-            _ => "warning",
+            | Self::NotTraded => true,
+            Self::Token => level >= watch::NO_TOKEN,
+            _ => false,
         }
     }
 }
@@ -122,12 +123,21 @@ pub(crate) struct Alert {
     pub(crate) kind: Kind,
     /// False where it is over.
     pub(crate) is_raised: bool,
+    /// Money may be lost meanwhile.
+    pub(crate) is_critical: bool,
     /// The account, its number masked; `None` where it concerns the host.
     pub(crate) account: Option<String>,
     /// A sentence, and what to do.
     pub(crate) text: String,
     /// When, in ms since 1970.
     pub(crate) at_ms: i64,
+}
+
+impl Alert {
+    /// `critical` or `warning`.
+    const fn severity(&self) -> &'static str {
+        if self.is_critical { CRITICAL } else { "warning" }
+    }
 }
 
 /// Something about an account, or about the host.
@@ -239,12 +249,8 @@ struct Limits {
 }
 
 impl Limits {
-    fn of(&self, kind: Kind) -> std::sync::MutexGuard<'_, Hourly> {
-        let hourly = if kind.severity() == CRITICAL {
-            &self.critical
-        } else {
-            &self.others
-        };
+    fn of(&self, is_critical: bool) -> std::sync::MutexGuard<'_, Hourly> {
+        let hourly = if is_critical { &self.critical } else { &self.others };
         hourly.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -284,7 +290,7 @@ impl Job {
             (0, false) => {
                 meters::alert(kind, "failed");
                 limits
-                    .of(self.alert.kind)
+                    .of(self.alert.is_critical)
                     .give_back(self.alert.at_ms, self.held_back);
                 self.unheard.was_not_heard(&self.alert);
             }
@@ -322,9 +328,8 @@ async fn admit_all(
     limits: &Limits,
 ) {
     while let Some(alert) = alerts.recv().await {
-        let is_critical = alert.kind.severity() == CRITICAL;
         let (admitted, held_back) = {
-            let mut hourly = limits.of(alert.kind);
+            let mut hourly = limits.of(alert.is_critical);
             (hourly.admit(alert.at_ms, most), hourly.held_back)
         };
         let Some(before) = admitted else {
@@ -332,7 +337,7 @@ async fn admit_all(
             if held_back == 1 {
                 warn!(target: QUANT_TRADER, "more than {most} alerts in an hour: the rest is counted and told with a later one");
             }
-            if is_critical {
+            if alert.is_critical {
                 unheard.was_not_heard(&alert);
             }
             continue;
@@ -385,6 +390,7 @@ mod tests {
         Alert {
             kind,
             is_raised: true,
+            is_critical: kind.is_critical(0),
             account: None,
             text: format!("{at_ms}"),
             at_ms,
@@ -442,9 +448,9 @@ mod tests {
             }
         }
         assert_eq!(said, [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0)]);
-        assert_eq!(limits.of(Kind::Halt).held_back, 1);
-        limits.of(Kind::Halt).give_back(4, 3);
-        assert_eq!(limits.of(Kind::Halt).admit(7, 2), Some(4));
+        assert_eq!(limits.of(true).held_back, 1);
+        limits.of(true).give_back(4, 3);
+        assert_eq!(limits.of(true).admit(7, 2), Some(4));
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub(crate) fn tell_of_failed_start(settings: &config::Alerts, home: PathBuf, why
     let alert = Alert {
         kind: news.kind,
         is_raised: true,
+        is_critical: news.is_critical,
         account: None,
         text: news.text,
         at_ms,

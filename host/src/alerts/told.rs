@@ -139,6 +139,7 @@ mod tests {
             kind,
             account: Some("a".to_owned()),
             is_raised,
+            is_critical: false,
             text: String::new(),
         }
     }

@@ -18,6 +18,8 @@ use crate::system;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Asking for the free space is a call to the disk.
 const DISK_EVERY: u32 = 30;
+/// From this level on no signals are taken for want of a token.
+pub(super) const NO_TOKEN: u64 = 3;
 const HOUR_MS: i64 = 3_600_000;
 const MIB: u64 = 1 << 20;
 
@@ -69,6 +71,7 @@ pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, client: Arc<
             alerts.put(Alert {
                 kind: one.kind,
                 is_raised: one.is_raised,
+                is_critical: one.is_critical,
                 account: one.account,
                 text: one.text,
                 at_ms,
@@ -85,9 +88,9 @@ fn token(trouble: TokenTrouble, remedy: &str, conditions: &mut Conditions, now: 
             (1, format!("the token ends in {} h", left_ms / HOUR_MS))
         }
         TokenTrouble::EndsIn(left_ms) => (2, format!("the token ends in {} min", left_ms / 60_000)),
-        TokenTrouble::Ended => (3, "the token has ended: no signals are taken".to_owned()),
+        TokenTrouble::Ended => (NO_TOKEN, "the token has ended: no signals are taken".to_owned()),
         TokenTrouble::Refused => (
-            4,
+            NO_TOKEN + 1,
             "the backend refuses the token: no signals are taken, and reports wait".to_owned(),
         ),
     };
@@ -426,9 +429,13 @@ mod tests {
         let mut look = |minute: u64, trouble| {
             let now = now + Duration::from_secs(60 * minute);
             token(trouble, "run `qt-host login`", &mut conditions, now)
-                .map(|news| (news.is_raised, news.text))
+                .map(|news| (news.is_raised, news.is_critical, news.text))
         };
-        let raised = |text: &str| Some((true, format!("{text}; run `qt-host login`")));
+        // Once no signals are taken no warning may hold it back.
+        let raised = |text: &str| {
+            let is_critical = text.contains("no signals are taken");
+            Some((true, is_critical, format!("{text}; run `qt-host login`")))
+        };
         assert_eq!(look(0, TokenTrouble::None), None);
         assert_eq!(
             look(1, TokenTrouble::EndsIn(5 * HOUR_MS)),
@@ -443,7 +450,7 @@ mod tests {
         assert_eq!(look(9, TokenTrouble::Refused), raised(refused));
         assert_eq!(look(30, TokenTrouble::Refused), None);
         assert_eq!(look(40, TokenTrouble::Refused), raised(refused));
-        let over = Some((false, "the token is good again".to_owned()));
+        let over = Some((false, true, "the token is good again".to_owned()));
         assert_eq!(look(41, TokenTrouble::None), over);
     }
 
