@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(crate) const MAX_ASKED: Duration = Duration::from_secs(600);
 
 /// Nobody waits longer than this since his own last try where the backend answers others meanwhile.
-pub(crate) const WHERE_OTHERS_ARE_ANSWERED: Duration = Duration::from_secs(3);
+pub(crate) const WHERE_OTHERS_ARE_ANSWERED: Duration = Duration::from_secs(1);
 
 /// Waits that double from `least` to `most`, each with a random part so that hosts do not march in step.
 #[derive(Debug, Clone)]

@@ -467,13 +467,16 @@ async fn a_wait_that_has_grown_long_is_cut_short_where_the_backend_answers_other
     rig.held().await;
     rig.server.asked_times(5).await;
     let failed = Instant::now();
-    assert!(matches!(
-        rig.client.post(failed_post("S9")).await,
-        Answer::Done(_)
-    ));
+    let client = rig.client.clone();
+    let others = tokio::spawn(async move {
+        while matches!(client.post(failed_post("S9")).await, Answer::Done(_)) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
     assert_eq!(rig.signals(1).await, (1, 0));
+    others.abort();
     let waited = failed.elapsed();
     assert!(waited < Duration::from_millis(3_900), "{waited:?}");
-    assert!(waited >= Duration::from_millis(2_900), "{waited:?}");
+    assert!(waited >= Duration::from_millis(900), "{waited:?}");
     rig.stop().await;
 }
