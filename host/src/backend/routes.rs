@@ -289,7 +289,8 @@ impl Routes {
             Learnt::default()
         };
         let mut left: Vec<_> = waiting.iter().map(|id| (id.clone(), Left::NotNow)).collect();
-        for id in &found.passed_over {
+        let invalid = found.invalid.iter().filter_map(|signal| signal.id.as_ref());
+        for id in invalid.chain(&found.passed_over) {
             self.held_back.remove(id);
         }
         let (mut is_barred, mut older) = (false, BTreeMap::new());
