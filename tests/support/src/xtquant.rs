@@ -144,6 +144,8 @@ fn run(command: &mut Command) -> Result<(), String> {
 #[derive(Debug)]
 pub struct Counter {
     userdata: PathBuf,
+    /// How far its clock is ahead: one clock for all of its life, or what it took a moment ago would lie in its future.
+    ahead_ms: i64,
 }
 
 impl Counter {
@@ -155,6 +157,8 @@ impl Counter {
     pub fn new(folder: &Path, knobs: &Value) -> Self {
         let counter = Self {
             userdata: folder.join("userdata_mini"),
+            // A desk's host lives at ten in the morning, and so does the terminal beside it.
+            ahead_ms: crate::to_ten_in_shanghai_ms(),
         };
         std::fs::create_dir_all(counter.userdata.join("counter")).expect("a folder");
         counter.turn(knobs);
@@ -173,8 +177,7 @@ impl Counter {
     /// When they cannot be written.
     pub fn turn(&self, knobs: &Value) {
         let mut all = json!({
-            // A desk's host lives at ten in the morning, and so does the terminal beside it.
-            "clock_ahead_ms": crate::to_ten_in_shanghai_ms(), "account": ACCOUNT, "cash": 100_000_000, "prices": { "600000.SH": 9.9, "000858.SZ": 43.2 },
+            "clock_ahead_ms": self.ahead_ms, "account": ACCOUNT, "cash": 100_000_000, "prices": { "600000.SH": 9.9, "000858.SZ": 43.2 },
             "positions": [{ "symbol": "000858.SZ", "name": "五粮液", "quantity": 100_000, "avg_cost": 40, "last_price": 43.2 }],
         });
         for (key, value) in knobs.as_object().into_iter().flatten() {
@@ -243,4 +246,27 @@ fn lines(path: &Path) -> Vec<Value> {
     text.lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its clock once began anew at ten with each turn, and lists left out what had been taken since the turn before.
+    #[test]
+    fn a_turn_of_the_knobs_sets_no_clock_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let counter = Counter::new(folder.path(), &json!({}));
+        let ahead = || {
+            let knobs = std::fs::read_to_string(counter.path("knobs.json")).unwrap();
+            serde_json::from_str::<Value>(&knobs).unwrap()["clock_ahead_ms"].clone()
+        };
+        let first = ahead();
+        let began = std::time::Instant::now();
+        while began.elapsed().as_millis() < 10 {
+            std::thread::yield_now();
+        }
+        counter.turn(&json!({ "fill": "never" }));
+        assert_eq!(ahead(), first);
+    }
 }
