@@ -102,7 +102,7 @@ pub(crate) struct Options {
     /// for a connection that is being made before it is refused unsent; keep both together below the host's
     /// `execution.call_deadline_seconds`.
     pub(crate) order_deadline_seconds: f64,
-    /// How long a question may take, in seconds.
+    /// How long a question may take, in seconds; the list of a long day comes in parts, and each has that time.
     pub(crate) query_deadline_seconds: f64,
     /// How long a connection may take to be made, in seconds.
     pub(crate) connect_deadline_seconds: f64,

@@ -3,6 +3,14 @@
 //! `QT_MINIQMT_HOURS=4` is the whole of it, at 20 orders a second of trading; without it some hundred orders. A terminal lists
 //! the whole day whenever it is asked, so that lists of so long a day take their time, and the hours give them more of it.
 //! `QT_MINIQMT_MINUTES` ends it then, and what it came to is judged all the same; `QT_MINIQMT_SEED` repeats one.
+//!
+//! As a release, in some twenty minutes:
+//!
+//! ```sh
+//! features="--release --features qt-host/failpoints,simulated/failpoints"
+//! cargo build $features -p qt-host -p simulated -p miniqmt
+//! QT_MINIQMT_HOURS=4 cargo nextest run $features -p qt-e2e -p qt-host -p simulated -p miniqmt --no-capture session_with_random
+//! ```
 
 use std::path::Path;
 use std::time::{Duration, Instant};
