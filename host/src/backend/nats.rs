@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, PullConsumer, pull};
@@ -42,7 +43,8 @@ const PROMPT: u64 = 10;
 const NOT_NOW: Duration = Duration::from_secs(5);
 /// And one for an account that is not here: the consumer's other hosts are the ones to take it.
 const NOT_OURS: Duration = Duration::from_secs(600);
-/// What was handed out to a process that is gone has come again by then: one that it gave back, and one that it did not.
+/// What was handed out to a process that is gone, or was lost on the way to this one, has come again by then: one that was
+/// given back, and one that was not.
 const SETTLES: Duration = Duration::from_secs(40);
 /// Of so many messages about sales that wait it is known where they are acknowledged.
 const MOST_WAITING: usize = 10_000;
@@ -55,8 +57,7 @@ pub(crate) struct Nats {
     credentials: Option<String>,
     ca_certificate: Option<PathBuf>,
     link: Mutex<Option<Link>>,
-    /// Until when something may not have come again that was handed out before; nothing before the consumer was seen.
-    settles: Mutex<Option<Option<Instant>>>,
+    settling: Settling,
     /// The messages that were handed out last and are not acknowledged, each with the name of its signal.
     handed_out: Mutex<Vec<(Option<String>, Message)>>,
     /// Where to acknowledge the messages by which a sale could not be taken, by its name and their number in the stream.
@@ -83,6 +84,38 @@ pub(crate) struct Standing {
     pub(crate) pending: u64,
     /// Those that are handed out and not acknowledged.
     pub(crate) open: usize,
+}
+
+/// Until when something may not have come again that was handed out before; nothing before the consumer was seen.
+#[derive(Debug, Clone, Default)]
+struct Settling(Arc<std::sync::Mutex<Option<Option<Instant>>>>);
+
+impl Settling {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Option<Instant>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The consumer is seen for the first time, with or without something that is not acknowledged.
+    fn begin(&self, is_open: bool) {
+        self.lock()
+            .get_or_insert_with(|| is_open.then(|| Instant::now() + SETTLES));
+    }
+
+    /// Something may have been lost on the way: a sale of which nobody here knows, while purchases of its plan come.
+    fn begin_anew(&self) {
+        *self.lock() = Some(Some(Instant::now() + SETTLES));
+    }
+
+    /// What was lost with the connection comes again so long after it is back.
+    fn connected(&self) {
+        if let Some(Some(at)) = &mut *self.lock() {
+            *at = Instant::now() + SETTLES;
+        }
+    }
+
+    fn at(&self) -> Option<Instant> {
+        self.lock().flatten()
+    }
 }
 
 #[derive(Clone)]
@@ -115,7 +148,7 @@ impl Nats {
             ca_certificate: ca_certificate.map(Path::to_owned),
             settings: settings.clone(),
             link: Mutex::default(),
-            settles: Mutex::default(),
+            settling: Settling::default(),
             handed_out: Mutex::default(),
             sales_waiting: Mutex::default(),
             ahead_ms: Mutex::default(),
@@ -193,18 +226,24 @@ impl Nats {
             Some(path) => options.add_root_certificates(path.clone()),
             None => options,
         };
+        let settling = self.settling.clone();
         let servers: Vec<&str> = self.settings.url.split(',').map(str::trim).collect();
         options
             .name(concat!("quantTrader ", env!("CARGO_PKG_VERSION")))
             .request_timeout(Some(ANSWER))
-            .event_callback(|event| async move {
+            .event_callback(move |event| {
                 match event {
-                    async_nats::Event::Connected => info!(target: TRADING, "NATS is connected"),
+                    async_nats::Event::Connected => {
+                        settling.connected();
+                        info!(target: TRADING, "NATS is connected");
+                    }
                     async_nats::Event::Disconnected => {
+                        settling.begin_anew();
                         warn!(target: TRADING, "NATS is not connected any more; it is tried on");
                     }
                     other => debug!(target: TRADING, "NATS: {other}"),
                 }
+                std::future::ready(())
             })
             .connect(servers)
             .await
@@ -252,10 +291,7 @@ impl Nats {
                 "The time of NATS cannot be learnt ({e}): what it publishes is dated as if its clock were this machine's"
             );
         }
-        self.settles
-            .lock()
-            .await
-            .get_or_insert_with(|| is_open.then(|| Instant::now() + SETTLES));
+        self.settling.begin(is_open);
         if let Some(link) = &mut *self.link.lock().await {
             link.consumer = Some(consumer.clone());
         }
@@ -314,7 +350,7 @@ impl Nats {
     pub(super) async fn handed(&self) -> Handed {
         let ahead_ms = *self.ahead_ms.lock().await;
         let mut handed = Handed {
-            settles_at: self.settles.lock().await.flatten(),
+            settles_at: self.settling.at(),
             ..Handed::default()
         };
         for (name, message) in &*self.handed_out.lock().await {
@@ -340,32 +376,38 @@ impl Nats {
             Ok(consumer) => consumer,
             Err(why) => return not_known(why, Cause::Unreachable),
         };
-        match timeout(ANSWER, take(&consumer, limit)).await {
-            Ok(Ok(messages)) => {
-                let mut data = Vec::with_capacity(messages.len());
-                let mut handed_out = Vec::with_capacity(messages.len());
-                for message in messages {
-                    let entry: Value = serde_json::from_slice(&message.payload).unwrap_or(Value::Null);
-                    let name = entry.get("order_id").and_then(Value::as_str);
-                    handed_out.push((name.map(str::to_owned), message));
-                    data.push(entry);
-                }
-                *self.handed_out.lock().await = handed_out;
-                Answer::Done(json!({ "success": true, "data": data }))
+        let mut messages = Vec::new();
+        let seconds = ANSWER.as_secs();
+        let (trouble, cause) = match timeout(ANSWER, take(&consumer, limit, &mut messages)).await {
+            Ok(Ok(())) => (None, Cause::Broken),
+            Ok(Err(why)) => (
+                Some(format!("{} gives no signals: {why}", self.shown())),
+                Cause::Broken,
+            ),
+            Err(_) => (
+                Some(format!("no answer from {} within {seconds} s", self.shown())),
+                Cause::Timeout,
+            ),
+        };
+        if let Some(why) = trouble {
+            self.settling.begin_anew();
+            self.forget_consumer().await;
+            if messages.is_empty() {
+                return not_known(why, cause);
             }
-            Ok(Err(why)) => {
-                self.forget_consumer().await;
-                not_known(format!("{} gives no signals: {why}", self.shown()), Cause::Broken)
-            }
-            Err(_) => {
-                self.forget_consumer().await;
-                let seconds = ANSWER.as_secs();
-                not_known(
-                    format!("no answer from {} within {seconds} s", self.shown()),
-                    Cause::Timeout,
-                )
-            }
+            // What came before the trouble is as good as ever, and would come again late.
+            debug!(target: TRADING, "{why}, but for {} that came before", messages.len());
         }
+        let mut data = Vec::with_capacity(messages.len());
+        let mut handed_out = Vec::with_capacity(messages.len());
+        for message in messages {
+            let entry: Value = serde_json::from_slice(&message.payload).unwrap_or(Value::Null);
+            let name = entry.get("order_id").and_then(Value::as_str);
+            handed_out.push((name.map(str::to_owned), message));
+            data.push(entry);
+        }
+        *self.handed_out.lock().await = handed_out;
+        Answer::Done(json!({ "success": true, "data": data }))
     }
 
     /// It may have been removed: it is looked for anew.
@@ -518,29 +560,25 @@ fn not_known(why: String, cause: Cause) -> Answer {
     }
 }
 
-/// The first message within the wait, and those that are there with it.
-async fn take(consumer: &PullConsumer, limit: usize) -> Result<Vec<Message>, String> {
+/// The first message within the wait, and those that are there with it. With an error there are those that came before it.
+async fn take(consumer: &PullConsumer, limit: usize, messages: &mut Vec<Message>) -> Result<(), String> {
+    let began = Instant::now();
     let first = consumer.batch().max_messages(1).expires(WAIT).messages();
-    let mut messages = gather(first.await.map_err(|e| e.to_string())?).await?;
+    gather(first.await.map_err(|e| e.to_string())?, messages).await?;
+    if messages.is_empty() && began.elapsed() > WAIT * 5 {
+        // A server that is there says that there is nothing: what it handed out meanwhile may come to nobody.
+        return Err(format!("it says nothing for {} s", began.elapsed().as_secs()));
+    }
     if !messages.is_empty() && limit > 1 {
         let rest = consumer.fetch().max_messages(limit - 1).messages();
-        messages.extend(gather(rest.await.map_err(|e| e.to_string())?).await?);
+        gather(rest.await.map_err(|e| e.to_string())?, messages).await?;
     }
-    Ok(messages)
+    Ok(())
 }
 
-async fn gather(mut batch: pull::Batch) -> Result<Vec<Message>, String> {
-    let mut messages = Vec::new();
+async fn gather(mut batch: pull::Batch, messages: &mut Vec<Message>) -> Result<(), String> {
     while let Some(message) = batch.next().await {
-        match message {
-            Ok(message) => messages.push(message),
-            // What came before the trouble is as good as ever.
-            Err(e) if messages.is_empty() => return Err(e.to_string()),
-            Err(e) => {
-                debug!(target: TRADING, "NATS: {e}");
-                break;
-            }
-        }
+        messages.push(message.map_err(|e| e.to_string())?);
     }
-    Ok(messages)
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod keeper;
+mod nats;
 mod poller;
 mod reporter;
 mod routes;

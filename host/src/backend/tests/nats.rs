@@ -1,0 +1,195 @@
+//! What is lost on the way from NATS, against a small server that speaks as much of its protocol as is needed.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::PATIENCE;
+use crate::backend::client::Answer;
+use crate::backend::nats::Nats;
+use crate::backend::wire::View;
+use crate::config;
+
+/// What the server does at a question for signals.
+#[derive(Debug, Clone, Copy)]
+enum Does {
+    /// Hands out the sale S.
+    Gives,
+    /// Gives a status in place of signals.
+    Says(&'static str),
+    /// Nothing at all.
+    IsSilent,
+    /// The connection ends.
+    Dies,
+}
+
+const NOTHING: Does = Does::Says("408 Request Timeout");
+
+/// A server, and what it does in turn; there is nothing after that.
+async fn server(script: &[Does]) -> Nats {
+    let script = Arc::new(Mutex::new(VecDeque::from(script.to_vec())));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, Arc::clone(&script)));
+        }
+    });
+    let settings = config::Nats {
+        url,
+        credentials: None,
+        signals_stream: "S".to_owned(),
+        signals_subject: "qt.signals.>".to_owned(),
+        consumer: "mine".to_owned(),
+        names_consumer: true,
+        begin: config::NatsBegin::All,
+        reports_subject: "qt.reports".to_owned(),
+    };
+    Nats::new(&settings, None).unwrap()
+}
+
+async fn serve(stream: TcpStream, script: Arc<Mutex<VecDeque<Does>>>) -> Option<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let info = json!({ "server_id": "N", "version": "2.10.0", "headers": true, "jetstream": true, "max_payload": 1 << 20, "proto": 1 });
+    writer
+        .write_all(format!("INFO {info}\r\n").as_bytes())
+        .await
+        .ok()?;
+    let mut subscriptions: Vec<(String, String)> = Vec::new();
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if reader.read_line(&mut line).await.ok()? == 0 {
+            return None;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match *words.as_slice() {
+            ["PING"] => writer.write_all(b"PONG\r\n").await.ok()?,
+            ["SUB", subject, number] => {
+                let begins_with = subject.trim_end_matches('*').to_owned();
+                subscriptions.push((begins_with, number.to_owned()));
+            }
+            ["PUB" | "HPUB", subject, .., size] => {
+                let mut body = vec![0; size.parse::<usize>().unwrap() + 2];
+                reader.read_exact(&mut body).await.ok()?;
+                let to = words[2];
+                let Some((_, number)) = subscriptions.iter().find(|(begins, _)| to.starts_with(begins))
+                else {
+                    // Nobody waits for an answer.
+                    continue;
+                };
+                let text = match answer(subject, &script) {
+                    Ok(body) => format!("MSG {to} {number} {}\r\n{body}\r\n", body.len()),
+                    Err(Does::Gives) => {
+                        let body = json!({ "order_id": "S" }).to_string();
+                        let ack = "$JS.ACK.S.mine.1.1.1.1700000000000000000.0";
+                        format!("MSG qt.signals.A {number} {ack} {}\r\n{body}\r\n", body.len())
+                    }
+                    Err(Does::Says(status)) => {
+                        let head = format!("NATS/1.0 {status}\r\n\r\n");
+                        format!("HMSG {to} {number} {0} {0}\r\n{head}\r\n", head.len())
+                    }
+                    Err(Does::IsSilent) => continue,
+                    Err(Does::Dies) => return None,
+                };
+                writer.write_all(text.as_bytes()).await.ok()?;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The answer to a question about a stream or a consumer; or what is done where it is one for signals.
+fn answer(subject: &str, script: &Mutex<VecDeque<Does>>) -> Result<String, Does> {
+    let time = "2026-11-30T01:00:00Z";
+    if subject.contains(".MSG.NEXT.") {
+        return Err(script.lock().unwrap().pop_front().unwrap_or(NOTHING));
+    }
+    let said = if subject.contains(".STREAM.INFO.") {
+        json!({
+            "config": { "name": "S", "subjects": ["qt.signals.>"], "retention": "limits", "discard": "old", "storage": "file",
+                        "num_replicas": 1 },
+            "created": time,
+            "state": { "messages": 1, "bytes": 1, "first_seq": 1, "first_ts": time, "last_seq": 1, "last_ts": time,
+                       "consumer_count": 1 },
+        })
+    } else if subject.contains(".CONSUMER.INFO.") {
+        json!({
+            "stream_name": "S", "name": "mine", "created": time,
+            "config": { "durable_name": "mine", "deliver_policy": "all", "ack_policy": "explicit", "replay_policy": "instant" },
+            "delivered": { "consumer_seq": 0, "stream_seq": 0 }, "ack_floor": { "consumer_seq": 0, "stream_seq": 0 },
+            "num_ack_pending": 0, "num_redelivered": 0, "num_waiting": 0, "num_pending": 0,
+        })
+    } else {
+        json!({ "error": { "code": 403, "err_code": 10000, "description": "not here" } })
+    };
+    Ok(said.to_string())
+}
+
+/// How many signals came, where the question was answered.
+async fn ask(nats: &Nats) -> Option<usize> {
+    match nats.signals(100, View::Pending).await {
+        Answer::Done(value) => Some(value["data"].as_array().unwrap().len()),
+        _ => None,
+    }
+}
+
+/// The purchases of every plan stay until what was lost has come again, which is half a minute.
+async fn waits(nats: &Nats) -> bool {
+    let settles_at = nats.handed().await.settles_at;
+    settles_at.is_some_and(|at| at > Instant::now() + Duration::from_secs(30))
+}
+
+#[tokio::test]
+async fn where_nothing_is_lost_no_purchase_waits() {
+    let nats = server(&[NOTHING, Does::Gives, Does::Says("404 No Messages"), NOTHING]).await;
+    for came in [0, 1, 0] {
+        assert_eq!(ask(&nats).await, Some(came));
+        assert!(!waits(&nats).await);
+    }
+}
+
+/// The sale was dropped with the trouble, and its plan's purchases were bought before it came again.
+#[tokio::test]
+async fn a_sale_is_kept_where_the_question_for_more_fails_and_purchases_wait_for_what_may_be_lost() {
+    for trouble in [Does::Says("409 Leadership Change"), Does::IsSilent] {
+        let nats = server(&[Does::Gives, trouble]).await;
+        assert_eq!(ask(&nats).await, Some(1), "{trouble:?}");
+        assert!(waits(&nats).await, "{trouble:?}");
+    }
+}
+
+#[tokio::test]
+async fn purchases_wait_where_a_question_for_signals_fails_or_nobody_answers_it() {
+    for trouble in [Does::Says("409 Leadership Change"), Does::IsSilent] {
+        let nats = server(&[NOTHING, trouble]).await;
+        assert_eq!(ask(&nats).await, Some(0));
+        assert!(!waits(&nats).await);
+        assert_eq!(ask(&nats).await, None, "{trouble:?}");
+        assert!(waits(&nats).await, "{trouble:?}");
+    }
+}
+
+/// A sale that was on the connection as it died comes again after the purchases of its plan.
+#[tokio::test]
+async fn purchases_wait_where_the_connection_was_lost_in_a_session() {
+    let nats = server(&[NOTHING, Does::Dies]).await;
+    assert_eq!(ask(&nats).await, Some(0));
+    assert!(!waits(&nats).await);
+    let lost = async {
+        while !waits(&nats).await {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    // The question itself goes on until it is known that nobody answers it.
+    tokio::select! {
+        _ = ask(&nats) => panic!("nobody answers"),
+        lost = timeout(PATIENCE, lost) => lost.unwrap(),
+    }
+}
