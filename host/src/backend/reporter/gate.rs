@@ -26,6 +26,13 @@ pub(super) struct Failure<'a> {
     pub(super) fixed: Option<Duration>,
 }
 
+impl Failure<'_> {
+    /// No probe goes sooner, whatever the backend answers others: that it takes posts again is not said by that.
+    fn least_wait(&self) -> Duration {
+        self.asked.or(self.fixed).unwrap_or_default().min(MAX_ASKED)
+    }
+}
+
 /// Open, or closed until a probe gets through.
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -103,10 +110,9 @@ impl Gate {
             }
             // The other posts that were out when it closed say nothing new: the wait does not grow.
             Some(closed) => {
-                let asked = failure.asked.or(failure.fixed).unwrap_or_default().min(MAX_ASKED);
-                closed.until = closed.until.max(now + asked);
-                let asked = failure.asked.unwrap_or_default().min(MAX_ASKED);
-                closed.earliest = closed.earliest.max(now + asked);
+                let least = failure.least_wait();
+                closed.until = closed.until.max(now + least);
+                closed.earliest = closed.earliest.max(now + least);
                 false
             }
         }
@@ -119,7 +125,8 @@ impl Gate {
         }
     }
 
-    /// The backend answers others: a wait that has grown long is cut short, but for what the backend asked for.
+    /// The backend answers others: a wait that has grown long is cut short, but for what the backend asked for and for one that
+    /// is fixed.
     pub(super) fn others_are_answered(&mut self) {
         if let Some(closed) = &mut self.closed {
             closed.until = closed.until.min(closed.earliest);
@@ -128,10 +135,9 @@ impl Gate {
 
     fn close(&mut self, failure: Failure<'_>, now: Instant) {
         let wait = failure.fixed.unwrap_or_else(|| self.backoff.next(failure.asked));
-        let asked = failure.asked.unwrap_or_default().min(MAX_ASKED);
         self.closed = Some(Closed {
             until: now + wait,
-            earliest: now + asked.max(WHERE_OTHERS_ARE_ANSWERED),
+            earliest: now + failure.least_wait().max(WHERE_OTHERS_ARE_ANSWERED),
             probing: false,
         });
     }

@@ -128,3 +128,23 @@ fn a_long_wait_is_cut_short_where_the_backend_answers_others() {
     gate.others_are_answered();
     assert_eq!(gate.next_probe(), Some(now + Duration::from_secs(90)));
 }
+
+/// A token that is refused for posts alone was tried anew every second, for the backend answered the questions for signals.
+#[test]
+fn a_fixed_wait_is_not_cut_short_where_the_backend_answers_others() {
+    let now = Instant::now();
+    let refused = |order, probe| Failure {
+        fixed: Some(Duration::from_secs(30)),
+        ..about(order, probe, true)
+    };
+    let mut gate = Gate::new();
+    gate.failed(refused("a", false), now);
+    gate.others_are_answered();
+    assert_eq!(gate.next_probe(), Some(now + Duration::from_secs(30)));
+    // One of the posts that were out as it closed for something else is what meets the refusal.
+    let mut gate = Gate::new();
+    gate.failed(about("a", false, true), now);
+    gate.failed(refused("b", false), now);
+    gate.others_are_answered();
+    assert_eq!(gate.next_probe(), Some(now + Duration::from_secs(30)));
+}
