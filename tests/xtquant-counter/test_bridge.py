@@ -481,7 +481,7 @@ class Records(Case):
     def test_an_order_whose_time_has_passed_is_not_sent_by_the_clock_of_the_host(self):
         desk = self.desk()
         child = self.child(desk).connect()
-        late = child.answer(child.place('LATE', not_after=now_ms() - 1))
+        late = child.answer(child.place('LATE', not_after=now_ms() - 60000))
         self.assertEqual((late['ok'], late['code']), (False, 'refused'), late)
         self.assertTrue('the time that the order was good for has passed' in late['error'], late)
         self.assertTrue(child.answer(child.place('GOOD', not_after=now_ms() + 60000))['ok'])
@@ -546,6 +546,68 @@ class Rows(Case):
         asked = child.say('orders', within_ms=3000)
         child.place('LATER')
         self.assertEqual(child.answer(asked)['undecided'], [])
+
+    def test_a_late_answer_takes_no_order_out_of_the_undecided(self):
+        """Its number once took it out, after `visible_ms` lists without it counted as whole, and it was sent a second time."""
+        row = {'order_id': 7, 'order_remark': 'another program', 'stock_code': '000858.SZ', 'order_type': 23,
+               'order_volume': 100, 'order_status': 56, 'order_time': 0}
+        desk = self.desk(reply_late=1, reply_late_ms=600, visible_after_ms=600000, no_pushes=True, foreign_orders=[row])
+        child = self.child(desk, visible_ms=1).connect()
+        self.assertEqual(child.answer(child.place('LATE', within_ms=200))['code'], 'unknown')
+
+        def undecided():
+            # Within `visible_ms` there is no list at all.
+            answer = eventually('the list counts', lambda: (lambda it: it['ok'] and it)(child.ask('orders', within_ms=2000)))
+            return [row['client_order_id'] for row in answer['undecided']]
+
+        self.assertEqual(undecided(), ['LATE'])
+        eventually('its number is told', lambda: 'late' in child.kinds())
+        self.assertEqual(undecided(), ['LATE'])
+        # Nor does one that came in time: who asks may be another than who was answered.
+        self.assertTrue(child.answer(child.place('HEARD'))['ok'])
+        self.assertEqual(undecided(), ['HEARD', 'LATE'])
+        child.kill()
+        child = self.child(desk, visible_ms=1).connect()
+        self.assertEqual(undecided(), ['HEARD', 'LATE'])
+        desk.turn()
+        answer = child.ask('orders', within_ms=2000)
+        self.assertEqual((len(answer['rows']), answer['undecided']), (2, []))
+
+    def recording(self):
+        it = bridge.Bridge(None, None, None)
+        folder = self.desk().folder
+        it.config, it.record = {'account': ''}, bridge.Record(os.path.join(folder, 'orders'), bridge.day_of(bridge.now_ms()))
+        return it
+
+    def test_an_order_that_was_answered_while_a_list_was_made_is_undecided_only_where_the_answer_was_late(self):
+        it = self.recording()
+        for name in ('HEARD', 'LATE'):
+            it.record.intend(name, 'f')
+        it.record.doubtful('LATE', 'no answer in time')
+        asked = (it.record.count, it.record.numbers)
+        it.record.accepted('HEARD', '1001')
+        it.record.accepted('LATE', '1002')
+        self.assertEqual([name for name, _ in it.expected([], asked)[1]], ['LATE'])
+
+    def test_an_answer_that_came_in_time_and_is_told_too_late_is_told_as_late_too(self):
+        it = self.recording()
+        it.record.intend('HELD UP', 'f')
+        asked = (it.record.count, it.record.numbers)
+        # Who has given up, or is on another line, has no answer to come.
+        it.waiting[('place', 5)] = (1, 'HELD UP', time.monotonic() - 1, it.line)
+        self.assertEqual([name for name, _ in it.expected([], asked)[1]], ['HELD UP'])
+        response, out = lambda: None, []
+        response.seq, response.order_id = 5, 1001
+        it.placed(out, response)
+        self.assertEqual((len(out), [bridge.parse(event[4:])['kind'] for _, event in it.ring]), (1, ['late']))
+        self.assertEqual([name for name, _ in it.expected([], asked)[1]], ['HELD UP'])
+
+    def test_no_more_undecided_are_named_than_a_frame_holds(self):
+        it = self.recording()
+        open_ = [('O%019d' % number, number) for number in range(100000)]
+        frames = [piece for piece in it.listing(7, it.line, 'order', [], (), open_) if piece]
+        named = [one['client_order_id'] for one in bridge.parse(frames[-1][4:])['undecided']]
+        self.assertEqual(named, [name for name, _ in reversed(open_[-1000:])])
 
     def test_a_long_list_holds_up_no_order_and_one_placed_meanwhile_is_no_lack_of_it(self):
         row = {'order_id': 7, 'order_remark': 'another program', 'stock_code': '000858.SZ', 'order_type': 23,

@@ -474,7 +474,11 @@ class XtQuantAsyncClient(object):
         counter = self.counter
         if counter.fault('reply_dropped'):
             return
-        if counter.fault('minus_one_live'):
+        if counter.fault('reply_late'):
+            timer = threading.Timer(counter.knob('reply_late_ms') / 1000.0, self.respond, (seq, req, order['number'], ''))
+            timer.daemon = True
+            timer.start()
+        elif counter.fault('minus_one_live'):
             self.respond(seq, req, -1, '')
         elif counter.fault('id_zero'):
             self.respond(seq, req, 0, '')

@@ -39,6 +39,8 @@ PART_BYTES = 400 * 1024
 SLICE_ROWS = 100
 # So many pushes are told in one go, for the same reason.
 PUSHES_AT_ONCE = 200
+# So many orders without an outcome are named, the youngest: all of a long day would fill more than a frame.
+MOST_UNDECIDED = 1000
 # Events that wait for an end that is away; who misses more compares the books.
 RING = 5000
 MAX_ID = 20
@@ -366,17 +368,27 @@ class Record(object):
         entry = self.orders.get(name)
         if entry is not None and entry['order'] is None:
             entry['text'] = text
+            entry['unheard'] = True
             self.note({'ev': 'doubt', 'id': name, 'text': text})
+
+    def unheard(self, name):
+        """Its number is known, and who sent it was not answered with that, or too late."""
+        if name in self.orders:
+            self.orders[name]['unheard'] = True
 
     def unsent(self, name, text):
         """It was recorded, and then not sent after all."""
         self.orders[name].update(text=text, unsent=True)
         self.note({'ev': 'unsent', 'id': name, 'text': text})
 
-    def undecided(self, name):
-        """Whether nobody knows what became of an order of today."""
-        entry = self.orders.get(name)
-        return entry is not None and entry['day'] == self.day and not entry['order'] and not entry.get('unsent')
+    def undecided(self, asked):
+        """Orders of today that a list must show before it proves the absence of any, each with its time: all that were sent
+        before the list was asked for. A number does not take one out, for the host may not have heard it: lists lag all the same.
+        Only one whose number came since, as the answer to its call, is none of them: who sent it knows that it is there."""
+        intents, numbers = asked
+        return [(name, entry['t']) for name, entry in list(self.orders.items())
+                if entry['day'] == self.day and entry['n'] <= intents and not entry.get('unsent')
+                and not (entry['order'] and entry['a'] > numbers and not entry.get('unheard'))]
 
 
 class Sessions(object):
@@ -1383,21 +1395,28 @@ class Bridge(object):
         if waited is None:
             name = self.lost.pop(('place', seq), None)
             if name is not None and order:
-                self.record.accepted(name, order)
-                self.event('late', {'client_order_id': name, 'order_id': order})
+                self.late(name, order)
             return
-        number, name, _, line = waited
+        number, name, deadline, line = waited
         if order:
-            self.record.accepted(name, order)
             if line == self.line:
                 out.append(pack({'re': number, 'ok': True, 'order_id': order}))
+            # Where this thread was held up, the host may have given up before.
+            if line != self.line or time.monotonic() >= deadline:
+                self.late(name, order)
             else:
-                self.event('late', {'client_order_id': name, 'order_id': order})
+                self.record.accepted(name, order)
             return
         # -1 has been seen for orders that live: it proves nothing.
         told = 'the terminal answers with the number %s%s' % (response.order_id, error and ' (%s)' % error)
         self.record.doubtful(name, told)
         self.reply(out, line, {'re': number, 'ok': False, 'code': 'unknown', 'error': told})
+
+    def late(self, name, order):
+        """A number that came when nobody waited for it any more."""
+        self.record.unheard(name)
+        self.record.accepted(name, order)
+        self.event('late', {'client_order_id': name, 'order_id': order})
 
     def cancelled(self, out, response):
         waited = self.claim('cancel', response.seq, response)
@@ -1456,6 +1475,8 @@ class Bridge(object):
                         raise Refused('the list has an order of ours without a number yet')
                     lacking.pop(row['order_id'], None)
                     open_.pop(row['remark'], None)
+                    # The number says more than a remark that was cut.
+                    open_.pop(row['client_order_id'], None)
                 text = json_of(row)
                 if part and size + len(text) > PART_BYTES:
                     yield framed(b'{"v":%d,"re":%d,"ok":true,"more":true,"rows":[%s]}' % (PROTOCOL, number, b','.join(part)))
@@ -1473,7 +1494,8 @@ class Bridge(object):
             return
         more = {'ok': True, 'count': count}
         if kind == 'order':
-            more['undecided'] = [{'client_order_id': name, 'age_ms': max(0, now_ms() - t)} for name, t in open_.items()]
+            youngest = sorted(open_.items(), key=lambda one: -one[1])[:MOST_UNDECIDED]
+            more['undecided'] = [{'client_order_id': name, 'age_ms': max(0, now_ms() - t)} for name, t in youngest]
         if left_out:
             more['left_out'] = left_out[:20]
         last = json_of(more)
@@ -1509,23 +1531,22 @@ class Bridge(object):
     def expected(self, rows, asked):
         """What a list of the day's orders must show: the numbers that the terminal gave today before it was asked, and whether so
         lately that a list without them is not whole (a fresh order shows late, and an empty list is often none). One that came
-        later is no lack: of a long day's list, orders may come faster than it is made. And what it may leave open:
-        orders of today whose call has ended without an outcome; that a list does not show one is no proof."""
+        later is no lack: of a long day's list, orders may come faster than it is made. And what it may leave open: orders of
+        today whose call has ended; that a list does not show one is no proof that it, or another, is not there."""
         if self.record is None or rows is None:
             return (), ()
         self.roll()
         since = now_ms() - int(self.config.get('visible_ms') or 30000)
-        orders = self.record.orders
-        intents, numbers = asked
+        orders, numbers = self.record.orders, asked[1]
         # A copy at once: the other thread may note an order meanwhile.
         entries = [(order, orders[name]) for order, name in list(self.record.by_order.items())]
         accepted = [(order, entry['t'] > since) for order, entry in entries if entry['a'] <= numbers]
         fresh = [one for one in accepted if one[1]] or accepted[:1]
         with self.lock:
-            waiting = set(waited[1] for key, waited in self.waiting.items() if key[0] == 'place')
-        open_ = [(name, entry['t']) for name, entry in list(orders.items())
-                 if self.record.undecided(name) and entry['n'] <= intents and name not in waiting]
-        return fresh, open_
+            # Who waits no longer, or waited on another line, has no answer to come.
+            waiting = set(waited[1] for key, waited in self.waiting.items()
+                          if key[0] == 'place' and waited[3] == self.line and waited[2] > time.monotonic())
+        return fresh, [one for one in self.record.undecided(asked) if one[0] not in waiting]
 
 
 def ten_thousandths(text):

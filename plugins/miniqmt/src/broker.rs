@@ -124,15 +124,17 @@ impl MiniQmt {
         Ok((rows, answer))
     }
 
-    /// Why a list is no proof that an order was never taken: it lacks one whose answer was lost, and lists lag.
+    /// Why a list is no proof that an order was never taken: it lacks one that was sent, and lists lag. One that a push has shown
+    /// is among the orders of the day all the same.
     fn lacks(&self, undecided: &[Undecided]) -> Option<String> {
         let most = self.session.options.absent_after();
         let fresh = undecided
             .iter()
-            .find(|order| Duration::from_millis(order.age_ms) < most)?;
+            .filter(|order| Duration::from_millis(order.age_ms) < most)
+            .find(|order| lock(&self.session.books).find(&order.client_order_id).is_none())?;
         Some(format!(
-            "the terminal's list of orders does not show {}, which was sent {} s ago and whose answer was lost; lists lag, so for \
-             {} s (`absent_after_seconds`) that proves nothing",
+            "the terminal's list of orders does not show {}, which was sent {} s ago; lists lag, so for {} s \
+             (`absent_after_seconds`) that proves nothing of any order",
             fresh.client_order_id,
             fresh.age_ms / 1000,
             most.as_secs()
@@ -219,12 +221,17 @@ impl MiniQmt {
         };
         let within = session.options.order_deadline();
         request["within_ms"] = millis(within).into();
+        // Before it leaves: its number may come on another thread, too late for this one.
+        session.unanswered_adds(order);
         // The bridge gives up first, so that its words arrive.
         let answer = match line.ask("place", request, within + within / 4) {
             Ok(answer) => answer,
             Err(Lost::NotSent(reason)) => return Err(reason),
             Err(Lost::NoAnswer(reason)) => return Ok(self.unknown(&reason)),
         };
+        if answer.ok || answer.code != "unknown" {
+            lock(&session.unanswered).remove(&order.client_order_id);
+        }
         Ok(match (answer.ok, answer.code.as_str()) {
             (true, _) => match answer.order_id.filter(|id| !id.is_empty()) {
                 Some(broker_order_id) => {

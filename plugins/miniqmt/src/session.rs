@@ -1,12 +1,14 @@
 //! Keeps a bridge running and connected: starts it, compares the books, watches it, and starts another one in its place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use qt_plugin_api::{ConnectionState, EventSink, FailedKind, HostClock, HostLog, HostMetrics};
+use qt_plugin_api::{
+    ConnectionState, EventSink, FailedKind, HostClock, HostLog, HostMetrics, OrderRequest, OrderRow,
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -27,6 +29,8 @@ const BRIDGE_WITHIN: Duration = Duration::from_secs(20);
 const PONG_BESIDES: Duration = Duration::from_secs(5);
 /// How often a terminal that is not ready is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// So many orders whose answer did not come are kept for it.
+const MOST_UNANSWERED: usize = 1000;
 /// A connection that lived this many times longer than the wait before it counts as well again.
 const WELL_AFTER_WAITS: u32 = 10;
 
@@ -43,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) changed: Condvar,
     pub(crate) books: Mutex<Books>,
     pub(crate) calibration: Mutex<Calibration>,
+    /// Orders that were sent and not answered, by their ids.
+    pub(crate) unanswered: Mutex<BTreeMap<String, OrderRequest>>,
     /// Held while events are told, so that they keep their order.
     telling: Mutex<()>,
     python: Mutex<Option<Python>>,
@@ -155,6 +161,7 @@ impl Session {
             }),
             changed: Condvar::new(),
             calibration: Mutex::default(),
+            unanswered: Mutex::default(),
             telling: Mutex::default(),
             python: Mutex::default(),
             said: Mutex::default(),
@@ -487,7 +494,10 @@ impl Session {
             "position" => convert::position(data).map(|row| self.sink.position(row)),
             "order_error" => convert::failed(data, FailedKind::Order).map(|row| self.sink.failed(row)),
             "cancel_error" => convert::failed(data, FailedKind::Cancel).map(|row| self.sink.failed(row)),
-            "late" => self.late(&data),
+            "late" => {
+                self.late(&data, now_ms);
+                Ok(())
+            }
             "down" => {
                 self.lose(text(&data, "reason"));
                 Ok(())
@@ -514,13 +524,35 @@ impl Session {
         Ok(())
     }
 
-    /// An answer that came after its deadline still names the order.
-    fn late(&self, data: &Value) -> Result<(), String> {
-        self.named(&text(data, "order_id"), &text(data, "client_order_id"));
-        let news = lock(&self.books).untold();
+    /// An answer that came after its deadline still names the order. One that the terminal has not shown yet is told as accepted:
+    /// its lists may lag for long, and what no list shows would count as never taken.
+    fn late(&self, data: &Value, now_ms: i64) {
+        let (number, name) = (text(data, "order_id"), text(data, "client_order_id"));
+        self.named(&number, &name);
+        let sent = lock(&self.unanswered).remove(&name);
+        let (news, is_shown) = {
+            let mut books = lock(&self.books);
+            books.roll(now_ms);
+            (books.untold(), books.order(&number).is_some())
+        };
         news.trades.into_iter().for_each(|row| self.sink.trade(row));
         news.orders.into_iter().for_each(|row| self.sink.order(row));
-        Ok(())
+        if let Some(sent) = sent.filter(|_| !is_shown) {
+            // Not kept in the books: it is no row of the terminal's, and a list without it lacks it.
+            self.sink.order(OrderRow {
+                placed_ms: None,
+                ..OrderRow::working(&sent, &number, now_ms)
+            });
+        }
+    }
+
+    /// Keeps an order until its answer comes.
+    pub(crate) fn unanswered_adds(&self, order: &OrderRequest) {
+        let mut unanswered = lock(&self.unanswered);
+        unanswered.insert(order.client_order_id.clone(), order.clone());
+        if unanswered.len() > MOST_UNANSWERED {
+            unanswered.pop_first();
+        }
     }
 
     /// Notes the terminal's number of one of our orders.

@@ -191,6 +191,16 @@ fn lists() -> Vec<Row> {
         )
         .block(json!({ "absent_after_seconds": 30 }))
         .signals(1, &[("filled", 1)]),
+        // The late number took the guard of `absent_after_seconds` away: the order was taken for never sent, and sent again.
+        row(
+            "a reply comes late, and lists lag far behind",
+            json!({ "visible_after_ms": 6000, "reply_late": 1, "reply_late_ms": 2000, "no_pushes": true }),
+            "reply_late",
+        )
+        .block(
+            json!({ "absent_after_seconds": 30, "order_deadline_seconds": 1, "visible_within_seconds": 0.5 }),
+        )
+        .signals(1, &[("filled", 1)]),
         // Whether remarks come back whole is not known before the first one is found: nothing else is sent until then.
         row(
             "the others wait for a first order without an answer",
