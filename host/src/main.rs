@@ -39,6 +39,7 @@ use std::io::Write;
 fn main() {
     // What is in memory when a process crashes, the token among it, does not go to the disk.
     system::leave_no_core_dump();
+    system::give_large_blocks_back();
     let mut code = 0;
     if let Err(failure) = cli::main(std::env::args_os()) {
         code = failure.code;

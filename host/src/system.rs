@@ -7,6 +7,7 @@ mod children;
 mod files;
 pub mod keyring;
 mod libraries;
+mod memory;
 pub mod notify;
 pub mod paste;
 pub mod service;
@@ -18,6 +19,7 @@ pub use files::{
     private_options, put_in_place, readable_by_others, replace_file, replace_passing_file, sync_dir,
 };
 pub use libraries::{LibraryPlaces, is_noexec, library_places, writable_by_all};
+pub use memory::give_large_blocks_back;
 pub use shutdown::{ShutdownCause, ShutdownReceiver, ShutdownSender, shutdown};
 
 /// Why the operating system did not do what was asked; says what to do.

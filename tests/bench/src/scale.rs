@@ -178,7 +178,7 @@ impl Side {
             Self::Rest(_) => desk,
             Self::Nats(streams) => desk.with("backend", json!("nats")).with(
                 "nats",
-                json!({ "url": streams.server.url(), "consumer": "scale" }),
+                json!({ "url": streams.server.url(), "consumer": "scale", "begin": "all" }),
             ),
         }
     }
