@@ -20,6 +20,8 @@ pub(super) struct News {
     pub(super) is_raised: bool,
     /// It has got so bad, or was so bad when it was told last.
     pub(super) is_critical: bool,
+    /// How bad it is; where it is over, how bad it was when it was told last.
+    pub(super) level: u64,
     pub(super) text: String,
 }
 
@@ -34,8 +36,12 @@ struct Standing {
     retry_at: Option<Instant>,
     /// It is not told anew sooner than this after it was told.
     anew_after: Duration,
-    /// A process before this one told it, and not that it is over: since when all is well, where that is so.
-    inherited: Option<Option<Instant>>,
+    /// A process before this one told it, and not that it is over.
+    is_inherited: bool,
+    /// How bad it was when this process or one before it told it last.
+    level: u64,
+    /// Since when all is well, where that is so.
+    well_since: Option<Instant>,
 }
 
 /// What a process before this one told.
@@ -49,6 +55,8 @@ pub(super) struct Told {
     pub(super) ago: Duration,
     /// How many processes in a row have told it.
     pub(super) starts: u32,
+    /// How bad it was.
+    pub(super) level: u64,
 }
 
 /// Everything that is looked at again and again.
@@ -68,7 +76,8 @@ impl Conditions {
     }
 
     /// Takes over what a process before this one told. With each start that tells it again it is told more rarely: whatever
-    /// keeps a host alive that dies at once would have it told at every start.
+    /// keeps a host alive that dies at once would have it told at every start. That is over with a process in which it was told,
+    /// or all was well for a minute.
     pub(super) fn inherit(&mut self, told: Told, now: Instant) {
         let doublings = told.starts.saturating_sub(1).min(16);
         let one = Standing {
@@ -77,7 +86,9 @@ impl Conditions {
             told_at: Some(crate::clock::longest_before(now, told.ago)),
             retry_at: None,
             anew_after: WORSE_AFTER.saturating_mul(1 << doublings).min(self.repeat_after),
-            inherited: told.stands.then_some(None),
+            is_inherited: told.stands,
+            level: told.level,
+            well_since: None,
         };
         self.all.insert((told.kind, told.account), one);
     }
@@ -111,27 +122,39 @@ impl Conditions {
             told_at: None,
             retry_at: None,
             anew_after: repeat_after.min(WORSE_AFTER),
-            inherited: None,
+            is_inherited: false,
+            level: 0,
+            well_since: None,
         });
-        let was_at = one.told.unwrap_or(0);
+        let was_at = one
+            .told
+            .or_else(|| one.is_inherited.then_some(one.level))
+            .unwrap_or(0);
+        let told_level = if level == 0 { one.level } else { level };
+        let soon = repeat_after.min(WORSE_AFTER);
         let news = |is_raised, text| {
             Some(News {
                 kind,
                 account: account.map(str::to_owned),
                 is_raised,
                 is_critical: kind.is_critical(level.max(was_at)),
+                level: told_level,
                 text,
             })
         };
         if level == 0 {
-            if let Some(well_since) = &mut one.inherited {
-                let well_since = *well_since.get_or_insert(now);
-                // A process that has just begun may be about to end as the one before it did.
-                if now.saturating_duration_since(well_since) < WORSE_AFTER {
+            let well_since = *one.well_since.get_or_insert(now);
+            // A process that has just begun may be about to end as the one before it did.
+            let is_well = now.saturating_duration_since(well_since) >= WORSE_AFTER;
+            if is_well {
+                one.anew_after = soon;
+            }
+            if one.is_inherited {
+                if !is_well {
                     return None;
                 }
                 let lasted = one.told_at.map(|at| now.saturating_duration_since(at));
-                one.inherited = None;
+                one.is_inherited = false;
                 one.told_at = Some(now);
                 return news(false, text(lasted.unwrap_or_default()));
             }
@@ -148,15 +171,15 @@ impl Conditions {
             one.told_at = Some(now);
             return news(false, text(lasted.unwrap_or_default()));
         }
-        if let Some(well_since) = &mut one.inherited {
-            *well_since = None;
-        }
+        one.well_since = None;
         let since = *one.since.get_or_insert(now);
         let lasted = now.saturating_duration_since(since);
         let quiet = one.told_at.map(|at| now.saturating_duration_since(at));
-        let soon = repeat_after.min(WORSE_AFTER);
         let is_due = match one.told {
-            None => lasted >= after && quiet.is_none_or(|quiet| quiet >= one.anew_after),
+            None => {
+                let wait = if level > one.level { soon } else { one.anew_after };
+                lasted >= after && quiet.is_none_or(|quiet| quiet >= wait)
+            }
             Some(told) => {
                 let wait = if level > told { soon } else { repeat_after };
                 quiet.is_none_or(|quiet| quiet >= wait)
@@ -166,7 +189,9 @@ impl Conditions {
             return None;
         }
         one.retry_at = None;
-        one.inherited = None;
+        one.is_inherited = false;
+        one.anew_after = soon;
+        one.level = level;
         one.told = Some(level);
         one.told_at = Some(now);
         news(true, text(lasted))
@@ -301,6 +326,7 @@ mod tests {
                         // When, until the next process asks how long ago that is.
                         ago: Duration::from_secs(now),
                         starts: last.as_ref().map_or(1, |told| told.starts + 1),
+                        level: news.level,
                     });
                 }
             }
@@ -320,6 +346,7 @@ mod tests {
             stands: true,
             ago: Duration::from_secs(30),
             starts: 1,
+            level: 1,
         };
         conditions.inherit(told, now);
         let mut look = |second, level| {
@@ -335,6 +362,55 @@ mod tests {
         assert_eq!(look(84, 0), None);
         assert_eq!(look(85, 0), Some((false, "115".to_owned())));
         assert_eq!(look(86, 0), None);
+    }
+
+    /// What is told at each second of a story of (second, level), by a process that begins with a back-off of half an hour.
+    fn told_after_many_starts(stands: bool, story: &[(u64, u64)]) -> Vec<(u64, bool)> {
+        let start = Instant::now();
+        let mut conditions = Conditions::new(REPEAT);
+        let told = Told {
+            kind: Kind::Unknown,
+            account: None,
+            stands,
+            ago: Duration::from_secs(10),
+            starts: 9,
+            level: 1,
+        };
+        conditions.inherit(told, start);
+        let look = |(second, level): &(u64, u64)| {
+            let now = start + Duration::from_secs(*second);
+            let news = conditions.look(Kind::Unknown, None, *level, Duration::ZERO, now, |_| {
+                String::new()
+            });
+            news.map(|news| (*second, news.is_raised))
+        };
+        story.iter().filter_map(look).collect()
+    }
+
+    /// After nine starts that failed a host that was well told each new trouble half an hour late, for as long as it lived.
+    #[test]
+    fn a_back_off_of_processes_before_ends_in_one_that_is_well_for_a_minute() {
+        let story = [(0, 0), (59, 0), (60, 0), (90, 1), (120, 1)];
+        assert_eq!(told_after_many_starts(true, &story), [(60, false), (120, true)]);
+        assert_eq!(told_after_many_starts(false, &story), [(90, true)]);
+        let not_well = [(0, 0), (30, 1), (40, 0), (95, 1), (1789, 1), (1790, 1)];
+        assert_eq!(told_after_many_starts(true, &not_well), [(1790, true)]);
+    }
+
+    #[test]
+    fn a_back_off_of_processes_before_ends_once_it_was_told() {
+        let story = [(0, 1), (1790, 1), (1800, 0), (1820, 1), (1860, 1)];
+        assert_eq!(
+            told_after_many_starts(true, &story),
+            [(1790, true), (1800, false), (1860, true)]
+        );
+    }
+
+    #[test]
+    fn what_is_worse_than_a_process_before_told_breaks_through_its_back_off() {
+        let story = [(0, 2), (49, 2), (50, 2), (60, 2)];
+        assert_eq!(told_after_many_starts(true, &story), [(50, true)]);
+        assert_eq!(told_after_many_starts(true, &[(0, 1), (50, 1), (60, 1)]), []);
     }
 
     #[test]

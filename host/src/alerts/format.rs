@@ -151,6 +151,7 @@ mod tests {
             kind: Kind::Review,
             is_raised: true,
             is_critical: true,
+            level: 1,
             account: Some("SA-1/****0001".to_owned()),
             text: "1 order(s) wait for a person".to_owned(),
             at_ms: 1_795_535_999_000,

@@ -18,6 +18,8 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use self::told::Ledger;
+use crate::clock::Clock;
 use crate::config;
 use crate::monitor::meters;
 use crate::telemetry::QUANT_TRADER;
@@ -125,6 +127,8 @@ pub(crate) struct Alert {
     pub(crate) is_raised: bool,
     /// Money may be lost meanwhile.
     pub(crate) is_critical: bool,
+    /// How bad it is, by what it is about; where it is over, how bad it was.
+    pub(crate) level: u64,
     /// The account, its number masked; `None` where it concerns the host.
     pub(crate) account: Option<String>,
     /// A sentence, and what to do.
@@ -149,9 +153,23 @@ pub(crate) struct Alerts {
     sender: Option<mpsc::Sender<Alert>>,
     /// What nobody heard of, until whoever raised it asks.
     unheard: Arc<Mutex<BTreeSet<Key>>>,
+    /// What was heard, for the process after this one.
+    ledger: Arc<Mutex<Option<Ledger>>>,
 }
 
 impl Alerts {
+    /// From now on it is taken down what was heard.
+    fn keep(&self, ledger: Ledger) {
+        *self.ledger.lock().unwrap_or_else(PoisonError::into_inner) = Some(ledger);
+    }
+
+    fn was_heard(&self, alert: &Alert) {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ledger) = &mut *ledger {
+            ledger.heard(alert, Clock::system().now_ms());
+        }
+    }
+
     /// Says something; never waits.
     fn put(&self, alert: Alert) {
         let Some(sender) = &self.sender else { return };
@@ -192,16 +210,16 @@ pub(crate) fn start(
     let (sender, receiver) = mpsc::channel(WAITING);
     let alerts = Alerts {
         sender: Some(sender),
-        unheard: Arc::default(),
+        ..Alerts::default()
     };
-    let unheard = Alerts {
+    let fates = Alerts {
         sender: None,
-        unheard: Arc::clone(&alerts.unheard),
+        ..alerts.clone()
     };
     let state = Arc::new((tokio::sync::Mutex::new(receiver), Limits::default()));
     let most = settings.max_per_hour;
     // What was on its way when it ended counts as unheard, and is told again while it lasts.
-    let deliver = move || deliver_all(Arc::clone(&state), channels.clone(), most, unheard.clone());
+    let deliver = move || deliver_all(Arc::clone(&state), channels.clone(), most, fates.clone());
     let deliver = tended("delivery of alerts", stopped.clone(), deliver, |_| {});
     Ok((alerts, Some(deliver)))
 }
@@ -259,7 +277,7 @@ impl Limits {
 struct Job {
     alert: Alert,
     held_back: u64,
-    unheard: Alerts,
+    fates: Alerts,
     /// Channels that have not answered yet, and whether one of those that have delivered it.
     fate: Mutex<(usize, bool)>,
 }
@@ -270,7 +288,7 @@ impl Drop for Job {
         let fate = self.fate.get_mut().unwrap_or_else(PoisonError::into_inner);
         if matches!(*fate, (1.., false)) {
             meters::alert(self.alert.kind.name(), "failed");
-            self.unheard.was_not_heard(&self.alert);
+            self.fates.was_not_heard(&self.alert);
         }
     }
 }
@@ -281,6 +299,10 @@ impl Job {
         let (kind, text) = (self.alert.kind.name(), &self.alert.text);
         let mut fate = self.fate.lock().unwrap_or_else(PoisonError::into_inner);
         fate.0 -= 1;
+        if is_delivered && !fate.1 {
+            // At once: where the process ends with the other channels still trying, it was heard all the same.
+            self.fates.was_heard(&self.alert);
+        }
         fate.1 |= is_delivered;
         match *fate {
             (0, true) => {
@@ -292,7 +314,7 @@ impl Job {
                 limits
                     .of(self.alert.is_critical)
                     .give_back(self.alert.at_ms, self.held_back);
-                self.unheard.was_not_heard(&self.alert);
+                self.fates.was_not_heard(&self.alert);
             }
             _ => {}
         }
@@ -302,7 +324,7 @@ impl Job {
 /// What waits, and what was said: both outlast a delivery that ends by a fault of its own.
 type Waiting = (tokio::sync::Mutex<mpsc::Receiver<Alert>>, Limits);
 
-async fn deliver_all(state: Arc<Waiting>, channels: Channels, most: u32, unheard: Alerts) {
+async fn deliver_all(state: Arc<Waiting>, channels: Channels, most: u32, fates: Alerts) {
     let (alerts, limits) = &*state;
     let mut alerts = alerts.lock().await;
     let (senders, workers): (Vec<_>, Vec<_>) = channels
@@ -314,7 +336,7 @@ async fn deliver_all(state: Arc<Waiting>, channels: Channels, most: u32, unheard
         })
         .unzip();
     tokio::join!(
-        admit_all(&mut alerts, senders, most, &unheard, limits),
+        admit_all(&mut alerts, senders, most, &fates, limits),
         join_all(workers)
     );
 }
@@ -324,7 +346,7 @@ async fn admit_all(
     alerts: &mut mpsc::Receiver<Alert>,
     channels: Vec<mpsc::Sender<Arc<Job>>>,
     most: u32,
-    unheard: &Alerts,
+    fates: &Alerts,
     limits: &Limits,
 ) {
     while let Some(alert) = alerts.recv().await {
@@ -338,14 +360,14 @@ async fn admit_all(
                 warn!(target: QUANT_TRADER, "more than {most} alerts in an hour: the rest is counted and told with a later one");
             }
             if alert.is_critical {
-                unheard.was_not_heard(&alert);
+                fates.was_not_heard(&alert);
             }
             continue;
         };
         let job = Arc::new(Job {
             alert,
             held_back: before,
-            unheard: unheard.clone(),
+            fates: fates.clone(),
             fate: Mutex::new((channels.len(), false)),
         });
         for channel in &channels {
@@ -391,6 +413,7 @@ mod tests {
             kind,
             is_raised: true,
             is_critical: kind.is_critical(0),
+            level: 1,
             account: None,
             text: format!("{at_ms}"),
             at_ms,
@@ -464,12 +487,70 @@ mod tests {
             let job = Job {
                 alert: alert(Kind::Journal, 0),
                 held_back: 0,
-                unheard: unheard.clone(),
+                fates: unheard.clone(),
                 fate: Mutex::new((2, false)),
             };
             let limits = Limits::default();
             channels.into_iter().for_each(|one| job.done(one, &limits));
             assert_eq!(unheard.take_unheard().is_empty(), is_heard, "{channels:?}");
         }
+    }
+
+    fn job(unheard: &Alerts, channels: usize) -> Job {
+        Job {
+            alert: alert(Kind::Halt, Clock::system().now_ms()),
+            held_back: 0,
+            fates: unheard.clone(),
+            fate: Mutex::new((channels, false)),
+        }
+    }
+
+    /// An alert that was on its way as its delivery ended by a fault of its own was taken for one that was heard.
+    #[test]
+    fn an_alert_that_was_on_its_way_as_its_delivery_ended_is_unheard() {
+        let limits = Limits::default();
+        for (channels, done, is_unheard) in [
+            (1, vec![], true),
+            (2, vec![false], true),
+            (2, vec![true], false),
+            (1, vec![true], false),
+        ] {
+            let unheard = Alerts::default();
+            let job = job(&unheard, channels);
+            done.iter().for_each(|one| job.done(*one, &limits));
+            drop(job);
+            assert_eq!(
+                !unheard.take_unheard().is_empty(),
+                is_unheard,
+                "{channels} {done:?}"
+            );
+        }
+    }
+
+    /// Each start of a host that dies before its robot has answered told nobody, and the back-off grew all the same.
+    #[test]
+    fn what_nobody_heard_is_not_there_for_the_next_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Ledger::open(folder.path().to_owned(), Clock::system().now_ms());
+        let told = || open().told(Clock::system().now_ms()).count();
+        let limits = Limits::default();
+        for (channels, done, heard) in [
+            // It ends with the process, before any channel has answered.
+            (2, vec![], 0),
+            (2, vec![false, false], 0),
+            // The other channel still tries.
+            (2, vec![true], 1),
+        ] {
+            let alerts = Alerts::default();
+            alerts.keep(open());
+            let job = job(&alerts, channels);
+            done.iter().for_each(|one| job.done(*one, &limits));
+            assert_eq!(told(), heard, "{done:?}");
+        }
+        let starts: Vec<_> = open()
+            .told(Clock::system().now_ms())
+            .map(|told| told.starts)
+            .collect();
+        assert_eq!(starts, [1]);
     }
 }

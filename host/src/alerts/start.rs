@@ -36,11 +36,11 @@ pub(crate) fn tell_of_failed_start(settings: &config::Alerts, home: PathBuf, why
     let Some(news) = conditions.look(Kind::NotTraded, None, 1, Duration::ZERO, now, text) else {
         return;
     };
-    ledger.tells(std::slice::from_ref(&news), at_ms);
     let alert = Alert {
         kind: news.kind,
         is_raised: true,
         is_critical: news.is_critical,
+        level: news.level,
         account: None,
         text: news.text,
         at_ms,
@@ -52,9 +52,11 @@ pub(crate) fn tell_of_failed_start(settings: &config::Alerts, home: PathBuf, why
         sent.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
     });
     match delivered {
-        Ok(()) => info!(target: QUANT_TRADER, "Alert delivered: {}: {}", alert.kind.name(), alert.text),
+        Ok(()) => {
+            ledger.heard(&alert, Clock::system().now_ms());
+            info!(target: QUANT_TRADER, "Alert delivered: {}: {}", alert.kind.name(), alert.text);
+        }
         Err(reason) => {
-            ledger.was_not_heard(Kind::NotTraded, None, at_ms);
             warn!(target: QUANT_TRADER, "an alert ({}) could not be delivered: {reason}", alert.kind.name());
         }
     }

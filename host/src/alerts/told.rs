@@ -1,4 +1,4 @@
-//! What was told, for the process after this one. Wall-clock times, since no other outlasts a process.
+//! What people heard, for the process after this one. Wall-clock times, since no other outlasts a process.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::conditions::{News, Told};
-use super::{HOUR, Kind};
+use super::conditions::Told;
+use super::{Alert, HOUR, Kind};
 use crate::system;
 use crate::telemetry::QUANT_TRADER;
 
@@ -24,9 +24,12 @@ struct Entry {
     stands: bool,
     at_ms: i64,
     starts: u32,
+    /// Not there in what older versions wrote.
+    #[serde(default)]
+    level: u64,
 }
 
-/// What this process and the one before it told within the last hour.
+/// What people heard of this process and the one before it within the last hour.
 #[derive(Debug)]
 pub(super) struct Ledger {
     path: PathBuf,
@@ -72,43 +75,34 @@ impl Ledger {
             stands: entry.stands,
             ago: Duration::from_millis(u64::try_from(now_ms.saturating_sub(entry.at_ms)).unwrap_or(0)),
             starts: entry.starts,
+            level: entry.level,
         })
     }
 
-    /// Takes down what is told now.
-    pub(super) fn tells(&mut self, news: &[News], now_ms: i64) {
-        if news.is_empty() {
+    /// Takes down what somebody heard now. What nobody heard must not keep the process after this one from telling it.
+    pub(super) fn heard(&mut self, alert: &Alert, now_ms: i64) {
+        self.forget(now_ms);
+        let key = (alert.kind, alert.account.clone());
+        let before = self.entries.get(&key);
+        // Channels deliver in turn, and one may be slower than another.
+        if before.is_some_and(|entry| entry.at_ms > alert.at_ms) {
             return;
         }
-        for one in news {
-            let key = (one.kind, one.account.clone());
-            let before = self.entries.get(&key).map_or(0, |entry| entry.starts);
-            let starts = if self.own.contains(&key) {
-                before
-            } else {
-                before + 1
-            };
-            if one.is_raised && !self.own.contains(&key) {
-                self.own.push(key.clone());
-            }
-            let entry = Entry {
-                kind: one.kind.name().to_owned(),
-                account: one.account.clone(),
-                stands: one.is_raised,
-                at_ms: now_ms,
-                starts: if one.is_raised { starts } else { before },
-            };
-            self.entries.insert(key, entry);
+        let before = before.map_or(0, |entry| entry.starts);
+        let is_first = alert.is_raised && !self.own.contains(&key);
+        if is_first {
+            self.own.push(key.clone());
         }
+        let entry = Entry {
+            kind: alert.kind.name().to_owned(),
+            account: alert.account.clone(),
+            stands: alert.is_raised,
+            at_ms: alert.at_ms,
+            starts: before + u32::from(is_first),
+            level: alert.level,
+        };
+        self.entries.insert(key, entry);
         self.write(now_ms);
-    }
-
-    /// Nobody heard of it: the process after this one is to tell it.
-    pub(super) fn was_not_heard(&mut self, kind: Kind, account: Option<&str>, now_ms: i64) {
-        let key = (kind, account.map(str::to_owned));
-        if self.entries.remove(&key).is_some() {
-            self.write(now_ms);
-        }
     }
 
     fn write(&mut self, now_ms: i64) {
@@ -134,45 +128,70 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn news(kind: Kind, is_raised: bool) -> News {
-        News {
+    fn alert(kind: Kind, is_raised: bool, level: u64, at_ms: i64) -> Alert {
+        Alert {
             kind,
             account: Some("a".to_owned()),
             is_raised,
             is_critical: false,
+            level,
             text: String::new(),
+            at_ms,
         }
     }
 
     #[test]
-    fn the_next_process_knows_what_was_told_within_the_hour_and_how_many_told_it() {
+    fn the_next_process_knows_what_was_heard_within_the_hour_and_how_many_told_it() {
         let folder = tempfile::tempdir().unwrap();
         let open = |now_ms| Ledger::open(folder.path().to_owned(), now_ms);
         let told = |ledger: &Ledger, now_ms| -> Vec<_> {
             let all = ledger.told(now_ms);
-            all.map(|told| (told.kind, told.stands, told.ago.as_secs(), told.starts))
-                .collect()
+            all.map(|told| {
+                (
+                    told.kind,
+                    told.stands,
+                    told.ago.as_secs(),
+                    told.starts,
+                    told.level,
+                )
+            })
+            .collect()
+        };
+        let heard = |ledger: &mut Ledger, kind, is_raised, level, at_ms| {
+            ledger.heard(&alert(kind, is_raised, level, at_ms), at_ms);
         };
         let mut first = open(1_000_000);
         assert!(told(&first, 1_000_000).is_empty());
-        first.tells(&[news(Kind::NotTraded, true)], 1_000_000);
-        first.tells(&[news(Kind::NotTraded, true), news(Kind::Halt, true)], 1_060_000);
+        heard(&mut first, Kind::NotTraded, true, 1, 1_000_000);
+        heard(&mut first, Kind::NotTraded, true, 1, 1_060_000);
+        heard(&mut first, Kind::Halt, true, 1, 1_060_000);
         let mut second = open(1_070_000);
         assert_eq!(
             told(&second, 1_070_000),
-            [(Kind::Halt, true, 10, 1), (Kind::NotTraded, true, 10, 1)]
+            [(Kind::Halt, true, 10, 1, 1), (Kind::NotTraded, true, 10, 1, 1)]
         );
-        second.tells(&[news(Kind::NotTraded, true), news(Kind::Halt, false)], 1_130_000);
-        second.tells(&[news(Kind::Unknown, true)], 1_131_000);
-        second.was_not_heard(Kind::Unknown, Some("a"), 1_132_000);
+        heard(&mut second, Kind::NotTraded, true, 2, 1_130_000);
+        heard(&mut second, Kind::Halt, false, 1, 1_130_000);
+        // By a channel that is slower than the one that told that it is over.
+        second.heard(&alert(Kind::Halt, true, 1, 1_120_000), 1_130_000);
         let third = open(1_140_000);
         assert_eq!(
             told(&third, 1_140_000),
-            [(Kind::Halt, false, 10, 1), (Kind::NotTraded, true, 10, 2)]
+            [(Kind::Halt, false, 10, 1, 1), (Kind::NotTraded, true, 10, 2, 2)]
         );
         assert!(told(&open(1_130_000 + 3_600_000), 0).is_empty());
         assert!(told(&open(0), 0).is_empty(), "by a clock that was ahead");
         std::fs::write(folder.path().join(FILE_NAME), "no list").unwrap();
         assert!(told(&open(1_140_000), 0).is_empty());
+    }
+
+    #[test]
+    fn what_an_older_version_wrote_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = r#"[{"kind":"halt","account":"a","stands":true,"at_ms":1000,"starts":3}]"#;
+        std::fs::write(folder.path().join(FILE_NAME), old).unwrap();
+        let ledger = Ledger::open(folder.path().to_owned(), 2000);
+        let told: Vec<_> = ledger.told(2000).map(|told| (told.starts, told.level)).collect();
+        assert_eq!(told, [(3, 0)]);
     }
 }

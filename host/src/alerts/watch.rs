@@ -27,10 +27,11 @@ const MIB: u64 = 1 << 20;
 pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, client: Arc<Client>, alerts: Alerts) {
     let mut conditions = Conditions::new(settings.repeat_after);
     let begun_ms = Clock::system().now_ms();
-    let mut ledger = Ledger::open(monitor.data_dir(), begun_ms);
+    let ledger = Ledger::open(monitor.data_dir(), begun_ms);
     for told in ledger.told(begun_ms) {
         conditions.inherit(told, Clock::system().monotonic());
     }
+    alerts.keep(ledger);
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for round in 0_u32.. {
@@ -39,7 +40,6 @@ pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, client: Arc<
         let (now, at_ms) = (clock.monotonic(), clock.now_ms());
         for (kind, account) in alerts.take_unheard() {
             conditions.was_not_told(kind, account.as_deref(), now);
-            ledger.was_not_heard(kind, account.as_deref(), at_ms);
         }
         let mut news = Vec::new();
         let trouble = client.token_trouble(at_ms);
@@ -66,12 +66,12 @@ pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, client: Arc<
         if round % DISK_EVERY == 0 {
             news.extend(disk(&settings, &monitor, &mut conditions, now));
         }
-        ledger.tells(&news, at_ms);
         for one in news {
             alerts.put(Alert {
                 kind: one.kind,
                 is_raised: one.is_raised,
                 is_critical: one.is_critical,
+                level: one.level,
                 account: one.account,
                 text: one.text,
                 at_ms,

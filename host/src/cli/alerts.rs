@@ -46,6 +46,7 @@ pub(super) fn run(command: &AlertsCommand, options: &Options) -> Result<(), Fail
         kind: Kind::Test,
         is_raised: true,
         is_critical: false,
+        level: 1,
         account: None,
         text: "this is a test of quantTrader's alerts; nothing is the matter".to_owned(),
         at_ms: Clock::system().now_ms(),
