@@ -25,7 +25,7 @@ use crate::desk::{Desk, Opened, Place, Shared};
 use crate::down::Down;
 use crate::journal::JournalError;
 use crate::layout;
-use crate::lease::{Lease, LeaseError};
+use crate::lease::{self, Lease, LeaseError};
 use crate::monitor::{self, Monitor};
 use crate::plugin::PluginError;
 use crate::round;
@@ -156,14 +156,29 @@ pub(crate) fn run(
     if let Err(why) = &result
         && !has_started.load(Ordering::Relaxed)
         && !once
-        // Who starts it by hand reads it; where another host trades, nothing has stopped.
+        // Who starts it by hand reads it.
         && !std::io::stderr().is_terminal()
-        && !matches!(why, AppError::Lease(_))
+        && !is_traded_by_another(config, why)
         && let Ok(home) = config.home_dir()
     {
         alerts::tell_of_failed_start(&config.alerts, home, &why.to_string());
     }
     result
+}
+
+/// Another host has the place of this one, or of each of its accounts: then nothing has stopped. It may fail sooner than at
+/// that: at the port for metrics, which the other one has, too.
+fn is_traded_by_another(config: &Config, why: &AppError) -> bool {
+    if matches!(why, AppError::Lease(LeaseError::Held { .. })) {
+        return true;
+    }
+    let is_held = |folder: Result<_, _>| {
+        folder.is_ok_and(|folder: std::path::PathBuf| lease::is_held_by_another(&folder))
+    };
+    is_held(config.home_dir())
+        || config
+            .each_account()
+            .is_ok_and(|each| each.iter().all(|account| is_held(account.data_dir())))
 }
 
 fn run_until(
@@ -473,12 +488,14 @@ impl House<'_> {
     fn watch(&self) -> impl Future<Output = ()> + Send + 'static {
         let (settings, monitor) = (self.config.alerts.clone(), self.shared.monitor.clone());
         let (client, alerts) = (Arc::clone(&self.shared.client), self.shared.alerts.clone());
+        let has_started = Arc::clone(&self.has_started);
         let watch = move || {
             alerts::watch(
                 settings.clone(),
                 monitor.clone(),
                 Arc::clone(&client),
                 alerts.clone(),
+                Arc::clone(&has_started),
             )
         };
         tended("watch for alerts", self.shared.stopped.clone(), watch, |_| {})
@@ -555,4 +572,39 @@ async fn start((config, opened): Ready, shared: Shared) -> (Config, Result<Desk,
     let started = started.unwrap_or_else(|e| Err(AppError::Panicked(e.to_string())));
     let started = started.map_err(|e| e.of(&config));
     (config, started)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Environment, Flags};
+
+    /// The port for metrics is bound first: a second start told that nothing is traded, while the first host traded.
+    #[test]
+    fn a_start_that_fails_while_another_host_trades_says_nothing_of_a_host_that_has_not_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = config::Sources {
+            flags: Flags {
+                data_dir: Some(folder.path().to_owned()),
+                ..Flags::default()
+            },
+            environment: Environment::default(),
+            ..config::Sources::default()
+        };
+        let config = config::load(&sources, config::Purpose::Look).unwrap().config;
+        let taken = AppError::NotNow("the address is taken".to_owned());
+        assert!(!is_traded_by_another(&config, &taken));
+        let lease = Lease::take(folder.path(), 0).unwrap();
+        assert!(!is_traded_by_another(&config, &taken), "it is this process");
+        std::fs::write(folder.path().join("host.holder"), "process 0 since then").unwrap();
+        assert!(is_traded_by_another(&config, &taken));
+        drop(lease);
+        assert!(!is_traded_by_another(&config, &taken));
+        let io = |source| LeaseError::Io {
+            path: "host.lock".to_owned(),
+            source,
+        };
+        let lock = AppError::Lease(io(std::io::Error::other("read-only")));
+        assert!(!is_traded_by_another(&config, &lock), "nobody trades");
+    }
 }

@@ -109,6 +109,13 @@ impl Lease {
     }
 }
 
+/// True when another process than this one has the lease of `data_dir`.
+pub(crate) fn is_held_by_another(data_dir: &Path) -> bool {
+    let ours = format!("process {} ", std::process::id());
+    let is_ours = std::fs::read_to_string(data_dir.join(HOLDER_NAME)).is_ok_and(|who| who.starts_with(&ours));
+    !is_ours && Lease::is_held(data_dir)
+}
+
 fn lock(file: &File) -> Result<(), TryLockError> {
     for _ in 0..LOOKS_TO_WAIT_OUT {
         match file.try_lock() {
@@ -144,6 +151,22 @@ mod tests {
         drop(first);
         assert!(!Lease::is_held(folder.path()));
         Lease::take(folder.path(), 0).unwrap();
+    }
+
+    #[test]
+    fn what_this_process_has_is_not_held_by_another() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!is_held_by_another(folder.path()));
+        let lease = Lease::take(folder.path(), 0).unwrap();
+        assert!(!is_held_by_another(folder.path()));
+        std::fs::write(
+            folder.path().join(HOLDER_NAME),
+            "process 0 since 1970-01-01T00:00:00Z",
+        )
+        .unwrap();
+        assert!(is_held_by_another(folder.path()));
+        drop(lease);
+        assert!(!is_held_by_another(folder.path()));
     }
 
     #[test]

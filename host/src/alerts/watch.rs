@@ -1,6 +1,7 @@
 //! Looks at the accounts once in a second and tells what stands.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use qt_core::{OrderState, UtcMillis};
@@ -24,7 +25,13 @@ const HOUR_MS: i64 = 3_600_000;
 const MIB: u64 = 1 << 20;
 
 /// Looks until it is broken off.
-pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, client: Arc<Client>, alerts: Alerts) {
+pub(crate) async fn run(
+    settings: config::Alerts,
+    monitor: Monitor,
+    client: Arc<Client>,
+    alerts: Alerts,
+    has_started: Arc<AtomicBool>,
+) {
     let mut conditions = Conditions::new(settings.repeat_after);
     let begun_ms = Clock::system().now_ms();
     let ledger = Ledger::open(monitor.data_dir(), begun_ms);
@@ -57,12 +64,7 @@ pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, client: Arc<
                 }),
             );
         }
-        // A start before this one may have failed, which was told.
-        news.extend(
-            conditions.look(Kind::NotTraded, None, 0, Duration::ZERO, now, |_| {
-                "the host has started, after one that had not".to_owned()
-            }),
-        );
+        news.extend(started(has_started.load(Ordering::Relaxed), &mut conditions, now));
         if round % DISK_EVERY == 0 {
             news.extend(disk(&settings, &monitor, &mut conditions, now));
         }
@@ -78,6 +80,16 @@ pub(crate) async fn run(settings: config::Alerts, monitor: Monitor, client: Arc<
             });
         }
     }
+}
+
+/// A start before this one may have failed, which was told: once an account has started it is over.
+fn started(has_started: bool, conditions: &mut Conditions, now: Instant) -> Option<News> {
+    if !has_started {
+        return None;
+    }
+    conditions.look(Kind::NotTraded, None, 0, Duration::ZERO, now, |_| {
+        "the host has started, after one that had not".to_owned()
+    })
 }
 
 /// The token, which is the host's: told again while it lasts, and when it is over.
@@ -283,6 +295,7 @@ impl Sample {
 
 #[cfg(test)]
 mod tests {
+    use super::super::conditions::Told;
     use super::*;
 
     fn settings() -> config::Alerts {
@@ -452,6 +465,30 @@ mod tests {
         assert_eq!(look(40, TokenTrouble::Refused), raised(refused));
         let over = Some((false, true, "the token is good again".to_owned()));
         assert_eq!(look(41, TokenTrouble::None), over);
+    }
+
+    /// A host that waited for its first account to start told that it had started, after a minute.
+    #[test]
+    fn a_host_is_told_to_have_started_once_an_account_has() {
+        let begun = Instant::now();
+        let mut conditions = Conditions::new(Duration::from_secs(1800));
+        let told = Told {
+            kind: Kind::NotTraded,
+            account: None,
+            stands: true,
+            ago: Duration::from_secs(5),
+            starts: 1,
+            level: 1,
+        };
+        conditions.inherit(told, begun);
+        let mut look = |second, has_started| {
+            started(has_started, &mut conditions, begun + Duration::from_secs(second))
+                .map(|news| news.is_raised)
+        };
+        assert!((0..300).all(|second| look(second, false).is_none()));
+        assert!((300..360).all(|second| look(second, true).is_none()));
+        assert_eq!(look(360, true), Some(false));
+        assert_eq!(look(361, true), None);
     }
 
     #[test]
