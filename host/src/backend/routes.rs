@@ -368,7 +368,7 @@ impl Routes {
                     1 + own.count()
                 ),
                 None if is_settling && way.route.hard_barrier => {
-                    "what NATS handed out before this start and was not acknowledged may still come again"
+                    "what NATS handed out before, or what was lost on the way, may still come again"
                         .to_owned()
                 }
                 None => String::new(),
