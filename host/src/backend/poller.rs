@@ -471,7 +471,7 @@ impl Poller {
 }
 
 /// Ends once the backend has answered somebody, and not before `at`; never where nobody asks for it.
-async fn others_are_answered(answers: &mut watch::Receiver<u64>, at: Option<Instant>) {
+pub(super) async fn others_are_answered(answers: &mut watch::Receiver<u64>, at: Option<Instant>) {
     if let Some(at) = at {
         sleep_until(at).await;
         if answers.changed().await.is_ok() {

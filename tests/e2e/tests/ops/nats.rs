@@ -80,6 +80,14 @@ impl House {
             .unwrap_or(0)
     }
 
+    /// How often a message was handed out.
+    pub fn deliveries(&self) -> u64 {
+        self.all_consumers()
+            .iter()
+            .map(|info| info.delivered.consumer_sequence)
+            .sum()
+    }
+
     pub fn publish(&self, signal: &Value) {
         let body = signal.to_string();
         self.runtime.block_on(async {
