@@ -463,6 +463,36 @@ class Records(Case):
             if line:
                 json.loads(line.decode())
 
+    def test_a_late_answer_while_an_order_is_synced_cuts_nothing_out_of_the_record(self):
+        """The pump once wrote behind the main thread's line before that counted it: it cut the new order's intent away as a write
+        that had failed, and the order was sent without one."""
+        folder, today = os.path.join(self.desk().folder, 'orders'), bridge.day_of(bridge.now_ms())
+        record = bridge.Record(folder, today)
+        record.intend('OLD', 'f')
+        record.doubtful('OLD', 'no answer in time')
+        sync, late = os.fsync, []
+
+        def slow(handle):
+            if not late:
+                late.append(threading.Thread(target=record.accepted, args=('OLD', '1001')))
+                late[0].start()
+                # It either writes at once or waits for this write to end.
+                late[0].join(0.5)
+            sync(handle)
+
+        os.fsync = slow
+        try:
+            record.intend('NEW', 'f')
+        finally:
+            os.fsync = sync
+        late[0].join()
+        record.accepted('NEW', '1002')
+        record.lock.free()
+        again = bridge.Record(folder, today)
+        self.addCleanup(again.lock.free)
+        self.assertEqual(dict((name, entry['order']) for name, entry in again.orders.items()), {'OLD': '1001', 'NEW': '1002'})
+        self.assertEqual((again.count, again.placed), (2, 2))
+
     def test_a_day_whose_record_cannot_be_begun_sends_nothing_and_ends_nothing(self):
         desk = self.desk()
         child = self.child(desk).connect()

@@ -12,6 +12,7 @@ Rules that money depends on:
   * only asynchronous calls of xttrader, each with a deadline; what hangs ends this process, which is started again.
 """
 import collections
+import functools
 import glob
 import hashlib
 import hmac
@@ -234,16 +235,28 @@ class Lock(object):
             self.file = None
 
 
+def alone(work):
+    """A method that only one thread at a time is in, with others of its object that are so, too."""
+    @functools.wraps(work)
+    def held(self, *arguments):
+        with self.alone:
+            return work(self, *arguments)
+    return held
+
+
 def make_folder(path):
     if not os.path.isdir(path):
         os.makedirs(path, 0o700)
 
 
 class Record(object):
-    """What was asked of the terminal, on the disk before it was asked. Who only looks takes no lock and changes nothing."""
+    """What was asked of the terminal, on the disk before it was asked. Who only looks takes no lock and changes nothing.
+
+    The main thread and the pump both write to it, and a sync lets the other one run: each has it alone."""
 
     def __init__(self, folder, day, only_look=False):
         self.folder, self.only_look = folder, only_look
+        self.alone = threading.RLock()
         if not only_look:
             make_folder(folder)
             self.lock = Lock(os.path.join(folder, 'record.lock'))
@@ -300,10 +313,12 @@ class Record(object):
             entry['text'] = line.get('text')
             entry['unsent'] = line['ev'] == 'unsent'
 
+    @alone
     def number(self, entry, order):
         self.numbers += 1
         entry['order'], entry['a'] = order, self.numbers
 
+    @alone
     def roll(self, day):
         """Begins the day's file; ids of days long gone are let go."""
         if day == self.day:
@@ -322,6 +337,7 @@ class Record(object):
         keep = sorted(set(entry['day'] for entry in self.orders.values()))[-LOAD_DAYS:]
         self.orders = {name: entry for name, entry in self.orders.items() if entry['day'] in keep}
 
+    @alone
     def write(self, line, durable):
         """A whole line or none: half a one would swallow the next, and a full disk takes half a one without a word."""
         line['t'] = now_ms()
@@ -339,6 +355,7 @@ class Record(object):
             raise
         self.length += len(data)
 
+    @alone
     def intend(self, name, fingerprint):
         try:
             self.write({'ev': 'intent', 'id': name, 'fp': fingerprint}, True)
@@ -356,6 +373,7 @@ class Record(object):
         except (IOError, OSError) as e:
             complain('the record of orders lacks %r: %s' % (line['ev'], e))
 
+    @alone
     def accepted(self, name, order):
         entry = self.orders.get(name)
         if entry is None or entry['order'] == order:
@@ -364,6 +382,7 @@ class Record(object):
         self.by_order[order] = name
         self.note({'ev': 'accepted', 'id': name, 'order': order})
 
+    @alone
     def doubtful(self, name, text):
         entry = self.orders.get(name)
         if entry is not None and entry['order'] is None:
@@ -371,22 +390,36 @@ class Record(object):
             entry['unheard'] = True
             self.note({'ev': 'doubt', 'id': name, 'text': text})
 
+    @alone
     def unheard(self, name):
         """Its number is known, and who sent it was not answered with that, or too late."""
         if name in self.orders:
             self.orders[name]['unheard'] = True
 
+    @alone
     def unsent(self, name, text):
         """It was recorded, and then not sent after all."""
         self.orders[name].update(text=text, unsent=True)
         self.note({'ev': 'unsent', 'id': name, 'text': text})
 
+    @alone
+    def known(self):
+        """How many intents and numbers there are: what a list that is asked for now is held against."""
+        return self.count, self.numbers
+
+    @alone
+    def numbered(self, numbers):
+        """The terminal's numbers of today that were known then, each with its order's time."""
+        entries = [(order, self.orders[name]) for order, name in self.by_order.items()]
+        return [(order, entry['t']) for order, entry in entries if entry['a'] <= numbers]
+
+    @alone
     def undecided(self, asked):
         """Orders of today that a list must show before it proves the absence of any, each with its time: all that were sent
         before the list was asked for. A number does not take one out, for the host may not have heard it: lists lag all the same.
         Only one whose number came since, as the answer to its call, is none of them: who sent it knows that it is there."""
         intents, numbers = asked
-        return [(name, entry['t']) for name, entry in list(self.orders.items())
+        return [(name, entry['t']) for name, entry in self.orders.items()
                 if entry['day'] == self.day and entry['n'] <= intents and not entry.get('unsent')
                 and not (entry['order'] and entry['a'] > numbers and not entry.get('unheard'))]
 
@@ -1192,7 +1225,7 @@ class Bridge(object):
         terminal, number = self.up(), frame.get('id')
         if not isinstance(number, int):
             raise Refused('%r is no number of a question' % (number,))
-        asked = (self.record.count, self.record.numbers) if self.record is not None else (0, 0)
+        asked = self.record.known() if self.record is not None else (0, 0)
         key = ('ask', number, self.line, asked)
         with self.lock:
             self.waiting[key] = (number, kind, time.monotonic() + float(frame.get('within_ms') or 5000) / 1000, self.line)
@@ -1537,10 +1570,7 @@ class Bridge(object):
             return (), ()
         self.roll()
         since = now_ms() - int(self.config.get('visible_ms') or 30000)
-        orders, numbers = self.record.orders, asked[1]
-        # A copy at once: the other thread may note an order meanwhile.
-        entries = [(order, orders[name]) for order, name in list(self.record.by_order.items())]
-        accepted = [(order, entry['t'] > since) for order, entry in entries if entry['a'] <= numbers]
+        accepted = [(order, t > since) for order, t in self.record.numbered(asked[1])]
         fresh = [one for one in accepted if one[1]] or accepted[:1]
         with self.lock:
             # Who waits no longer, or waited on another line, has no answer to come.
