@@ -701,6 +701,33 @@ class Rows(Case):
             ended.set()
             worker.join()
 
+    def leaving(self, it, number, count, until):
+        key, row = ('ask', number, it.line, (0, 0), 3.0), lambda: None
+        row.account_id, row.order_id, row.order_remark, row.stock_code = None, 7, 'another program', '000858.SZ'
+        it.waiting[key] = (number, 'order', until, it.line)
+        it.rows([], key, [row] * count)
+
+    def test_a_list_waits_for_no_other_that_is_on_its_way(self):
+        """The second of two long ones once sent nothing before the first had ended, and its host gave it up."""
+        it, out = self.recording(), []
+        until = time.monotonic() + 60
+        self.leaving(it, 1, 40000, until)
+        self.leaving(it, 2, 150, until)
+        while it.lists:
+            it.go_on(out)
+        frames = [bridge.parse(frame[4:]) for frame in out]
+        self.assertEqual([frame['re'] for frame in frames[:2]], [2, 1])
+        self.assertEqual([sum(len(frame['rows']) for frame in frames if frame['re'] == number) for number in (1, 2)], [40000, 150])
+        self.assertFalse(frames[0].get('more'))
+
+    def test_a_list_that_its_host_has_given_up_is_not_sent(self):
+        it, out = self.recording(), []
+        self.leaving(it, 1, 40000, time.monotonic() - 1)
+        while it.lists:
+            it.go_on(out)
+        self.assertEqual([(frame['re'], frame['code']) for frame in (bridge.parse(frame[4:]) for frame in out)],
+                         [(1, 'not_ready')])
+
     def test_no_answer_waits_behind_a_day_that_is_pushed_again(self):
         inbox = bridge.Inbox()
         for number in range(100000):

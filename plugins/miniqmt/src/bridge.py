@@ -911,6 +911,13 @@ class Inbox(object):
 
 # ---------------------------------------------------------------- the bridge itself
 
+class Leaving(object):
+    """A list on its way out: its pieces, and until when its next frame is worth sending."""
+
+    def __init__(self, pieces, number, line, until, within):
+        self.pieces, self.number, self.line, self.until, self.within = pieces, number, line, until, within
+
+
 class Bridge(object):
     """One process beside the terminal. The main thread reads requests and calls xttrader; the pump answers."""
 
@@ -934,7 +941,7 @@ class Bridge(object):
         self.waiting = {}
         self.early = {}
         self.lost = collections.OrderedDict()
-        # Lists on their way out, one after the other.
+        # Lists on their way out, a piece of each in turn.
         self.lists = collections.deque()
         self.lock = threading.Lock()
         self.calling = None
@@ -1226,9 +1233,10 @@ class Bridge(object):
         if not isinstance(number, int):
             raise Refused('%r is no number of a question' % (number,))
         asked = self.record.known() if self.record is not None else (0, 0)
-        key = ('ask', number, self.line, asked)
+        within = float(frame.get('within_ms') or 5000) / 1000
+        key = ('ask', number, self.line, asked, within)
         with self.lock:
-            self.waiting[key] = (number, kind, time.monotonic() + float(frame.get('within_ms') or 5000) / 1000, self.line)
+            self.waiting[key] = (number, kind, time.monotonic() + within, self.line)
         self.library(frame.get('op'), call, terminal, lambda rows: self.inbox.put(('rows', key, rows)))
 
     def op_doctor(self, frame):
@@ -1471,22 +1479,32 @@ class Bridge(object):
             waited = self.waiting.pop(key, None)
         if waited is None or waited[3] != self.line:
             return
-        number, kind, _, line = waited
+        number, kind, until, line = waited
         # What the list is held against is what was known as it was asked for: orders go on while it is made and read.
         try:
             fresh, open_ = self.expected(rows, key[3]) if kind == 'order' else ((), ())
         except Refused as e:
             out.append(pack({'re': number, 'ok': False, 'code': 'not_ready', 'error': str(e)}))
             return
-        self.lists.append(self.listing(number, line, kind, rows, fresh, open_))
+        self.lists.append(Leaving(self.listing(number, line, kind, rows, fresh, open_), number, line, until, key[4]))
 
     def go_on(self, out):
-        """A slice of the list that is on its way out: nothing else waits for the whole of a long day's."""
-        piece = next(self.lists[0], None)
+        """A slice of a list that is on its way out, of each in turn: nothing waits for the whole of a long day's, another list as
+        little as an order. One whose next frame takes too long is given up, a little before its host does."""
+        leaving = self.lists.popleft()
+        piece = next(leaving.pieces, None)
         if piece is None:
-            self.lists.popleft()
-        elif piece:
+            return
+        now = time.monotonic()
+        if piece:
             out.append(piece)
+            leaving.until = now + leaving.within
+        elif now >= leaving.until + leaving.within / 8:
+            leaving.pieces.close()
+            self.reply(out, leaving.line, {'re': leaving.number, 'ok': False, 'code': 'not_ready',
+                                           'error': 'the terminal\'s list could not be read and sent in time'})
+            return
+        self.lists.append(leaving)
 
     def listing(self, number, line, kind, rows, fresh, open_):
         """Reads a list slice by slice and gives its frames as they fill, so that the other end sees that it goes on and no long
