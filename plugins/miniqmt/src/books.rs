@@ -548,12 +548,11 @@ mod tests {
     }
 
     /// Each order's number is noted while the terminal's next answer waits: it once took a look at every trade of the day,
-    /// and a day's orders took the longer the more there were.
+    /// and a day's orders took the longer the more there were. As it was, this takes so long that the test runner ends it.
     #[test]
     fn noting_a_number_looks_at_no_other_order_of_a_long_day() {
-        const ORDERS: u32 = 60_000;
+        const ORDERS: u32 = 200_000;
         let mut books = books();
-        let began = std::time::Instant::now();
         for number in 0..ORDERS {
             let number = number.to_string();
             let mut row = order(&number, OrderStatus::Filled, 300);
@@ -562,11 +561,11 @@ mod tests {
             books.trade_pushed(trade("1", &number, 300));
             books.name(&number, &format!("C{number}"));
         }
-        assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
         assert_eq!(books.untold().trades.len(), ORDERS as usize);
     }
 
-    /// A cancel of an order whose number is not known looks for it by our id: it once unpacked every order of the day.
+    /// A cancel of an order whose number is not known looks for it by our id: it once unpacked every order of the day,
+    /// which takes so long that the test runner ends it.
     #[test]
     fn an_id_is_found_without_a_look_at_every_order_of_a_long_day() {
         const ORDERS: u32 = 60_000;
@@ -576,12 +575,10 @@ mod tests {
             row.client_order_id = Some(format!("C{number}"));
             books.order_pushed(row);
         }
-        let began = std::time::Instant::now();
         for number in 0..ORDERS {
             let found = books.find(&format!("C{number}")).expect("found");
             assert_eq!(found.broker_order_id, number.to_string());
         }
-        assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
     }
 
     #[test]
