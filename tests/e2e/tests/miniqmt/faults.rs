@@ -194,7 +194,9 @@ fn lists() -> Vec<Row> {
         // The late number took the guard of `absent_after_seconds` away: the order was taken for never sent, and sent again.
         row(
             "a reply comes late, and lists lag far behind",
-            json!({ "visible_after_ms": 6000, "reply_late": 1, "reply_late_ms": 2000, "no_pushes": true }),
+            // With an order of another program, since an empty list is believed by nobody.
+            json!({ "visible_after_ms": 6000, "reply_late": 1, "reply_late_ms": 2000, "no_pushes": true,
+                    "foreign_orders": [odd(&json!({}))] }),
             "reply_late",
         )
         .block(
