@@ -166,6 +166,10 @@ fn with_arguments(mut plan: Plan, options: &Options) -> Plan {
     if let Some(config) = &options.config {
         plan.arguments = vec!["--config".to_owned(), config.display().to_string()];
     }
+    if let Some(folder) = &options.data_dir {
+        plan.arguments
+            .extend(["--data-dir".to_owned(), folder.display().to_string()]);
+    }
     plan
 }
 
@@ -182,7 +186,7 @@ fn plan(
             "name the configuration with --config: a service has no TRADER_* variables of yours",
         ));
     };
-    if bare.is_system && user.is_none() && cfg!(unix) {
+    if bare.is_system && user.is_none() && service::NEEDS_A_USER {
         return Err(Failure::usage(
             "name with --user who it runs as: a broker's plugin is no program for root",
         ));
@@ -208,7 +212,7 @@ fn plan(
         places.push(whole(&folder)?);
     }
     Ok(Plan {
-        user,
+        user: user.or_else(service::own_user),
         arguments,
         folder: file.parent().map(Path::to_path_buf).unwrap_or_default(),
         writable: places,

@@ -70,12 +70,11 @@ pub(crate) fn epoch(root: &Path) -> Result<u64> {
     if let Ok(set) = std::env::var("SOURCE_DATE_EPOCH") {
         return set.parse().context("SOURCE_DATE_EPOCH is no number");
     }
-    let out = Command::new("git")
-        .args(["log", "-1", "--format=%ct"])
-        .current_dir(root)
-        .output()
-        .context("git cannot be started")?;
-    let text = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+    let text = said(
+        Command::new("git")
+            .args(["log", "-1", "--format=%ct"])
+            .current_dir(root),
+    )?;
     text.parse()
         .with_context(|| format!("git tells no time of the commit ({text:?}); set SOURCE_DATE_EPOCH"))
 }
@@ -94,7 +93,26 @@ pub(crate) fn build(root: &Path, target: &Path, system: System) -> Result<Built>
         .env("CARGO_INCREMENTAL", "0")
         .env("SOURCE_DATE_EPOCH", epoch(root)?.to_string())
         .env("CARGO_ENCODED_RUSTFLAGS", flags(root, target, system)?)
-        .env("CFLAGS", c_flags(root, target)?);
+        // Each flag is quoted, for a folder with a space.
+        .env("CC_SHELL_ESCAPED_FLAGS", "1")
+        .env("CFLAGS", c_flags(root, target, system)?);
+    // What is set around here would make other bytes.
+    let other = |name: &str| {
+        let tells = [
+            "CFLAGS_",
+            "TARGET_C",
+            "HOST_C",
+            "CARGO_PROFILE_",
+            "CARGO_TARGET_",
+            "RUSTC_WRAPPER",
+        ];
+        tells.iter().any(|start| name.starts_with(start)) && name != "CARGO_TARGET_DIR"
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(other) {
+            command.env_remove(name);
+        }
+    }
     run(&mut command)?;
     let folder = target.join(system.target()).join(PROFILE);
     let program = folder.join(system.program());
@@ -105,13 +123,21 @@ pub(crate) fn build(root: &Path, target: &Path, system: System) -> Result<Built>
         program_size < LARGEST,
         "the program has {program_size} bytes, and {LARGEST} are the most"
     );
-    if system == System::Linux {
-        for name in [
-            system.program().to_owned(),
-            system.plugin("simulated"),
-            system.plugin("miniqmt"),
-        ] {
-            let newest = newest_glibc(&std::fs::read(folder.join(&name))?);
+    for name in [
+        system.program().to_owned(),
+        system.plugin("simulated"),
+        system.plugin("miniqmt"),
+    ] {
+        let content = std::fs::read(folder.join(&name))?;
+        for (place, _) in places(root, target, system)? {
+            ensure!(
+                !holds(&content, place.as_os_str().as_encoded_bytes()),
+                "{name} holds the path {} of this machine, and would be another file elsewhere",
+                place.display()
+            );
+        }
+        if system == System::Linux {
+            let newest = newest_glibc(&content);
             let allowed = numbers(GLIBC);
             ensure!(
                 newest <= allowed,
@@ -165,37 +191,87 @@ fn windows(root: &Path, target: &Path) -> Result<Command> {
 
 /// No path of this machine is in what is built, so that it is the same elsewhere.
 fn flags(root: &Path, target: &Path, system: System) -> Result<String> {
-    let mut flags: Vec<String> = places(root, target)?
+    let mut flags: Vec<String> = places(root, target, system)?
         .iter()
         .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
         .collect();
     if system == System::Windows {
-        let tools = windows_tools()?;
-        flags.push(format!("--remap-path-prefix={}=/tools", tools.display()));
         flags.push("-Clink-arg=-Wl,--no-insert-timestamp".to_owned());
     }
     Ok(flags.join("\u{1f}"))
 }
 
-fn c_flags(root: &Path, target: &Path) -> Result<String> {
-    let maps: Vec<String> = places(root, target)?
+fn c_flags(root: &Path, target: &Path, system: System) -> Result<String> {
+    let maps: Vec<String> = places(root, target, system)?
         .iter()
-        .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
+        .map(|(from, to)| format!("'-ffile-prefix-map={}={to}'", from.display()))
         .collect();
     Ok(maps.join(" "))
 }
 
 /// Folders and what stands for them; of two that fit the later one counts, for both compilers.
-fn places(root: &Path, target: &Path) -> Result<[(PathBuf, &'static str); 3]> {
+fn places(root: &Path, target: &Path, system: System) -> Result<[(PathBuf, &'static str); 4]> {
     let cargo = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
         .context("cargo's folder is not known; set CARGO_HOME")?;
+    let tools = match system {
+        System::Linux => {
+            let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+            PathBuf::from(said(command.args(["--print", "sysroot"]))?)
+        }
+        System::Windows => windows_tools()?,
+    };
     Ok([
         (root.to_path_buf(), "/source"),
         (cargo, "/cargo"),
+        (tools, "/tools"),
         (target.to_path_buf(), "/target"),
     ])
+}
+
+fn holds(content: &[u8], word: &[u8]) -> bool {
+    content.windows(word.len()).any(|part| part == word)
+}
+
+/// The files of a folder as they were committed: none that only lies there.
+pub(crate) fn committed(root: &Path, folder: &str) -> Result<Vec<PathBuf>> {
+    let list = said(
+        Command::new("git")
+            .args(["ls-files", "--", folder])
+            .current_dir(root),
+    )?;
+    let files: Vec<PathBuf> = list.lines().map(|name| root.join(name)).collect();
+    ensure!(!files.is_empty(), "git knows no files in {folder}");
+    Ok(files)
+}
+
+/// A release is what was committed, and its files bear that moment.
+pub(crate) fn is_committed(root: &Path) -> Result<()> {
+    let changed = said(
+        Command::new("git")
+            .args(["status", "--porcelain"])
+            .current_dir(root),
+    )?;
+    ensure!(
+        changed.is_empty(),
+        "a bundle is made of a commit, and there are changes that are not committed:\n{changed}"
+    );
+    Ok(())
+}
+
+fn said(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let out = command
+        .output()
+        .with_context(|| format!("{name} cannot be started"))?;
+    ensure!(
+        out.status.success(),
+        "{name} ended with {}: {}",
+        out.status,
+        String::from_utf8_lossy(&out.stderr)
+    );
+    Ok(String::from_utf8_lossy(&out.stdout).trim_end().to_owned())
 }
 
 /// The compiler of a build, in its own words.
@@ -204,12 +280,7 @@ pub(crate) fn compiler(system: System) -> Result<String> {
         System::Linux => std::env::var_os("RUSTC").map_or_else(|| "rustc".into(), PathBuf::from),
         System::Windows => windows_tools()?.join("bin").join("rustc"),
     };
-    let out = Command::new(rustc)
-        .arg("--version")
-        .output()
-        .context("the compiler cannot be started")?;
-    ensure!(out.status.success(), "the compiler does not tell its version");
-    Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    said(Command::new(rustc).arg("--version"))
 }
 
 /// The newest version of glibc that a file asks for.

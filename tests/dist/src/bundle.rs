@@ -32,6 +32,14 @@ pub(crate) struct Bundle {
     pub(crate) sha256: String,
 }
 
+impl Bundle {
+    /// The names of its file and of the one with its checksum.
+    pub(crate) fn names(&self) -> [String; 2] {
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
+        [name.to_string(), format!("{name}.sha256")]
+    }
+}
+
 /// The folder that a bundle unpacks to.
 fn folder(system: System) -> String {
     let version = env!("CARGO_PKG_VERSION");

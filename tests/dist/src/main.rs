@@ -34,17 +34,21 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let root = root()?;
+    build::is_committed(&root)?;
     let out = root.join("target").join("dist");
-    std::fs::create_dir_all(&out).with_context(|| format!("the folder {} cannot be made", out.display()))?;
+    // What is not tried yet must not be taken for a release.
+    let untried = out.join("untried");
+    std::fs::create_dir_all(&untried)
+        .with_context(|| format!("the folder {} cannot be made", out.display()))?;
     let systems = arguments
         .only
         .map_or(vec![System::Linux, System::Windows], |only| vec![only]);
     for system in systems {
-        let bundle = make(&root, &out, system, "build")?;
+        let bundle = make(&root, &untried, &out.join("build"), system)?;
         if arguments.twice {
             let elsewhere = out.join("second");
             std::fs::create_dir_all(&elsewhere)?;
-            let second = make(&root, &elsewhere, system, "build-again")?;
+            let second = make(&root, &elsewhere, &out.join("build-again"), system)?;
             anyhow::ensure!(
                 bundle.sha256 == second.sha256,
                 "{} is {} and {} when it is built again",
@@ -55,12 +59,16 @@ fn main() -> Result<()> {
             println!("  a second build is equal: {}", second.sha256);
         }
         proof::trades(&bundle.file, system)?;
+        for name in bundle.names() {
+            std::fs::rename(untried.join(&name), out.join(&name))?;
+        }
+        println!("  {}", out.join(&bundle.names()[0]).display());
     }
     Ok(())
 }
 
-fn make(root: &Path, out: &Path, system: System, target: &str) -> Result<bundle::Bundle> {
-    let built = build::build(root, &out.join(target), system)?;
+fn make(root: &Path, out: &Path, target: &Path, system: System) -> Result<bundle::Bundle> {
+    let built = build::build(root, target, system)?;
     let entries = parts::collect(root, &built, system)?;
     let bundle = bundle::write(out, system, entries, build::epoch(root)?)?;
     println!(

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::System;
 use crate::build::windows_tools;
+use crate::parts;
 
 /// Unpacks a bundle elsewhere and lets it trade in its own sandbox.
 pub(crate) fn trades(bundle: &Path, system: System) -> Result<()> {
@@ -47,6 +48,7 @@ fn trades_by_miniqmt(folder: &Path, system: System, plugin: &str) -> Result<()> 
     for lane in ["worker", "in-process"] {
         let mut command = Command::new(crate::root()?.join(".ci").join("miniqmt-trades"));
         command.args(["--lane", lane]);
+        command.arg("--bridge").arg(folder.join(parts::BRIDGE));
         if system == System::Windows {
             command.arg("--wine").arg(wine()?);
         }
@@ -96,7 +98,7 @@ fn wine() -> Result<PathBuf> {
     Ok(windows_tools()?.join("bin").join("wine-run"))
 }
 
-/// The unpacked program in its own folder, with a home that holds nothing.
+/// The unpacked program in its own folder, with a home that holds nothing, or Wine's.
 fn program(folder: &Path, system: System) -> Result<Command> {
     let file = folder.join(system.program());
     let mut command = match system {

@@ -33,7 +33,7 @@ pub struct Plan {
     pub name: String,
     /// For the whole machine, from its start on; else for the user, from the logon on.
     pub is_system: bool,
-    /// Who it runs as, where it is for the machine.
+    /// Who it runs as, where it is for the machine; on Windows whose logon starts it else.
     pub user: Option<String>,
     /// The program.
     pub program: PathBuf,
@@ -43,6 +43,21 @@ pub struct Plan {
     pub folder: PathBuf,
     /// Where it writes.
     pub writable: Vec<PathBuf>,
+}
+
+/// Whether what runs from the machine's start on must be told who it runs as.
+pub const NEEDS_A_USER: bool = cfg!(unix);
+
+/// Whose logon starts it, where the system wants to be told.
+pub fn own_user() -> Option<String> {
+    if !cfg!(windows) {
+        return None;
+    }
+    let user = std::env::var("USERNAME").ok()?;
+    Some(match std::env::var("USERDOMAIN") {
+        Ok(domain) => format!(r"{domain}\{user}"),
+        Err(_) => user,
+    })
 }
 
 /// How it stands.

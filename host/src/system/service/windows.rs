@@ -10,17 +10,21 @@ use super::{ServiceError, State, must, run};
 #[cfg_attr(all(test, not(windows)), allow(dead_code, reason = "the test reads it"))]
 pub(super) fn text(plan: &Plan) -> String {
     let words: Vec<String> = plan.arguments.iter().map(|word| quoted(word)).collect();
-    let (trigger, logon) = if plan.is_system {
-        ("<BootTrigger><Enabled>true</Enabled></BootTrigger>", "S4U")
-    } else {
-        (
-            "<LogonTrigger><Enabled>true</Enabled></LogonTrigger>",
-            "InteractiveToken",
-        )
-    };
     let user = match &plan.user {
         Some(user) => format!("<UserId>{}</UserId>", escaped(user)),
         None => String::new(),
+    };
+    let (trigger, logon) = if plan.is_system {
+        (
+            "<BootTrigger><Enabled>true</Enabled></BootTrigger>".to_owned(),
+            "S4U",
+        )
+    } else {
+        // Without a user it means everybody's logon, which takes an administrator.
+        (
+            format!("<LogonTrigger><Enabled>true</Enabled>{user}</LogonTrigger>"),
+            "InteractiveToken",
+        )
     };
     // The numbers are those of the text: a task ends after three days, and on batteries, unless it is told otherwise.
     format!(
@@ -151,9 +155,20 @@ fn end(plan: &Plan) -> Result<(), ServiceError> {
         .arguments
         .iter()
         .map(String::as_str)
-        .chain(["stop"])
+        .chain(["stop", "--json"])
         .collect();
-    must(&program, &words).map(drop)
+    let said = must(&program, &words)?;
+    if said.contains("\"ran\":false") && state(plan)?.is_running {
+        return Err(ServiceError::Failed {
+            command: format!("{program} {}", words.join(" ")),
+            said: format!(
+                "no qt-host runs there, and the task {} does; name the configuration that it was installed with: --config FILE, \
+                 and --data-dir where that was given",
+                plan.name
+            ),
+        });
+    }
+    Ok(())
 }
 
 #[cfg(windows)]
@@ -207,7 +222,7 @@ mod tests {
         let plan = Plan {
             name: "quanttrader".to_owned(),
             is_system: false,
-            user: None,
+            user: Some(r"DESK\me".to_owned()),
             program: r"C:\a & b\qt-host.exe".into(),
             arguments: vec!["--config".to_owned(), r"C:\my files\c.json".to_owned()],
             folder: r"C:\my files".into(),
@@ -215,8 +230,8 @@ mod tests {
         };
         let task = text(&plan);
         for part in [
-            "<LogonTrigger>",
-            "InteractiveToken",
+            r"<LogonTrigger><Enabled>true</Enabled><UserId>DESK\me</UserId></LogonTrigger>",
+            r"<UserId>DESK\me</UserId><LogonType>InteractiveToken",
             r"<Command>C:\a &amp; b\qt-host.exe</Command>",
             r#"<Arguments>--config "C:\my files\c.json"</Arguments>"#,
             "<ExecutionTimeLimit>PT0S</ExecutionTimeLimit>",
