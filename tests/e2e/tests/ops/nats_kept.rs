@@ -1,9 +1,9 @@
 //! What a stream keeps for later: sales that cannot be carried out yet, the purchases of their plans, and what one round does
 //! with them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use qt_test_support::{Backend, Desk, NatsServer, PATIENCE, wait_until};
+use qt_test_support::{Backend, Desk, Host, NatsServer, PATIENCE, wait_until};
 use serde_json::{Value, json};
 
 use super::nats::{House, signal};
@@ -70,6 +70,17 @@ fn a_restart_after_the_end_of_a_sale_that_waited_holds_no_purchase_back() {
     assert_eq!(host.stop(), Some(0));
 }
 
+/// A host that has been handed a plan's purchase, and its sale that is not executable yet.
+fn holds_back(desk: &Desk, house: &House) -> Host {
+    let host = desk.trading();
+    house.publish(&not_yet(planned(1, "SELL")));
+    house.publish(&planned(2, "BUY"));
+    wait_until("the purchase is held back", || {
+        desk.log().contains("Purchases of plan P, such as signal S2,")
+    });
+    host
+}
+
 /// One round ended at once and well, and bought nothing.
 #[test]
 fn one_round_waits_for_what_was_handed_out_before_it_and_takes_that() {
@@ -77,12 +88,7 @@ fn one_round_waits_for_what_was_handed_out_before_it_and_takes_that() {
     let house = House::of(&server);
     let unused = Backend::start();
     let desk = hard(&unused, &server);
-    let host = desk.trading();
-    house.publish(&not_yet(planned(1, "SELL")));
-    house.publish(&planned(2, "BUY"));
-    wait_until("the purchase is held back", || {
-        desk.log().contains("Purchases of plan P, such as signal S2,")
-    });
+    let host = holds_back(&desk, &house);
     assert_eq!(host.stop(), Some(0));
     house.publish(&withdrawn(planned(1, "SELL")));
     let out = desk.run(&["--once"]);
@@ -97,22 +103,15 @@ fn one_round_says_what_it_leaves_and_ends_with_5() {
     let house = House::of(&server);
     let unused = Backend::start();
     let desk = hard(&unused, &server);
-    let host = desk.trading();
-    house.publish(&not_yet(planned(1, "SELL")));
-    house.publish(&planned(2, "BUY"));
+    let host = holds_back(&desk, &house);
     house.publish(&signal(3));
-    wait_until("the purchase is held back", || {
-        desk.log().contains("Purchases of plan P, such as signal S2,")
-    });
     wait_until("the one of no plan goes", || desk.accepted() == 1);
     assert_eq!(host.stop(), Some(0));
-    let began = Instant::now();
     let said = desk.fails(5, &["--once"]);
     assert!(
         said.contains("1 purchases, such as S2, are left with NATS"),
         "{said}"
     );
-    assert!(began.elapsed() < Duration::from_secs(90), "{:?}", began.elapsed());
     assert_eq!(desk.accepted(), 1);
 }
 
