@@ -58,6 +58,8 @@ pub(crate) struct Nats {
     ca_certificate: Option<PathBuf>,
     link: Mutex<Option<Link>>,
     settling: Settling,
+    /// The number that the consumer gave to what it handed out last, as far as it came.
+    came: std::sync::Mutex<Option<u64>>,
     /// The messages that were handed out last and are not acknowledged, each with the name of its signal.
     handed_out: Mutex<Vec<(Option<String>, Message)>>,
     /// Where to acknowledge the messages by which a sale could not be taken, by its name and their number in the stream.
@@ -149,6 +151,7 @@ impl Nats {
             settings: settings.clone(),
             link: Mutex::default(),
             settling: Settling::default(),
+            came: std::sync::Mutex::default(),
             handed_out: Mutex::default(),
             sales_waiting: Mutex::default(),
             ahead_ms: Mutex::default(),
@@ -292,6 +295,7 @@ impl Nats {
             );
         }
         self.settling.begin(is_open);
+        self.came().get_or_insert(found.delivered.consumer_sequence);
         if let Some(link) = &mut *self.link.lock().await {
             link.consumer = Some(consumer.clone());
         }
@@ -378,7 +382,7 @@ impl Nats {
         };
         let mut messages = Vec::new();
         let seconds = ANSWER.as_secs();
-        let (trouble, cause) = match timeout(ANSWER, take(&consumer, limit, &mut messages)).await {
+        let (trouble, cause) = match timeout(ANSWER, self.take(&consumer, limit, &mut messages)).await {
             Ok(Ok(())) => (None, Cause::Broken),
             Ok(Err(why)) => (
                 Some(format!("{} gives no signals: {why}", self.shown())),
@@ -398,6 +402,9 @@ impl Nats {
             // What came before the trouble is as good as ever, and would come again late.
             debug!(target: TRADING, "{why}, but for {} that came before", messages.len());
         }
+        if let Some(Ok(last)) = messages.last().map(Message::info) {
+            *self.came() = Some(last.consumer_sequence);
+        }
         let mut data = Vec::with_capacity(messages.len());
         let mut handed_out = Vec::with_capacity(messages.len());
         for message in messages {
@@ -408,6 +415,38 @@ impl Nats {
         }
         *self.handed_out.lock().await = handed_out;
         Answer::Done(json!({ "success": true, "data": data }))
+    }
+
+    fn came(&self) -> std::sync::MutexGuard<'_, Option<u64>> {
+        self.came.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first message within the wait, and those that are there with it. With an error there are those that came before it.
+    async fn take(
+        &self,
+        consumer: &PullConsumer,
+        limit: usize,
+        messages: &mut Vec<Message>,
+    ) -> Result<(), String> {
+        let began = Instant::now();
+        let first = consumer.batch().max_messages(1).expires(WAIT).messages();
+        gather(first.await.map_err(|e| e.to_string())?, messages).await?;
+        if messages.is_empty() && began.elapsed() > WAIT * 5 {
+            // A server that is there says that there is nothing, but not each time: a version of 2.9 forgets it now and then.
+            // What it handed out meanwhile would come to nobody.
+            let info = consumer.get_info().await.map_err(|e| e.to_string())?;
+            if Some(info.delivered.consumer_sequence) != *self.came() {
+                let seconds = began.elapsed().as_secs();
+                return Err(format!(
+                    "it says nothing for {seconds} s, and has handed out what did not come"
+                ));
+            }
+        }
+        if !messages.is_empty() && limit > 1 {
+            let rest = consumer.fetch().max_messages(limit - 1).messages();
+            gather(rest.await.map_err(|e| e.to_string())?, messages).await?;
+        }
+        Ok(())
     }
 
     /// It may have been removed: it is looked for anew.
@@ -558,22 +597,6 @@ fn not_known(why: String, cause: Cause) -> Answer {
         cause,
         retry_after: None,
     }
-}
-
-/// The first message within the wait, and those that are there with it. With an error there are those that came before it.
-async fn take(consumer: &PullConsumer, limit: usize, messages: &mut Vec<Message>) -> Result<(), String> {
-    let began = Instant::now();
-    let first = consumer.batch().max_messages(1).expires(WAIT).messages();
-    gather(first.await.map_err(|e| e.to_string())?, messages).await?;
-    if messages.is_empty() && began.elapsed() > WAIT * 5 {
-        // A server that is there says that there is nothing: what it handed out meanwhile may come to nobody.
-        return Err(format!("it says nothing for {} s", began.elapsed().as_secs()));
-    }
-    if !messages.is_empty() && limit > 1 {
-        let rest = consumer.fetch().max_messages(limit - 1).messages();
-        gather(rest.await.map_err(|e| e.to_string())?, messages).await?;
-    }
-    Ok(())
 }
 
 async fn gather(mut batch: pull::Batch, messages: &mut Vec<Message>) -> Result<(), String> {

@@ -22,17 +22,22 @@ enum Does {
     Gives,
     /// Gives a status in place of signals.
     Says(&'static str),
-    /// Nothing at all.
+    /// Hands out something that is lost on the way, and says nothing.
     IsSilent,
+    /// Has nothing, and forgets to say so.
+    Forgets,
     /// The connection ends.
     Dies,
 }
 
 const NOTHING: Does = Does::Says("408 Request Timeout");
 
+/// What a server does in turn, and how much it has handed out.
+type Script = Mutex<(VecDeque<Does>, u64)>;
+
 /// A server, and what it does in turn; there is nothing after that.
 async fn server(script: &[Does]) -> Nats {
-    let script = Arc::new(Mutex::new(VecDeque::from(script.to_vec())));
+    let script = Arc::new(Mutex::new((VecDeque::from(script.to_vec()), 0)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("nats://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -53,7 +58,7 @@ async fn server(script: &[Does]) -> Nats {
     Nats::new(&settings, None).unwrap()
 }
 
-async fn serve(stream: TcpStream, script: Arc<Mutex<VecDeque<Does>>>) -> Option<()> {
+async fn serve(stream: TcpStream, script: Arc<Script>) -> Option<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let info = json!({ "server_id": "N", "version": "2.10.0", "headers": true, "jetstream": true, "max_payload": 1 << 20, "proto": 1 });
@@ -88,14 +93,15 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<VecDeque<Does>>>) -> Option<
                     Ok(body) => format!("MSG {to} {number} {}\r\n{body}\r\n", body.len()),
                     Err(Does::Gives) => {
                         let body = json!({ "order_id": "S" }).to_string();
-                        let ack = "$JS.ACK.S.mine.1.1.1.1700000000000000000.0";
+                        let number_of_all = script.lock().unwrap().1;
+                        let ack = format!("$JS.ACK.S.mine.1.1.{number_of_all}.1700000000000000000.0");
                         format!("MSG qt.signals.A {number} {ack} {}\r\n{body}\r\n", body.len())
                     }
                     Err(Does::Says(status)) => {
                         let head = format!("NATS/1.0 {status}\r\n\r\n");
                         format!("HMSG {to} {number} {0} {0}\r\n{head}\r\n", head.len())
                     }
-                    Err(Does::IsSilent) => continue,
+                    Err(Does::IsSilent | Does::Forgets) => continue,
                     Err(Does::Dies) => return None,
                 };
                 writer.write_all(text.as_bytes()).await.ok()?;
@@ -106,10 +112,15 @@ async fn serve(stream: TcpStream, script: Arc<Mutex<VecDeque<Does>>>) -> Option<
 }
 
 /// The answer to a question about a stream or a consumer; or what is done where it is one for signals.
-fn answer(subject: &str, script: &Mutex<VecDeque<Does>>) -> Result<String, Does> {
+fn answer(subject: &str, script: &Script) -> Result<String, Does> {
     let time = "2026-11-30T01:00:00Z";
+    let (steps, handed_out) = &mut *script.lock().unwrap();
     if subject.contains(".MSG.NEXT.") {
-        return Err(script.lock().unwrap().pop_front().unwrap_or(NOTHING));
+        let step = steps.pop_front().unwrap_or(NOTHING);
+        if matches!(step, Does::Gives | Does::IsSilent) {
+            *handed_out += 1;
+        }
+        return Err(step);
     }
     let said = if subject.contains(".STREAM.INFO.") {
         json!({
@@ -123,7 +134,7 @@ fn answer(subject: &str, script: &Mutex<VecDeque<Does>>) -> Result<String, Does>
         json!({
             "stream_name": "S", "name": "mine", "created": time,
             "config": { "durable_name": "mine", "deliver_policy": "all", "ack_policy": "explicit", "replay_policy": "instant" },
-            "delivered": { "consumer_seq": 0, "stream_seq": 0 }, "ack_floor": { "consumer_seq": 0, "stream_seq": 0 },
+            "delivered": { "consumer_seq": *handed_out, "stream_seq": 0 }, "ack_floor": { "consumer_seq": 0, "stream_seq": 0 },
             "num_ack_pending": 0, "num_redelivered": 0, "num_waiting": 0, "num_pending": 0,
         })
     } else {
@@ -173,6 +184,22 @@ async fn purchases_wait_where_a_question_for_signals_fails_or_nobody_answers_it(
         assert!(!waits(&nats).await);
         assert_eq!(ask(&nats).await, None, "{trouble:?}");
         assert!(waits(&nats).await, "{trouble:?}");
+    }
+}
+
+/// A server of 2.9 forgets its word now and then, and each time purchases waited for 40 s.
+#[tokio::test]
+async fn a_server_that_forgets_to_say_that_there_is_nothing_has_lost_nothing() {
+    for (before, came) in [(NOTHING, 0), (Does::Gives, 1)] {
+        let script = match came {
+            0 => vec![before, Does::Forgets, Does::Gives, NOTHING],
+            _ => vec![before, NOTHING, Does::Forgets, Does::Gives, NOTHING],
+        };
+        let nats = server(&script).await;
+        for came in [came, 0, 1] {
+            assert_eq!(ask(&nats).await, Some(came), "{script:?}");
+            assert!(!waits(&nats).await, "{script:?}");
+        }
     }
 }
 
