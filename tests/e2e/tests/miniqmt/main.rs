@@ -11,6 +11,7 @@ mod kills;
 mod remote;
 mod scene;
 mod session;
+mod trading;
 mod transcript;
 
 use scene::{Lane, Scene};
