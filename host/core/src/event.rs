@@ -255,6 +255,8 @@ pub enum Effect {
     Ask,
     /// Tell a person.
     Alarm(Alarm),
+    /// Tell who reads the log: nobody has to act on it.
+    Note(Alarm),
 }
 
 /// An order for the broker.

@@ -179,7 +179,7 @@ impl Watch {
                 let order = self.trader.order(*id).unwrap();
                 assert!(order.cancel.is_some(), "nobody wanted {order:?} cancelled");
             }
-            Effect::Ask => {}
+            Effect::Ask | Effect::Note(_) => {}
         }
     }
 

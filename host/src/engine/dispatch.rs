@@ -83,6 +83,7 @@ impl Engine {
                 }
                 Effect::Ask => asked = true,
                 Effect::Alarm(alarm) => error!(critical = true, code = alarm.code, "{}", alarm.text),
+                Effect::Note(note) => info!(code = note.code, "{}", note.text),
                 // Reports left with the batch.
                 Effect::Report(_) => {}
             }
@@ -147,6 +148,7 @@ impl Engine {
                     self.to_broker.send(ToBroker::Cancel { id, broker_order_id })
                 }
                 Effect::Alarm(alarm) => error!(critical = true, code = alarm.code, "{}", alarm.text),
+                Effect::Note(note) => info!(code = note.code, "{}", note.text),
                 Effect::Ask => self.to_broker.send(ToBroker::Ask),
                 other => self.held.effects.push(other),
             }

@@ -293,7 +293,7 @@ impl Stage {
                 alike: Vec::new(),
                 foreign: 0,
             }),
-            Effect::Report(_) => {}
+            Effect::Report(_) | Effect::Note(_) => {}
             Effect::Alarm(alarm) => {
                 let line = json!({ "ts": self.now, "time": time::show(self.now), "event": "alarm", "code": alarm.code, "reason": alarm.text });
                 self.ledger.push(line.to_string());

@@ -536,6 +536,7 @@ impl World {
                     *self.counts.alarms.entry(alarm.code).or_default() += 1;
                     self.judge_alarm(&alarm)?;
                 }
+                Effect::Note(note) => self.say(|_| format!("  note {}: {}", note.code, note.text)),
                 Effect::Report(report) => {
                     return Ok(self.broken(format!("{} left without its commit", report.key()))?);
                 }

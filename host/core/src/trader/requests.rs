@@ -5,7 +5,7 @@ use std::sync::Arc;
 use qt_market::Market;
 
 use super::{Settings, Trader, alarm};
-use crate::event::Effect;
+use crate::event::{Alarm, Effect};
 use crate::ids::{BrokerOrderId, ClientOrderId};
 use crate::order::{Cancel, Doubt, OrderState, Step};
 use crate::time::UtcMillis;
@@ -110,10 +110,16 @@ impl Trader {
             self.restart_doubts(now, effects);
             effects.push(Effect::Ask);
         } else {
-            effects.push(alarm(
-                "BROKER_DOWN",
-                format!("the broker is not connected: {reason}"),
-            ));
+            // Out of the sessions no order waits for it: terminals are restarted every day.
+            let sessions = &self.settings.gates.sessions;
+            let tell = match sessions.are_open_for_all(self.market(), now) {
+                true => Effect::Alarm,
+                false => Effect::Note,
+            };
+            effects.push(tell(Alarm {
+                code: "BROKER_DOWN",
+                text: format!("the broker is not connected: {reason}"),
+            }));
         }
     }
 

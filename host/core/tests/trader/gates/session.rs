@@ -1,6 +1,6 @@
 //! Orders go in sessions, rest in sessions, and end with their day.
 
-use qt_core::{Event, Gates, OrderState, TradingSessions};
+use qt_core::{Effect, Event, Gates, OrderState, TradingSessions};
 
 use super::{d, desk, see, verdict, with};
 use crate::support::{Desk, MORNING, SECOND, buy, sell, submitted};
@@ -77,6 +77,38 @@ fn a_session_is_waited_for_or_insisted_on() {
             .unwrap()
             .contains("2026-11-30 10:00")
     );
+}
+
+/// A terminal that is restarted at night once looked like an emergency in the log.
+#[test]
+fn a_broker_that_leaves_is_an_alarm_in_a_session_alone() {
+    let leaves = |desk: &mut Desk| {
+        desk.take(Event::Connection {
+            up: false,
+            reason: "the terminal is restarted".into(),
+        })
+    };
+    for (at, is_open) in [
+        (MORNING, true),
+        (MORNING.plus_ms(100 * 60 * SECOND), false),
+        (MORNING.plus_ms(10 * 3_600 * SECOND), false),
+        (MORNING.plus_ms(4 * DAY), false),
+    ] {
+        let mut desk = desk(cn_a());
+        desk.now = at;
+        let told = leaves(&mut desk);
+        let [told] = &*told else { panic!("{told:?}") };
+        match told {
+            Effect::Alarm(alarm) => assert_eq!((alarm.code, is_open), ("BROKER_DOWN", true)),
+            Effect::Note(note) => assert_eq!((note.code, is_open), ("BROKER_DOWN", false)),
+            other => panic!("{other:?}"),
+        }
+    }
+    // Where every hour is one of trading, so is the night.
+    let mut always = desk(Gates::default());
+    always.now = MORNING.plus_ms(10 * 3_600 * SECOND);
+    leaves(&mut always);
+    assert_eq!(always.alarms, ["BROKER_DOWN"]);
 }
 
 /// 9:00, an hour before the desk's morning, of the next day.
