@@ -15,7 +15,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use qt_test_support::{Dice, Host, PATIENCE, XTQUANT, children, judge, kill_9, wait_until, xtquant};
+use qt_test_support::{Dice, Host, PATIENCE, XTQUANT, children, judge, kill_9, xtquant};
 use serde_json::{Value, json};
 
 use super::{Lane, Scene};
@@ -199,10 +199,17 @@ impl Session {
     fn look(&mut self) {
         let mut row = self.measured();
         // One that has just been started again holds little yet.
-        wait_until("a bridge runs", || {
+        let began = Instant::now();
+        while row.bridge <= WHOLE_BRIDGE {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "no bridge runs, and {} B of one: {}",
+                row.bridge,
+                tail(&self.scene)
+            );
+            std::thread::sleep(Duration::from_millis(20));
             row = self.measured();
-            row.bridge > WHOLE_BRIDGE
-        });
+        }
         if self.rows.is_empty() {
             println!("{HEAD}");
         }
