@@ -207,3 +207,30 @@ fn a_host_that_does_not_start_tells_that_and_not_at_every_start() {
     assert_eq!(host.stop(), Some(0));
     assert_eq!(told().len(), 1);
 }
+
+/// The port for metrics is bound before the place of the host: a second start told that nothing is traded, while the first traded.
+#[test]
+fn a_second_start_that_fails_at_the_port_for_metrics_is_an_alarm_only_where_nobody_trades() {
+    let robot = Robot::start("{}");
+    let backend = Backend::start();
+    let desk = Desk::new(
+        &backend,
+        &json!({ "alerts": { "webhook": { "url": robot.url("x") } } }),
+    );
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let told = || {
+        let posts = robot.posts();
+        posts
+            .iter()
+            .filter(|(_, body)| body["kind"] == "not_traded")
+            .count()
+    };
+    let host = desk.trading();
+    let said = desk.fails(1, &["--metrics", &address]);
+    assert!(said.contains(&address), "{said}");
+    assert_eq!(told(), 0, "{}", desk.log());
+    assert_eq!(host.stop(), Some(0));
+    desk.fails(1, &["--metrics", &address]);
+    assert_eq!(told(), 1, "{}", desk.log());
+}
