@@ -392,6 +392,7 @@ impl Place {
         let settings = ReportSettings {
             concurrency: usize::try_from(concurrency).unwrap_or(16),
             grace: REPORT_GRACE,
+            ..ReportSettings::default()
         };
         let (client, shutdown) = (Arc::clone(&shared.client), shared.stopped.clone());
         let (engine, gauge) = (engine.clone(), gauge.clone());

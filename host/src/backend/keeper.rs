@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use super::TRADING;
-use super::client::{Client, LoginAnswer, Token};
+use super::client::{Client, LoginAnswer, Renewal, Token};
 use super::plan::{Plan, Step, Why};
 use crate::secrets::{Found, Kept, Source};
 
@@ -74,10 +74,16 @@ impl Keeper {
         loop {
             self.say_whether_possible();
             let (_, number) = self.client.token_claims();
-            let is_refused = renewal.borrow_and_update().refused >= number;
+            let Renewal {
+                refused, accepted, ..
+            } = *renewal.borrow_and_update();
+            let is_refused = refused >= number;
             self.look(is_refused).await;
             let (_, now_in_force) = self.client.token_claims();
             let is_refused = is_refused && now_in_force == number;
+            if accepted == number && now_in_force == number {
+                self.plan.accepted();
+            }
             let ahead_ms = self.client.clock_ahead_ms();
             match self.plan.step((self.now_ms)(), ahead_ms, is_refused) {
                 Step::Wait => {}

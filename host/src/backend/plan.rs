@@ -65,6 +65,8 @@ pub(super) struct Plan {
     last_for_refusal_ms: Option<i64>,
     /// The token in force was seen to be refused.
     is_refusal_seen: bool,
+    /// And before that it was seen to be good.
+    is_acceptance_seen: bool,
     storm: Backoff,
     again: Backoff,
 }
@@ -81,6 +83,7 @@ impl Plan {
             not_before_ms: i64::MIN,
             last_for_refusal_ms: None,
             is_refusal_seen: false,
+            is_acceptance_seen: false,
             storm: Backoff::new(STORM.0, STORM.1),
             again: Backoff::new(AGAIN.0, AGAIN.1),
         };
@@ -93,6 +96,7 @@ impl Plan {
         self.can_log_in = can_log_in;
         self.is_barred = false;
         self.is_refusal_seen = false;
+        self.is_acceptance_seen = false;
         self.said = Near::Far;
         self.not_before_ms = i64::MIN;
         self.again.reset();
@@ -132,6 +136,11 @@ impl Plan {
         self.ends_at_ms
     }
 
+    /// Signals were had with the token in force.
+    pub(super) const fn accepted(&mut self) {
+        self.is_acceptance_seen = true;
+    }
+
     /// What is to be done at `now_ms` by our clock, where the backend's is ahead by `ahead_ms`, if that is known;
     /// `is_refused` says that it refused the token in force.
     pub(super) fn step(&mut self, now_ms: i64, ahead_ms: Option<i64>, is_refused: bool) -> Step {
@@ -169,11 +178,12 @@ impl Plan {
         left_ms.map_or(Step::Wait, Step::Warn)
     }
 
-    /// The token in force is refused for the first time. One that stood until now was revoked, which is nobody's storm: the
-    /// next login comes at once.
+    /// The token in force is refused for the first time. One that stood until now, and was good, was revoked, which is nobody's
+    /// storm: the next login comes at once. One that was never good has only been found out late.
     fn first_refusal(&mut self, now_ms: i64) {
         let stood = self.last_for_refusal_ms.map(|last| now_ms.saturating_sub(last));
-        if stood.is_some_and(|stood| stood >= STOOD_MS) && !self.is_failing() {
+        let was_good = self.is_acceptance_seen && stood.is_some_and(|stood| stood >= STOOD_MS);
+        if was_good && !self.is_failing() {
             self.storm.reset();
             self.not_before_ms = now_ms;
         }
@@ -183,6 +193,7 @@ impl Plan {
     pub(super) fn logged_in(&mut self, why: Why, claims: Option<&Claims>, now_ms: i64, ahead_ms: i64) {
         self.again.reset();
         self.is_refusal_seen = false;
+        self.is_acceptance_seen = false;
         self.said = Near::Far;
         let backend_ms = now_ms.saturating_add(ahead_ms);
         self.measure(claims, backend_ms);
@@ -339,9 +350,28 @@ mod tests {
             if plan.step(now, Some(0), revoked_at.is_some()) == Step::LogIn(Why::Refused) {
                 logins.push(second - revoked_at.take().unwrap());
                 plan.logged_in(Why::Refused, None, now, 0);
+                plan.accepted();
             }
         }
         assert_eq!(logins, vec![0; 1800 / 25]);
+    }
+
+    /// A token that was never good and is found out only half a minute after the login stood as one that was revoked: a login
+    /// each half minute for ever.
+    #[test]
+    fn tokens_that_are_never_good_lead_to_no_storm_however_late_that_is_found_out() {
+        let mut plan = Plan::new(None, true, NOW);
+        let (mut logins, mut last) = (0, 0);
+        for second in 0..DAY_MS / 1000 {
+            let now = NOW + second * 1000;
+            let is_refused = logins == 0 || second >= last + 30;
+            if plan.step(now, Some(0), is_refused) == Step::LogIn(Why::Refused) {
+                (logins, last) = (logins + 1, second);
+                plan.logged_in(Why::Refused, None, now, 0);
+            }
+        }
+        // Half of 600 s apart at least, but for the first ones.
+        assert!((100..=310).contains(&logins), "{logins}");
     }
 
     #[test]

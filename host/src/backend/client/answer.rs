@@ -26,14 +26,14 @@ pub(crate) enum Answer {
         /// How long the backend asks to wait.
         retry_after: Option<Duration>,
     },
-    /// The token is no good.
+    /// The token is no good: signals are refused with it.
     TokenRefused {
         /// 401 or 403.
         status: u16,
     },
     /// The backend refuses this very call; repeating it changes nothing.
     Refused {
-        /// A 4xx status.
+        /// A 4xx status: 401 or 403 where signals are had with the same token.
         status: u16,
         /// What the backend says about it.
         text: String,
@@ -91,10 +91,11 @@ impl Client {
         self.note_date(response.headers());
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            // Read to its end, so that the connection can be used again.
-            let _ = read_body(&mut response).await;
-            return Answer::TokenRefused {
+            // Whoever says so, in whatever words, takes the token or the call for no good.
+            let body = read_body(&mut response).await.unwrap_or_default();
+            return Answer::Refused {
                 status: status.as_u16(),
+                text: refusal(&body),
             };
         }
         let retry_after = retry_after(response.headers());

@@ -8,7 +8,7 @@ mod token;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{
@@ -16,7 +16,7 @@ use reqwest::header::{
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use reqwest::{Method, StatusCode, Url, redirect};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -52,6 +52,8 @@ pub(super) struct Renewal {
     pub(super) is_failing: bool,
     /// The newest token that was refused, by its number.
     pub(super) refused: u64,
+    /// The newest one with which signals were had.
+    pub(super) accepted: u64,
     /// For tokens up to this number there will be no other soon.
     pub(super) given_up: u64,
 }
@@ -59,11 +61,14 @@ pub(super) struct Renewal {
 /// A call waits no longer for a new token; what waits longer is tried again by its caller.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(20);
 
+/// The call by which signals are asked for.
+const SIGNALS: &str = "signals";
+
 /// The kind of a call, for figures: paths hold the names of orders.
 fn call_name(method: &Method, path: &str) -> &'static str {
     let path = path.split('?').next().unwrap_or_default();
     match path.strip_prefix("trader/").unwrap_or(path) {
-        "signals" if *method == Method::GET => "signals",
+        "signals" if *method == Method::GET => SIGNALS,
         "executions" => "executions",
         "heartbeat" => "heartbeat",
         "positions/sync" | "positions/cleanup" | "positions/snapshot" | "account/sync" => "sync",
@@ -129,6 +134,16 @@ pub(crate) struct Client {
     ahead_ms: AtomicI64,
     /// Whether the last answer had a date.
     tells_time: AtomicBool,
+    /// The last question whether a token is good, so that calls that were refused at once ask it once.
+    asked: Mutex<Option<Asked>>,
+}
+
+/// Whether the token of this number was good when it was asked.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    number: u64,
+    at: Instant,
+    is_good: bool,
 }
 
 /// Nothing has been answered yet.
@@ -188,6 +203,7 @@ impl Client {
             remedy: settings.remedy.clone(),
             ahead_ms: AtomicI64::new(NO_ANSWER),
             tells_time: AtomicBool::new(false),
+            asked: Mutex::new(None),
         })
     }
 
@@ -243,11 +259,6 @@ impl Client {
     /// Waits until another token than the one of this number is in force; false where there will be none soon.
     async fn another_token(&self, number: u64) -> bool {
         let mut renewal = self.renewal.subscribe();
-        self.renewal.send_if_modified(|renewal| {
-            let is_news = renewal.refused < number;
-            renewal.refused = renewal.refused.max(number);
-            is_news
-        });
         let wait = async {
             loop {
                 let state = *renewal.borrow_and_update();
@@ -262,6 +273,26 @@ impl Client {
         tokio::time::timeout(RENEWAL_PATIENCE, wait)
             .await
             .unwrap_or(false)
+    }
+
+    /// Whoever gets new tokens learns that this one is refused.
+    fn note_refused(&self, number: u64) {
+        self.renewal.send_if_modified(|renewal| {
+            let is_news = renewal.refused < number;
+            renewal.refused = renewal.refused.max(number);
+            is_news
+        });
+    }
+
+    /// Whoever gets new tokens learns that signals were had with this one.
+    fn note_accepted(&self, number: u64) {
+        if self.renewal.borrow().accepted < number {
+            self.renewal.send_if_modified(|renewal| {
+                renewal.accepted = renewal.accepted.max(number);
+                // Nobody waits for that.
+                false
+            });
+        }
     }
 
     /// Tells about each new token.
@@ -471,13 +502,62 @@ impl Client {
         key: Option<&str>,
     ) -> Answer {
         let body = body.map(Bytes::from);
-        let (token, number) = self.token();
-        let answer = self.send(&method, path, (body.clone(), key), token).await;
+        let (answer, number) = self.attempt(&method, path, (body.clone(), key)).await;
         if !matches!(answer, Answer::TokenRefused { .. }) || !self.another_token(number).await {
             return answer;
         }
-        let (token, _) = self.token();
-        self.send(&method, path, (body, key), token).await
+        self.attempt(&method, path, (body, key)).await.0
+    }
+
+    /// Makes a call with the token in force, whose number comes with the answer. Signals are what a token is for: where they
+    /// are refused, so is the token. Where another call is refused and signals are not, the backend refuses that call, and
+    /// no other token would change it.
+    async fn attempt(
+        &self,
+        method: &Method,
+        path: &str,
+        sent: (Option<Bytes>, Option<&str>),
+    ) -> (Answer, u64) {
+        let (token, number) = self.token();
+        let is_for_signals = call_name(method, path) == SIGNALS;
+        let answer = self.send(method, path, sent, token.clone()).await;
+        match answer {
+            Answer::Refused {
+                status: status @ (401 | 403),
+                ..
+            } if is_for_signals || !self.is_good(token.clone(), number).await => {
+                self.note_refused(number);
+                (Answer::TokenRefused { status }, number)
+            }
+            Answer::Done(_) if is_for_signals => {
+                self.note_accepted(number);
+                (answer, number)
+            }
+            answer => (answer, number),
+        }
+    }
+
+    /// Whether signals are had with a token now that another call was refused with it. Where the backend does not say, the
+    /// refusal stands.
+    async fn is_good(&self, token: Option<Token>, number: u64) -> bool {
+        let refused_at = Clock::system().monotonic();
+        let mut asked = self.asked.lock().await;
+        if let Some(asked) = *asked
+            && asked.number == number
+            && asked.at >= refused_at
+        {
+            return asked.is_good;
+        }
+        let at = Clock::system().monotonic();
+        let path = wire::signals_path(1, View::Pending);
+        let answer = self.send(&Method::GET, &path, (None, None), token).await;
+        meters::backend_call(SIGNALS, answer.name(), at.elapsed());
+        let is_good = matches!(answer, Answer::Done(_));
+        if is_good {
+            self.note_accepted(number);
+        }
+        *asked = Some(Asked { number, at, is_good });
+        is_good
     }
 
     async fn send(

@@ -4,7 +4,7 @@
 mod gate;
 mod queue;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -69,6 +69,8 @@ pub(crate) struct ReportSettings {
     pub(crate) concurrency: usize,
     /// How long to go on delivering after shutdown.
     pub(crate) grace: Duration,
+    /// A report that the backend forbids while the token is good is tried so often before it is a dead letter.
+    pub(crate) forbidden_at_most: u32,
 }
 
 impl Default for ReportSettings {
@@ -76,6 +78,8 @@ impl Default for ReportSettings {
         Self {
             concurrency: 16,
             grace: Duration::from_secs(2),
+            // With the waits of one order's reports that takes some minutes.
+            forbidden_at_most: 10,
         }
     }
 }
@@ -183,6 +187,8 @@ struct Reporter {
     posted_since: Option<Instant>,
     /// Damaged rows that were told of.
     aside: HashSet<i64>,
+    /// How often a row that is held was forbidden while the token was good.
+    forbidden: HashMap<i64, u32>,
     words: VecDeque<Input>,
     last_cause: Option<Cause>,
     deadline: Option<Instant>,
@@ -207,6 +213,7 @@ impl Reporter {
             posted: Vec::new(),
             posted_since: None,
             aside: HashSet::new(),
+            forbidden: HashMap::new(),
             words: VecDeque::new(),
             last_cause: None,
             deadline: None,
@@ -316,6 +323,13 @@ impl Reporter {
                     Err(text) => self.dead(row, format!("success=false: {text}")),
                 }
             }
+            Answer::Refused {
+                status: status @ (401 | 403),
+                text,
+            } => {
+                self.reachable();
+                self.forbidden(row, status, &text, now);
+            }
             Answer::Refused { status, text } => {
                 self.reachable();
                 self.dead(row, format!("{status}: {text}"));
@@ -390,6 +404,34 @@ impl Reporter {
         }
     }
 
+    /// The token is good, and this post is forbidden all the same: a right that somebody took by mistake is given back before
+    /// long, and until then it waits by itself. Whoever waits for ever would hold back what follows it, unseen.
+    fn forbidden(&mut self, row: OutboxRow, status: u16, text: &str, now: Instant) {
+        let times = self.forbidden.entry(row.id).or_default();
+        *times += 1;
+        let times = *times;
+        let at_most = self.settings.forbidden_at_most;
+        if times >= at_most {
+            self.dead(
+                row,
+                format!("{status}, {times} times, and signals are given: {text}"),
+            );
+            return;
+        }
+        self.gauge.meters().posted(Posted::Repeated);
+        let (key, signal) = (row.report.key(), row.report.signal.clone());
+        let (wait, _) = self.queue.later(row, None, now);
+        if times == 1 {
+            warn!(
+                target: TRADING,
+                "The backend forbids the report {key} for order_id={signal} ({status}: {text}), and takes the token for signals: \
+                 has its user the right to report this order? It is tried {at_most} times and is a dead letter then"
+            );
+        } else {
+            debug!(target: TRADING, "Report for order_id={signal} is forbidden; it waits {} ms", wait.as_millis());
+        }
+    }
+
     fn reachable(&mut self) {
         self.words.extend(token_accepted(&self.client, Caller::Reporter));
         if self.gate.succeeded() {
@@ -416,6 +458,7 @@ impl Reporter {
             }
         }
         self.gauge.meters().posted(Posted::Delivered);
+        self.forbidden.remove(&row.id);
         self.queue.delivered(row.id, &row.order_key);
         self.gauge.one_less();
         self.posted.push(row.id);
@@ -431,6 +474,7 @@ impl Reporter {
             row.report.signal
         );
         self.gauge.meters().posted(Posted::Dead);
+        self.forbidden.remove(&row.id);
         self.queue.refused(row.id, &row.order_key);
         self.gauge.one_less();
         self.words.push_back(Input::DeadLetter { id: row.id, error });

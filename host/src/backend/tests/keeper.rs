@@ -1,7 +1,7 @@
 //! New tokens: how they come, and how few logins that takes.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::super::client::Answer;
 use super::super::keeper::{self, KeeperLinks};
+use super::super::sync::{BookSync, Outcome};
 use super::super::wire::View;
 use super::*;
 use crate::clock::Clock;
@@ -25,6 +26,10 @@ struct Tokens {
     refused: Arc<AtomicUsize>,
     /// What a login is answered instead of a token.
     instead: Arc<Mutex<Option<u16>>>,
+    /// A login gives tokens that are no good.
+    gives_bad: Arc<AtomicBool>,
+    /// What is answered to a token that is no good; 401 where nothing is set.
+    refusal: Arc<Mutex<Option<u16>>>,
 }
 
 impl Tokens {
@@ -43,7 +48,9 @@ impl Tokens {
             assert_eq!(body, json!({"username": "wang", "password": PASSWORD}));
             assert!(!asked.headers.contains_key("authorization"));
             let token = format!("login-{number}");
-            self.valid.lock().unwrap().insert(token.clone());
+            if !self.gives_bad.load(Ordering::SeqCst) {
+                self.valid.lock().unwrap().insert(token.clone());
+            }
             let body =
                 json!({"access_token": token, "token_type": "bearer", "user": {"id": 7, "username": "wang"}});
             return Reply::new(200, body.to_string());
@@ -55,10 +62,14 @@ impl Tokens {
             .unwrap()
             .contains(token.trim_start_matches("Bearer "))
         {
+            // Whoever it is, he may not.
+            if asked.target.ends_with("/heartbeat") {
+                return Reply::new(403, r#"{"detail":"no right to it"}"#);
+            }
             return Reply::new(200, r#"{"success":true,"data":[],"count":0}"#);
         }
         self.refused.fetch_add(1, Ordering::SeqCst);
-        Reply::new(401, "{}")
+        Reply::new(self.refusal.lock().unwrap().unwrap_or(401), "{}")
     }
 
     fn logins(&self) -> usize {
@@ -243,6 +254,40 @@ async fn a_login_that_a_gateway_answers_with_404_is_tried_again() {
         bench.client.signals(1, View::Pending).await,
         Answer::Done(_)
     ));
+}
+
+/// It led to a login each half minute for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_forbidden_while_signals_are_given_leads_to_no_login() {
+    let bench = bench().await;
+    bench.tokens.valid.lock().unwrap().insert(SECRET.to_owned());
+    let sync = BookSync::new(Arc::clone(&bench.client), None);
+    let forbidden = Outcome::Failed("403: no right to it".to_owned());
+    for _ in 0..3 {
+        assert_eq!(sync.heartbeat(&super::sync::beat()).await, forbidden);
+    }
+    assert_eq!(bench.tokens.logins(), 0);
+    assert!(!bench.client.is_token_refused());
+    // A token that is revoked is told from that, by whichever call it is found out, and followed by one login.
+    *bench.tokens.refusal.lock().unwrap() = Some(403);
+    bench.tokens.valid.lock().unwrap().clear();
+    for _ in 0..3 {
+        assert_eq!(sync.heartbeat(&super::sync::beat()).await, forbidden);
+    }
+    assert_eq!(bench.tokens.logins(), 1);
+}
+
+/// It was found out by the next call, half a minute later, and the token was taken for one that had stood until then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_refusal_of_the_token_that_a_login_gave_is_noted_with_the_call_that_it_was_for() {
+    let bench = bench().await;
+    bench.tokens.gives_bad.store(true, Ordering::SeqCst);
+    let answer = bench.client.signals(1, View::Pending).await;
+    assert_eq!(answer, Answer::TokenRefused { status: 401 });
+    assert_eq!(bench.tokens.logins(), 1);
+    let (_, number) = bench.client.token_claims();
+    assert_eq!((number, bench.client.renewal().borrow().refused), (2, 2));
+    assert_eq!(bench.client.renewal().borrow().accepted, 0);
 }
 
 /// A keyring in a file that holds an old login, that login, and who looks at it.

@@ -129,6 +129,15 @@ async fn rig(rows: impl IntoIterator<Item = OutboxRow>) -> Rig {
 }
 
 fn rig_at(server: Server, rows: impl IntoIterator<Item = OutboxRow>, outbox: Outbox) -> Rig {
+    rig_with(ReportSettings::default(), server, rows, outbox)
+}
+
+fn rig_with(
+    settings: ReportSettings,
+    server: Server,
+    rows: impl IntoIterator<Item = OutboxRow>,
+    outbox: Outbox,
+) -> Rig {
     outbox
         .0
         .lock()
@@ -152,7 +161,7 @@ fn rig_at(server: Server, rows: impl IntoIterator<Item = OutboxRow>, outbox: Out
         reload: reload.clone(),
         shutdown: seen,
     };
-    let task = tokio::spawn(run(ReportSettings::default(), links));
+    let task = tokio::spawn(run(settings, links));
     Rig {
         server,
         client,
@@ -393,6 +402,45 @@ async fn a_refused_token_pauses_and_a_new_one_resumes() {
         "{}",
         logs.text()
     );
+    rig.stop().await;
+}
+
+/// One report that was answered 403 stopped all of them for half a minute, again and again.
+#[tokio::test]
+async fn a_report_that_is_forbidden_while_the_token_is_good_holds_up_no_other() {
+    let (logs, _guard) = Logs::start();
+    let server = Server::start().await;
+    let tries = AtomicUsize::new(0);
+    server.always(move |asked| {
+        let forbids = asked.target.contains("/P/") && tries.fetch_add(1, Ordering::SeqCst) < 2
+            || asked.target.contains("/NEVER/");
+        forbids.then(|| Reply::new(403, r#"{"detail":"not yours"}"#))
+    });
+    let settings = ReportSettings {
+        forbidden_at_most: 3,
+        ..ReportSettings::default()
+    };
+    let rows = [failed(1, "P"), failed(2, "NEVER"), failed(3, "P")];
+    let rows = rows
+        .into_iter()
+        .chain((4..=40).map(|id| failed(id, &format!("S{id}"))));
+    let mut rig = rig_with(settings, server, rows, Outbox::default());
+    let (first, others) = rig.posted(37).await;
+    assert_eq!(first, (4..=40).collect::<Vec<_>>());
+    assert!(others.is_empty(), "{others:?}");
+    // The first two of P, in their sequence, and the one that stays forbidden: kept, and said what for.
+    let (then, others) = rig.posted(2).await;
+    assert_eq!(then, [1, 3]);
+    let dead = match others.into_iter().next() {
+        Some(dead) => dead,
+        None => input(&mut rig.engine).await,
+    };
+    let Input::DeadLetter { id: 2, error } = dead else {
+        panic!("{dead:?}");
+    };
+    assert_eq!(error, "403, 3 times, and signals are given: not yours");
+    assert_eq!(logs.count("WARN", "forbids the report"), 2, "{}", logs.text());
+    assert_eq!(logs.count("ERROR", "refuses the token"), 0, "{}", logs.text());
     rig.stop().await;
 }
 

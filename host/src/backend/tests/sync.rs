@@ -24,7 +24,7 @@ fn book() -> CompleteBook {
     CompleteBook::vouch_complete(vec![row], AT)
 }
 
-fn beat() -> Heartbeat {
+pub(super) fn beat() -> Heartbeat {
     Heartbeat {
         status: "running".into(),
         broker: "simulated".into(),
