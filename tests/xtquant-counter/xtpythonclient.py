@@ -456,6 +456,9 @@ class XtQuantAsyncClient(object):
             order = counter.accept(req, remark)
             if counter.fault('die_after_order'):
                 die()
+            if counter.fault('silent_after_order'):
+                # It takes orders and questions, and says nothing any more.
+                self.cut = True
             if counter.fault('disconnect_during_order'):
                 self.disconnect()
             first = counter.fault('push_first')

@@ -88,11 +88,13 @@ fn start(options: &Options, data_dir: &Path, now_ms: i64) -> Result<Arc<Line>, S
     // The record belongs to the broker that may be open beside this.
     config["read_only"] = true.into();
     config["now_ms"] = now_ms.into();
-    match line.ask("config", config, BESIDES) {
-        Ok(answer) if answer.ok => Ok(line),
-        Ok(answer) => Err(answer.error),
-        Err(lost) => Err(format!("{}: {lost}", python::shown(&python.words))),
-    }
+    let why = match line.ask("config", config, BESIDES) {
+        Ok(answer) if answer.ok => return Ok(line),
+        Ok(answer) => answer.error,
+        Err(lost) => format!("{}: {lost}", python::shown(&python.words)),
+    };
+    line.end(&why);
+    Err(why)
 }
 
 /// Nobody listens to events here, and the line must not wait for that.

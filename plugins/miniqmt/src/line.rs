@@ -140,7 +140,7 @@ impl Line {
 
     /// Sends a frame that nobody answers.
     pub(crate) fn tell(&self, frame: Value) -> Result<(), Lost> {
-        if self.ended.get().is_some() {
+        if self.has_ended() {
             return Err(Lost::NotSent(self.why_ended()));
         }
         // Where this fails nobody can tell how much of it left.
@@ -149,6 +149,11 @@ impl Line {
             self.end(&why);
             Lost::NoAnswer(why)
         })
+    }
+
+    /// Says that the bridge hangs. A child is killed with its line; beyond a relay it would hang on, and is started again there.
+    pub(crate) fn restart(&self) {
+        self.tell(serde_json::json!({ "op": "restart" })).ok();
     }
 
     /// Asks and waits for the answer, at most so long for each of its frames; its rows are those of all of them.
@@ -240,6 +245,11 @@ impl Line {
             (self.cut)();
         }
         lock(&self.waiting).clear();
+    }
+
+    /// True once it has ended: nothing that is asked over it is answered any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.get().is_some()
     }
 
     /// Why it ended.

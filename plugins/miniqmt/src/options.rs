@@ -110,6 +110,8 @@ pub(crate) struct Options {
     pub(crate) heartbeat_seconds: f64,
     /// How long a call of the terminal's library may take until the bridge is started again, in seconds.
     pub(crate) hang_after_seconds: f64,
+    /// How long a terminal that is asked may say nothing at all until its connection counts as lost, in seconds.
+    pub(crate) silent_after_seconds: f64,
     /// The first wait before the connection is tried again, in seconds.
     pub(crate) reconnect_first_seconds: f64,
     /// The longest wait before the connection is tried again, in seconds.
@@ -151,6 +153,7 @@ impl Default for Options {
             connect_deadline_seconds: 30.0,
             heartbeat_seconds: 1.0,
             hang_after_seconds: 8.0,
+            silent_after_seconds: 30.0,
             reconnect_first_seconds: 1.0,
             reconnect_most_seconds: 60.0,
             expected_down: vec!["16:00-08:30".to_owned(), "weekend".to_owned()],
@@ -202,6 +205,7 @@ impl Options {
             ("connect_deadline_seconds", self.connect_deadline_seconds, least),
             ("heartbeat_seconds", self.heartbeat_seconds, least),
             ("hang_after_seconds", self.hang_after_seconds, least),
+            ("silent_after_seconds", self.silent_after_seconds, least),
             ("reconnect_first_seconds", self.reconnect_first_seconds, least),
             ("reconnect_most_seconds", self.reconnect_most_seconds, least),
             ("empty_counts_after_seconds", self.empty_counts_after_seconds, 0.0),
@@ -338,6 +342,7 @@ impl Options {
             "read_only": self.read_only,
             "dry_run": self.dry_run,
             "hang_after_ms": millis(self.hang_after()),
+            "silent_after_ms": millis(self.silent_after()),
             "visible_ms": millis(self.visible_within()),
         })
     }
@@ -365,6 +370,8 @@ durations! {
     heartbeat = heartbeat_seconds;
     /// How long a call of the terminal's library may take.
     hang_after = hang_after_seconds;
+    /// How long a terminal may say nothing.
+    silent_after = silent_after_seconds;
     /// The first wait between two tries.
     reconnect_first = reconnect_first_seconds;
     /// The longest wait between two tries.

@@ -62,20 +62,22 @@ pub(crate) fn connect(
         Purpose::Trade => "trade",
         Purpose::Doctor => "doctor",
     };
-    match line.ask("auth", json!({ "token": token, "for": purpose }), CONNECT_WITHIN) {
-        Ok(answer) if answer.ok => {
-            socket.set_read_timeout(None).map_err(failed)?;
-            Ok((line, news))
-        }
-        Ok(answer) => Err(format!(
+    let why = match line.ask("auth", json!({ "token": token, "for": purpose }), CONNECT_WITHIN) {
+        Ok(answer) if answer.ok => match socket.set_read_timeout(None) {
+            Ok(()) => return Ok((line, news)),
+            Err(e) => failed(e),
+        },
+        Ok(answer) => format!(
             "the bridge at {remote} refuses this host: {}. `token_file` must hold the token of the bridge's own \
              `token_file`, and both ends be of one release",
             answer.error
-        )),
-        Err(lost) => Err(format!(
+        ),
+        Err(lost) => format!(
             "the bridge at {remote} does not answer ({lost}): does it speak TLS with the certificate in `certificate`?"
-        )),
-    }
+        ),
+    };
+    line.end(&why);
+    Err(why)
 }
 
 fn dial(remote: &str) -> Result<TcpStream, String> {

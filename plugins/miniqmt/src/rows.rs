@@ -8,7 +8,7 @@ use crate::frame::Frame;
 use crate::line::Line;
 use crate::options::{ChangedRemark, millis};
 use crate::remark::Remark;
-use crate::session::{Failed, Session, done, lock, passing};
+use crate::session::{Failed, Session, done, lock, passing, unanswered};
 
 /// So many different warnings about rows are enough.
 const WARNINGS: usize = 100;
@@ -45,7 +45,7 @@ impl Session {
         // The bridge gives up first, so that its words arrive.
         let request = json!({ "within_ms": millis(within) });
         let answer = line.ask_each(op, request, within + within / 4, &mut take);
-        let answer = answer.map_err(passing).and_then(done)?;
+        let answer = answer.map_err(|lost| unanswered(line, lost)).and_then(done)?;
         self.left_out(&answer.left_out);
         match wrong {
             // One bad row makes the list no list.

@@ -96,12 +96,15 @@ pub(crate) struct Failed {
     pub(crate) reason: String,
     /// True where only a person can mend it.
     pub(crate) is_setup: bool,
+    /// True where the bridge has not answered, though its line stands.
+    is_silence: bool,
 }
 
 fn setup(reason: impl Into<String>) -> Failed {
     Failed {
         reason: reason.into(),
         is_setup: true,
+        is_silence: false,
     }
 }
 
@@ -109,6 +112,15 @@ pub(crate) fn passing(reason: impl ToString) -> Failed {
     Failed {
         reason: reason.to_string(),
         is_setup: false,
+        is_silence: false,
+    }
+}
+
+/// A question that `line` brought no answer to.
+pub(crate) fn unanswered(line: &Line, lost: Lost) -> Failed {
+    Failed {
+        is_silence: matches!(lost, Lost::NoAnswer(_)) && !line.has_ended(),
+        ..passing(lost)
     }
 }
 
@@ -120,6 +132,7 @@ pub(crate) fn done(answer: Frame) -> Result<Frame, Failed> {
     Err(Failed {
         is_setup: answer.code == "setup",
         reason: answer.error,
+        is_silence: false,
     })
 }
 
@@ -279,7 +292,7 @@ impl Session {
             state.resync = false;
         }
         let (line, news) = self.start()?;
-        let listener = self.listen(news)?;
+        let listener = self.listen(news).inspect_err(|failed| line.end(&failed.reason))?;
         if !self.begin(&line) {
             line.end("it was closed");
         }
@@ -290,6 +303,9 @@ impl Session {
         match made {
             Ok(()) => Ok((line, listener)),
             Err(failed) => {
+                if failed.is_silence {
+                    line.restart();
+                }
                 line.end(&failed.reason);
                 listener.join().ok();
                 Err(failed)
@@ -313,7 +329,14 @@ impl Session {
         let xtquant = python.and_then(|python| python.xtquant);
         let mut config = self.options.for_bridge(&self.data_dir, xtquant.as_deref());
         config["now_ms"] = self.clock.now_ms().into();
-        self.demand(&line, "config", config, BRIDGE_WITHIN)?;
+        // One that is not ended lives on, and may yet take the record that the next one needs.
+        self.demand(
+            &line,
+            "config",
+            config,
+            BRIDGE_WITHIN.max(self.options.connect_deadline()),
+        )
+        .inspect_err(|failed| line.end(&failed.reason))?;
         Ok((line, news))
     }
 
@@ -337,7 +360,8 @@ impl Session {
 
     /// Asks, and takes a refusal for a failure.
     fn demand(&self, line: &Line, op: &str, request: Value, within: Duration) -> Result<Frame, Failed> {
-        line.ask(op, request, within).map_err(passing).and_then(done)
+        let answer = line.ask(op, request, within);
+        answer.map_err(|lost| unanswered(line, lost)).and_then(done)
     }
 
     fn greet(&self, line: &Line) -> Result<(), Failed> {
@@ -386,10 +410,10 @@ impl Session {
     /// told, since the host asks for it itself before it trades.
     pub(crate) fn sync(&self, line: &Line) -> Result<(), Failed> {
         let until = Instant::now() + self.options.connect_deadline();
-        let (orders, _) = self.persist(until, || self.orders(line))?;
-        let (trades, _) = self.persist(until, || self.trades(line))?;
-        self.persist(until, || self.question(line, "positions"))?;
-        let assets = self.persist(until, || self.question(line, "account"))?;
+        let (orders, _) = self.persist(line, until, || self.orders(line))?;
+        let (trades, _) = self.persist(line, until, || self.trades(line))?;
+        self.persist(line, until, || self.question(line, "positions"))?;
+        let assets = self.persist(line, until, || self.question(line, "account"))?;
         if assets.rows.is_empty() {
             return Err(passing("the terminal has no balance of this account yet"));
         }
@@ -411,12 +435,17 @@ impl Session {
         Ok(())
     }
 
-    /// Asks until the terminal is ready.
-    fn persist<T>(&self, until: Instant, question: impl Fn() -> Result<T, Failed>) -> Result<T, Failed> {
+    /// Asks until the terminal is ready, or the line has ended: then it takes another bridge to ask.
+    fn persist<T>(
+        &self,
+        line: &Line,
+        until: Instant,
+        question: impl Fn() -> Result<T, Failed>,
+    ) -> Result<T, Failed> {
         loop {
             match question() {
                 Ok(answer) => return Ok(answer),
-                Err(failed) if Instant::now() >= until => return Err(failed),
+                Err(failed) if Instant::now() >= until || line.has_ended() => return Err(failed),
                 Err(_) => {
                     if self.pause(ASK_AGAIN) {
                         return Err(passing("it is being closed"));
@@ -582,8 +611,7 @@ impl Session {
                     Ok(pong) if pong.up == Some(true) => self.remember(line),
                     Ok(_) => break "the bridge has lost the terminal".to_owned(),
                     Err(Lost::NotSent(why) | Lost::NoAnswer(why)) => {
-                        // Beyond a relay it hangs on: it is started again there.
-                        line.tell(json!({ "op": "restart" })).ok();
+                        line.restart();
                         break why;
                     }
                 },

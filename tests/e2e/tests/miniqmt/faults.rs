@@ -258,6 +258,20 @@ fn connections() -> Vec<Row> {
             json!({ "die_in_query": { "at": [3, 9, 14] } }),
             "die_in_query",
         ),
+        // The dead one was asked on and on, and no other started, for as long as a connection may take to be made.
+        row(
+            "the bridge dies while it is asked, patience",
+            json!({ "die_in_query": { "at": [3, 9, 14] } }),
+            "die_in_query",
+        )
+        .block(json!({ "connect_deadline_seconds": 600 })),
+        // It takes every order and question, and says nothing: no answer, no push, no end of the connection.
+        row(
+            "the terminal freezes after an order",
+            json!({ "silent_after_order": 1 }),
+            "silent_after_order",
+        )
+        .block(json!({ "silent_after_seconds": 2 })),
         row("connect hangs", json!({ "connect_hangs": 1 }), "connect_hangs")
             .block(json!({ "connect_deadline_seconds": 1.5 })),
         row(

@@ -337,6 +337,7 @@ fn a_session_with_random_faults_grows_by_its_books_alone() {
     // A list of the whole day takes the longer the more orders it has, and at the counter an order waits behind it.
     let long = orders > ORDERS;
     let block = json!({ "query_deadline_seconds": if long { 300 } else { 60 }, "hang_after_seconds": if long { 120 } else { 20 },
+                        "silent_after_seconds": if long { 120 } else { 30 },
                         "connect_deadline_seconds": if long { 600 } else { 120 }, "heartbeat_seconds": 1,
                         "order_deadline_seconds": if long { 12 } else { 4 } });
     let rich = json!({ "cash": 100_000_000_000_000_i64 });

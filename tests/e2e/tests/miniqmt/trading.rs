@@ -1,9 +1,11 @@
 //! What an account may do and what it may not: cancels, market orders, shares of today, caps, its type, and a terminal that is
 //! slow, down or logged in to late.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use qt_test_support::{XTQUANT, wait_until, xtquant};
+use qt_test_support::{Host, XTQUANT, system_python, wait_until, xtquant};
 use serde_json::json;
 
 use super::scene::{Lane, Scene};
@@ -284,4 +286,54 @@ fn a_terminal_that_is_logged_in_to_late_and_restarted() {
         .filter(|file| file.file_name().to_string_lossy().contains("queue"))
         .count();
     assert_eq!(queues, 1);
+}
+
+/// A bridge that was refused its record lived on: each try left another one, and one of them might take the record after all.
+#[test]
+fn a_bridge_that_cannot_have_its_record_is_ended_before_the_next_is_tried() {
+    let Some(packages) = xtquant(XTQUANT[0]) else {
+        return;
+    };
+    let scene = Scene::new(&packages, &json!({}), &json!({}), Lane::Worker);
+    let orders = scene.desk.path("data/plugin-data/miniQMT/orders");
+    std::fs::create_dir_all(&orders).unwrap();
+    const HOLD: &str = "import fcntl, sys; file = open(sys.argv[1], 'a+'); fcntl.lockf(file, fcntl.LOCK_EX); print(); \
+                        sys.stdout.flush(); sys.stdin.read()";
+    let mut holder = Command::new(system_python())
+        .args(["-c", HOLD])
+        .arg(orders.join("record.lock"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    scene.signal(1);
+    let mut host = scene.desk.host("");
+    // Not the one that says which Python it is.
+    let bridges = |host: &Host| -> Vec<u32> {
+        let trades = |id: &u32| {
+            let words = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&words).contains("--stdio")
+        };
+        Scene::bridges(host).into_iter().filter(trades).collect()
+    };
+    let mut first = Vec::new();
+    wait_until("a bridge waits for its record", || {
+        first = bridges(&host);
+        !first.is_empty()
+    });
+    let mut all = Vec::new();
+    wait_until("another one is tried", || {
+        all = bridges(&host);
+        all.iter().any(|id| !first.contains(id))
+    });
+    assert!(first.iter().all(|id| !all.contains(id)), "{first:?} {all:?}");
+    drop(holder.stdin.take());
+    assert!(holder.wait().unwrap().success());
+    assert_eq!(scene.settle("the record is free", &mut host), ["filled"]);
+    assert_eq!(host.stop(), Some(0));
+    assert_eq!(scene.faults(), [""; 0]);
 }
