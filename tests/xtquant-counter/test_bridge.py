@@ -5,6 +5,7 @@
 end-to-end tests run the same from Rust. Needs no more than the standard library, and `openssl` for a certificate.
 """
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -373,7 +374,49 @@ class Terminals(Case):
         far.connected(first=100)
 
 
+    def test_a_child_that_hangs_keeps_no_host_out(self):
+        """One whose interpreter is stuck in a call of the library met every new line, and none could do without it."""
+        desk = self.desk()
+        far = self.listening(desk, secure=False)
+        far.connected()
+        stuck = far.children()
+        os.kill(stuck[0], signal.SIGSTOP)
+        line = far.dial(first=100)
+        self.assertTrue(line.auth['ok'])
+        line.say('hello', protocol=1, account=None, resume=None, now_ms=now_ms())
+        eventually('the line ends', lambda: line.ended)
+        far.connected(first=500)
+        self.assertNotIn(stuck[0], far.children())
+
+    def test_what_an_older_line_still_holds_is_passed_to_nobody(self):
+        """An order came to the terminal under the limits of the line that had taken its own line's place."""
+        killed = []
+        relayed = object.__new__(bridge.Relayed)
+        relayed.lock, relayed.wire = threading.Lock(), 'the new line'
+        relayed.child = type('Child', (), {'stdin': io.BytesIO(), 'kill': lambda self: killed.append(self)})()
+        relayed.send('the old line', b'an order')
+        relayed.restart('the old line')
+        self.assertEqual((relayed.child.stdin.getvalue(), killed), (b'', []))
+        relayed.send('the new line', b'a question')
+        relayed.restart('the new line')
+        self.assertEqual((relayed.child.stdin.getvalue(), len(killed)), (b'a question', 1))
+
+
 class Configurations(Case):
+    def test_a_child_whose_configuration_was_refused_is_not_asked_for_ever(self):
+        desk = self.desk()
+        orders = os.path.join(desk.folder, 'data', 'orders')
+        os.makedirs(os.path.dirname(orders))
+        with open(orders, 'w'):
+            pass
+        far = self.listening(desk, secure=False)
+        line = far.dial()
+        answer = line.hello()
+        self.assertEqual((answer['code'], 'the record of orders' in answer['error']), ('setup', True), answer)
+        eventually('the line ends', lambda: line.ended)
+        os.remove(orders)
+        far.connected(first=100)
+
     def test_a_cap_that_is_misspelt_or_no_number_is_refused_and_never_ignored(self):
         desk = self.desk()
         for more, words in [
@@ -430,16 +473,36 @@ class Configurations(Case):
         self.assertEqual(desk.accepted(), [])
         child.hello()
         self.assertTrue(child.answer(child.place('T'))['ok'])
+        # A dry run once cancelled in earnest.
+        child.hello(limits={'dry_run': True})
+        answer = child.ask('cancel', client_order_id='T', within_ms=2000)
+        self.assertEqual((answer['code'], 'a dry run' in answer['error']), ('refused', True), answer)
 
     def test_another_bridge_with_the_record_is_told_and_is_no_hang(self):
         desk = self.desk()
         self.child(desk)
         second = self.child(desk, hang_after_ms=1000)
-        self.assertEqual(second.configured['code'], 'setup', second.configured)
+        # One that is ending frees it soon: it is tried again.
+        self.assertEqual(second.configured['code'], 'not_ready', second.configured)
+        self.assertEqual(second.hello()['code'], 'not_ready')
         self.assertIn('another bridge holds the record', second.configured['error'])
 
 
 class Records(Case):
+    def test_a_folder_with_brackets_in_its_name_has_its_record_and_its_queues(self):
+        """Its name was taken for a pattern: after a restart nothing had been sent before."""
+        desk = self.desk('[1] userdata')
+        record = os.path.join(desk.folder, '[国金]QMT', 'orders')
+        child = self.child(desk, record=record).connect()
+        first = child.answer(child.place('A'))
+        child.kill()
+        child = self.child(desk, record=record).connect()
+        again = child.answer(child.place('A'))
+        self.assertEqual((again['order_id'], again['repeated']), (first['order_id'], True), again)
+        self.assertEqual(len(desk.accepted()), 1)
+        queues = [name for name in os.listdir(desk.userdata) if 'queue' in name]
+        self.assertEqual(len(queues), 1, queues)
+
     def test_on_a_full_disk_no_order_leaves_without_its_record(self):
         desk = self.desk()
         child = self.child(desk).connect()

@@ -244,6 +244,11 @@ def alone(work):
     return held
 
 
+def files_of(folder, pattern):
+    """The folder's files of this pattern, whatever its own name holds: brackets in it are no pattern."""
+    return glob.glob(os.path.join(glob.escape(folder), pattern))
+
+
 def make_folder(path):
     if not os.path.isdir(path):
         os.makedirs(path, 0o700)
@@ -261,7 +266,8 @@ class Record(object):
             make_folder(folder)
             self.lock = Lock(os.path.join(folder, 'record.lock'))
             if not self.lock.take(10):
-                raise Refused('another bridge holds the record of orders in its folder; end it first', 'setup')
+                # One that is ending may hold it a while yet: it is tried again.
+                raise Refused('another bridge holds the record of orders in its folder; end it first', 'not_ready')
         self.orders = {}
         self.by_order = {}
         self.day = None
@@ -279,13 +285,13 @@ class Record(object):
         return os.path.join(self.folder, 'orders-%s.jsonl' % day)
 
     def tidy(self):
-        files = sorted(glob.glob(os.path.join(self.folder, 'orders-*.jsonl')))
+        files = sorted(files_of(self.folder, 'orders-*.jsonl'))
         for old in files[:-KEEP_DAYS]:
             os.remove(old)
 
     def load(self, day):
         self.orders.clear()
-        for path in sorted(glob.glob(os.path.join(self.folder, 'orders-*.jsonl')))[-LOAD_DAYS:]:
+        for path in sorted(files_of(self.folder, 'orders-*.jsonl'))[-LOAD_DAYS:]:
             self.read(path)
         self.roll(day)
 
@@ -443,7 +449,7 @@ class Sessions(object):
     def queues(self):
         """Ids that have queue files in the terminal's folder, with those files."""
         found = collections.defaultdict(list)
-        for path in glob.glob(os.path.join(self.userdata, '*queue*')):
+        for path in files_of(self.userdata, '*queue*'):
             number = re.search(r'(\d+)$', os.path.basename(path))
             if number and os.path.isfile(path):
                 found[int(number.group(1))].append(path)
@@ -456,7 +462,7 @@ class Sessions(object):
         """A fresh id; queue files of earlier ones of ours are removed, unless another bridge still uses them."""
         pool = Lock(os.path.join(self.folder, 'sessions.lock'))
         if not pool.take(10):
-            raise Refused('another bridge holds the pool of session ids for ten seconds', 'setup')
+            raise Refused('another bridge holds the pool of session ids for ten seconds', 'not_ready')
         try:
             used, queues = self.used(), self.queues()
             left = []
@@ -925,7 +931,7 @@ class Bridge(object):
         self.read, self.write, self.leave = read, write, exit_code
         self.inbox = Inbox()
         self.config = None
-        self.fault = 'no configuration came yet'
+        self.fault = Refused('no configuration came yet', 'setup')
         self.record = None
         self.terminal = None
         self.connecting = None
@@ -946,6 +952,12 @@ class Bridge(object):
         self.lock = threading.Lock()
         self.calling = None
         self.hang_after = 10.0
+        # A terminal that freezes says so to nobody: it is asked now and then. `owed` is since when it has said nothing at all.
+        self.silent_after = 30.0
+        self.owed = None
+        self.probe_at = 0.0
+        # True where the configuration was refused: another process may be given a better one.
+        self.is_useless = False
         self.ending = False
         self.swept = time.monotonic()
 
@@ -982,6 +994,9 @@ class Bridge(object):
             reply = {'ok': False, 'code': 'unknown', 'error': '%s: %s' % (type(e).__name__, e)}
         if reply is not None:
             self.answer(number, reply)
+        if self.is_useless and op == 'hello':
+            # The other end knows why now. Behind a relay the next line would meet it again, and its old reason, for ever.
+            self.inbox.put(('end', None, None))
 
     def answer(self, number, reply, line=None):
         if number is not None:
@@ -1002,26 +1017,29 @@ class Bridge(object):
         config = dict(frame)
         config['session_ids'] = [int(value) for value in frame.get('session_ids') or [100000, 999999]]
         self.hang_after = float(frame.get('hang_after_ms') or 10000) / 1000
+        self.silent_after = float(frame.get('silent_after_ms') or 30000) / 1000
+        self.is_useless = True
         try:
             config.update(checked_limits(config))
         except ValueError as e:
-            self.fault = str(e)
-            raise Refused(self.fault, 'setup')
+            self.fault = Refused(str(e), 'setup')
+            raise self.fault
         if config.get('record'):
             try:
                 self.record = Record(config['record'], day_of(now_ms()), config['read_only'])
             except (IOError, OSError, ValueError, KeyError) as e:
-                self.fault = 'the record of orders in %s cannot be read: %s' % (config['record'], e)
-                raise Refused(self.fault, 'setup')
+                self.fault = Refused('the record of orders in %s cannot be read: %s' % (config['record'], e), 'setup')
+                raise self.fault
             except Refused as e:
-                self.fault = str(e)
+                self.fault = e
                 raise
         self.config = config
+        self.is_useless = False
         return {'ok': True}
 
     def configured(self):
         if self.config is None:
-            raise Refused(self.fault, 'setup')
+            raise self.fault
         return self.config
 
     def op_hello(self, frame):
@@ -1055,7 +1073,19 @@ class Bridge(object):
         return None
 
     def op_ping(self, _frame):
+        self.probe()
         return {'ok': True, 'now_ms': now_ms(), 'up': self.is_up}
+
+    def probe(self):
+        """Asks the terminal something small, some times within the time that it may be silent."""
+        now = time.monotonic()
+        if not self.is_up or now < self.probe_at:
+            return
+        self.probe_at = now + self.silent_after / 4
+        if self.owed is None:
+            self.owed = now
+        self.library('status', self.terminal.trader.query_account_status_async,
+                     lambda rows: self.inbox.put(('probed', None, rows)))
 
     def op_connect(self, frame):
         self.configured()
@@ -1192,6 +1222,8 @@ class Bridge(object):
     def op_cancel(self, frame):
         terminal = self.up()
         self.may_change()
+        if self.config['dry_run'] or self.limits['dry_run']:
+            raise Refused('a dry run: a cancel of order %s would be sent now' % (frame.get('order_id') or ''))
         name, order = frame.get('client_order_id'), frame.get('order_id')
         if not order and self.record is not None:
             entry = self.record.orders.get(name)
@@ -1292,6 +1324,9 @@ class Bridge(object):
         if now - self.swept < 0.05:
             return
         self.swept = now
+        owed = self.owed
+        if owed is not None and now - owed > self.silent_after and not self.ending:
+            self.lose('the terminal has said nothing for %d s, though it was asked' % (now - owed))
         with self.lock:
             late = [key for key, waited in self.waiting.items() if now >= waited[2]]
             gone = [(key, self.waiting.pop(key)) for key in late]
@@ -1328,7 +1363,12 @@ class Bridge(object):
         if line == self.line:
             out.append(pack(frame))
 
+    # What comes from the terminal, and shows that it lives.
+    HEARD = ('push', 'status', 'placed', 'cancelled', 'rows', 'probed')
+
     def tell(self, out, what, number, value):
+        if what in self.HEARD:
+            self.owed = None
         if what == 'reply':
             self.reply(out, value[0], dict(value[1], re=number))
         elif what == 'push':
@@ -1352,6 +1392,9 @@ class Bridge(object):
             self.ending = True
         elif what == 'status':
             self.account_status(value)
+        elif what == 'probed':
+            for row in value or []:
+                self.account_status(row)
         elif what == 'attach':
             self.attach(out, number, value)
 
@@ -1418,7 +1461,7 @@ class Bridge(object):
         if text_of(attribute(status, 'account_id', 'm_strAccountID')) != self.config['account']:
             return
         code = attribute(status, 'status', 'm_nStatus')
-        if code != 0:
+        if code not in (None, 0):
             self.lose('the account is no longer ready: %s' % ACCOUNT_STATUS.get(code, code))
 
     def claim(self, what, seq, response=None):
@@ -1720,12 +1763,24 @@ def write_all(stream):
     return write
 
 
+def leave(code):
+    """Ends this process whatever the terminal's library does. On Windows even `os._exit` asks each library to let go, after its
+    threads are gone, and one that waits for them would hang with the record of orders in its hands."""
+    if os.name == 'nt':
+        import ctypes
+        kernel = ctypes.windll.kernel32
+        kernel.GetCurrentProcess.restype = ctypes.c_void_p
+        kernel.TerminateProcess.argtypes = (ctypes.c_void_p, ctypes.c_uint)
+        kernel.TerminateProcess(kernel.GetCurrentProcess(), code)
+    os._exit(code)
+
+
 def serve_stdio():
     read, out = binary_streams()
     sys.dont_write_bytecode = True
     # Short turns: an answer waits for the thread that has the interpreter.
     sys.setswitchinterval(0.0005)
-    Bridge(read, write_all(out), os._exit).run()
+    Bridge(read, write_all(out), leave).run()
 
 
 class Wire(object):
@@ -1822,9 +1877,11 @@ class Relayed(object):
         arguments = [sys.executable, '-B', os.path.abspath(__file__), '--stdio']
         self.child = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.wire = None
-        self.count = self.mark = 0
+        self.count = self.mark = self.heard = 0
+        # A child answers behind a call of the terminal's library.
+        self.answers_within = float(settings.get('hang_after_ms') or 10000) / 1000 + 5
         self.lock = threading.Lock()
-        self.send(pack(dict(settings, op='config')))
+        self.send(None, pack(dict(settings, op='config')))
         reader = threading.Thread(target=self.from_child)
         reader.daemon = True
         reader.start()
@@ -1832,20 +1889,39 @@ class Relayed(object):
     def is_alive(self):
         return self.child.poll() is None
 
-    def send(self, data):
+    def send(self, wire, data):
+        """Passes on what came over the line that stands. What an older one still holds is for the host's end of that one: its
+        limits are no longer in force."""
         with self.lock:
-            self.child.stdin.write(data)
-            self.child.stdin.flush()
+            if self.wire is wire:
+                self.child.stdin.write(data)
+                self.child.stdin.flush()
+
+    def restart(self, wire):
+        """The other end has found that the child hangs."""
+        with self.lock:
+            if self.wire is wire:
+                self.child.kill()
+
+    def watch(self, mark):
+        """One that does not even take note of a new line hangs, and would keep out every host."""
+        if self.mark == mark and self.heard != mark and self.is_alive():
+            complain('the bridge\'s child does not answer; it is ended')
+            self.child.kill()
 
     def take(self, wire):
         """From here on it speaks to this line. What it still says to the one before ends with its own mark."""
         with self.lock:
             before, self.wire = self.wire, None
             self.count += 1
-            mark = self.count
+            self.mark = mark = self.count
+            # A full pipe would hold this up for ever: the child's end frees it.
+            timer = threading.Timer(self.answers_within, self.watch, (mark,))
+            timer.daemon = True
+            timer.start()
             self.child.stdin.write(pack({'op': 'detach', 'line': mark}))
             self.child.stdin.flush()
-            self.wire, self.mark = wire, mark
+            self.wire = wire
         if before is not None:
             before.drop()
 
@@ -1856,13 +1932,12 @@ class Relayed(object):
                 return
             self.wire = None
         try:
-            self.send(pack({'op': 'detach'}))
+            self.send(None, pack({'op': 'detach'}))
         except (IOError, OSError, ValueError):
             pass
 
     def from_child(self):
         """Passes on what the child says; its end is the end of the line."""
-        heard = None
         try:
             while True:
                 body = read_raw(self.child.stdout)
@@ -1872,8 +1947,8 @@ class Relayed(object):
                     wire, mark = self.wire, self.mark
                 if wire is None:
                     continue
-                if heard != mark:
-                    heard = parse(body).get('line', heard)
+                if self.heard != mark:
+                    self.heard = parse(body).get('line', self.heard)
                     continue
                 try:
                     wire.sendall(struct.pack('>I', len(body)) + body)
@@ -1963,12 +2038,10 @@ class Relay(object):
                     return
                 op = parse(body).get('op')
                 if op == 'restart':
-                    # The other end has found that the child hangs.
-                    bridge.child.kill()
-                    return
+                    return bridge.restart(wire)
                 # Its configuration and its lines are this side's alone.
                 if op not in ('config', 'detach'):
-                    bridge.send(struct.pack('>I', len(body)) + body)
+                    bridge.send(wire, struct.pack('>I', len(body)) + body)
         except (Broken, IOError, OSError, ValueError) as e:
             complain('%s:%s is lost: %s' % (address[0], address[1], e))
 
@@ -1994,7 +2067,7 @@ A certificate, once:
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=miniqmt -keyout bridge.key -out bridge.pem
 """
 LISTEN_KEYS = {'account_id', 'session_path', 'xt_path', 'token_file', 'certificate', 'key', 'data_dir', 'account_type',
-               'xtquant', 'caps', 'read_only', 'dry_run', 'session_ids', 'hang_after_ms', 'visible_ms'}
+               'xtquant', 'caps', 'read_only', 'dry_run', 'session_ids', 'hang_after_ms', 'silent_after_ms', 'visible_ms'}
 LISTEN_TEXTS = ('account_id', 'session_path', 'xt_path', 'token_file', 'certificate', 'key', 'data_dir', 'account_type',
                 'xtquant')
 LOOPBACK = ('127.0.0.1', '::1', 'localhost')
@@ -2026,7 +2099,7 @@ def checked_settings(given):
     if span is not None and not (isinstance(span, list) and len(span) == 2 and all(type(n) is int for n in span)
                                  and 0 < span[0] <= span[1] <= 999999999):
         raise ValueError('`session_ids` is %r; give a first and a last id from 1 to 999999999' % (span,))
-    for key in ('hang_after_ms', 'visible_ms'):
+    for key in ('hang_after_ms', 'silent_after_ms', 'visible_ms'):
         value = given.get(key)
         if value is not None and not (type(value) is int and 0 < value <= 86400000):
             raise ValueError('`%s` is %r; give milliseconds from 1 to 86400000' % (key, value))
@@ -2077,7 +2150,8 @@ def listen(arguments):
         'account_type': given.get('account_type') or 'STOCK', 'xtquant': given.get('xtquant'),
         'record': os.path.join(data_dir, 'orders'), 'sessions': os.path.join(data_dir, 'sessions'),
         'session_ids': given.get('session_ids'), 'caps': given.get('caps'), 'read_only': given.get('read_only'),
-        'dry_run': given.get('dry_run'), 'hang_after_ms': given.get('hang_after_ms'), 'visible_ms': given.get('visible_ms'),
+        'dry_run': given.get('dry_run'), 'hang_after_ms': given.get('hang_after_ms'),
+        'silent_after_ms': given.get('silent_after_ms'), 'visible_ms': given.get('visible_ms'),
     }
     context = None
     if given.get('certificate'):
