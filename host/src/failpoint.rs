@@ -1,6 +1,6 @@
 //! Named points at which a test ends the process as kill -9 would.
 
-/// Ends the process at once when the test armed `name`, or panics where it armed that; nothing at all in a release.
+/// Ends the process at once when the test armed `name`, or panics or waits where it armed that; nothing at all in a release.
 pub(crate) fn die_at(name: &str) {
     // `fail` registers points by literal names; here the name is looked up at run time.
     let _ = name;

@@ -7,6 +7,7 @@ use qt_core::{Frame, Order, Settled, Trader, TradingDate, UtcMillis};
 use rusqlite::Connection;
 
 use super::outbox::hold_to_lists;
+use super::progress::Progress;
 use super::{Fact, JournalError, check_of, link, schema};
 
 /// Commits from which on two threads read a journal.
@@ -46,12 +47,16 @@ struct Mark {
 }
 
 pub(super) fn load_from(conn: &Connection, path: &Path) -> Result<Loaded, JournalError> {
+    load_saying(conn, path, None)
+}
+
+fn load_saying(conn: &Connection, path: &Path, progress: Option<Progress>) -> Result<Loaded, JournalError> {
     let mark = read_mark(conn, path)?;
     let (trader, from) = match mark {
         None => (Trader::new(), 0),
         Some(mark) => (read_checkpoint(conn, path, &mark)?, mark.seq),
     };
-    replay(conn, path, trader, from)
+    replay(conn, path, trader, from, progress)
 }
 
 fn read_mark(conn: &Connection, path: &Path) -> Result<Option<Mark>, JournalError> {
@@ -155,19 +160,26 @@ pub(super) fn load_and_check(conn: &Connection, path: &Path) -> Result<Loaded, J
     let last: Option<i64> = conn
         .query_row("SELECT max(seq) FROM commits", [], |row| row.get(0))
         .map_err(|source| JournalError::sql(path, source))?;
-    if last.unwrap_or(0) < MANY_COMMITS {
-        let loaded = load_from(conn, path)?;
-        hold_to_links(conn, path)?;
+    let last = last.unwrap_or(0);
+    let replaying = Progress::new(path, "replayed", last);
+    let holding = Progress::new(path, "held to its check sum", last);
+    if last < MANY_COMMITS {
+        let loaded = load_saying(conn, path, Some(replaying))?;
+        hold_to_links(conn, path, holding)?;
         hold_to_lists(conn, path)?;
         return Ok(loaded);
     }
+    // What is said over there is about the same account.
+    let span = tracing::Span::current();
     std::thread::scope(|scope| {
         let links = scope.spawn(|| {
-            let conn = open_read_only(path)?;
-            hold_to_links(&conn, path)?;
-            hold_to_lists(&conn, path)
+            span.in_scope(|| {
+                let conn = open_read_only(path)?;
+                hold_to_links(&conn, path, holding)?;
+                hold_to_lists(&conn, path)
+            })
         });
-        let loaded = load_from(conn, path);
+        let loaded = load_saying(conn, path, Some(replaying));
         // A panic over there is a fault of the program, and nothing may be traded after it either.
         let links = links
             .join()
@@ -179,7 +191,7 @@ pub(super) fn load_and_check(conn: &Connection, path: &Path) -> Result<Loaded, J
 }
 
 /// Nothing of the commits is parsed, so that this costs no more than reading the file.
-fn hold_to_links(conn: &Connection, path: &Path) -> Result<(), JournalError> {
+fn hold_to_links(conn: &Connection, path: &Path, mut progress: Progress) -> Result<(), JournalError> {
     let at = |source| JournalError::sql(path, source);
     let mut query = conn
         .prepare("SELECT seq, facts, digest, link FROM commits ORDER BY seq")
@@ -207,12 +219,19 @@ fn hold_to_links(conn: &Connection, path: &Path) -> Result<(), JournalError> {
             }
         }
         before = Some((seq, found));
+        progress.read(seq);
     }
     Ok(())
 }
 
 /// Applies every commit after `from`, holding each to its link and the last to its digest.
-fn replay(conn: &Connection, path: &Path, mut trader: Trader, from: i64) -> Result<Loaded, JournalError> {
+fn replay(
+    conn: &Connection,
+    path: &Path,
+    mut trader: Trader,
+    from: i64,
+    mut progress: Option<Progress>,
+) -> Result<Loaded, JournalError> {
     let at = |source| JournalError::sql(path, source);
     let mut query = conn
         .prepare("SELECT seq, at_ms, facts, digest, link FROM commits WHERE seq >= ?1 ORDER BY seq")
@@ -245,6 +264,9 @@ fn replay(conn: &Connection, path: &Path, mut trader: Trader, from: i64) -> Resu
         loaded.seq = commit.seq;
         loaded.link = commit.link;
         last_digest = Some(commit.digest);
+        if let Some(progress) = &mut progress {
+            progress.read(commit.seq);
+        }
     }
     if last_digest.is_some_and(|digest| digest != trader.digest().cast_signed()) {
         let what = format!(

@@ -9,6 +9,7 @@ mod archive;
 mod free;
 mod load;
 mod outbox;
+mod progress;
 mod schema;
 #[cfg(test)]
 mod tests;

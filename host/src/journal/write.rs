@@ -12,6 +12,10 @@ use super::{Fact, JournalError, check_of, link, schema};
 /// Orders that may have changed since the checkpoint before a new one is written.
 const CHECKPOINT_AT: usize = 5_000;
 
+/// Bytes of facts since the checkpoint before a new one is written: the broker's figures change no order, and come every ten
+/// seconds of a session. Orders in such numbers that they matter reach their own bound first.
+const CHECKPOINT_AT_BYTES: usize = 4 << 20;
+
 const PUT_ORDER: &str = "INSERT OR REPLACE INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 /// What one transaction holds.
@@ -51,6 +55,8 @@ pub(crate) struct Journal {
     seq: i64,
     link: i64,
     checkpoint_seq: i64,
+    /// Bytes of facts that were committed since the checkpoint, or since one could not be written.
+    uncovered: usize,
 }
 
 impl Journal {
@@ -87,6 +93,8 @@ impl Journal {
             seq: loaded.seq,
             link: loaded.link,
             checkpoint_seq: loaded.checkpoint_seq,
+            // Whoever goes on from here writes a checkpoint first.
+            uncovered: 0,
         };
         Ok((journal, loaded))
     }
@@ -124,6 +132,7 @@ impl Journal {
         if has_facts {
             self.seq = seq;
             self.link = next;
+            self.uncovered = self.uncovered.saturating_add(facts.len());
         }
         Ok(again)
     }
@@ -168,7 +177,10 @@ impl Journal {
 
     /// Writes a checkpoint when so much has changed that a start without one would be slow.
     pub(crate) fn checkpoint_if_due(&mut self, trader: &mut Trader) -> Result<(), JournalError> {
-        if trader.changed_count() >= CHECKPOINT_AT {
+        let is_long = self.uncovered >= CHECKPOINT_AT_BYTES;
+        if trader.changed_count() >= CHECKPOINT_AT || is_long {
+            // One that cannot be written is not tried again with each turn for this.
+            self.uncovered = 0;
             self.checkpoint(trader)
         } else {
             Ok(())
@@ -183,6 +195,7 @@ impl Journal {
             .map_err(|source| JournalError::sql(&self.path, source))?;
         trader.changed_are_kept();
         self.checkpoint_seq = self.seq;
+        self.uncovered = 0;
         Ok(())
     }
 
@@ -366,6 +379,71 @@ mod tests {
             };
             assert_eq!(kept, [noon.0 - back * hour; 2]);
         }
+    }
+
+    /// The broker's figures of the `nth` moment, of ten holdings.
+    fn book(nth: i64, at: UtcMillis) -> Event {
+        let holding = |code: i64| qt_core::Holding {
+            symbol: format!("{:06}.SZ", 1 + code).parse().unwrap(),
+            total: 1_000 + code,
+            sellable: 900 + code,
+            frozen: 100,
+            last_price: Some(format!("{}.{:02}", 10 + code, nth % 100).parse().unwrap()),
+            previous_close: Some(format!("{}.05", 10 + code).parse().unwrap()),
+            special_treatment: false,
+            trading_day: None,
+        };
+        Event::BookSeen(Box::new(qt_core::BookFact {
+            asked_at: at,
+            total_asset: rust_decimal::Decimal::new(100_000_000 + nth, 2),
+            available_cash: rust_decimal::Decimal::new(5_000_000, 2),
+            day_pnl: None,
+            holdings: (0..10).map(holding).collect(),
+        }))
+    }
+
+    /// Figures change no order, and only changed orders led to a checkpoint: a start after a crash replayed months of them.
+    #[test]
+    fn the_brokers_figures_of_a_long_time_lead_to_checkpoints_though_no_order_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(super::super::FILE_NAME);
+        let (mut journal, loaded) = Journal::open(&path, None).unwrap();
+        let mut trader = loaded.trader;
+        let noon = UtcMillis(1_795_485_600_000);
+        let mut settings = Settings::default();
+        settings.gates.books = true;
+        take(&mut journal, &mut trader, noon, Event::HostStarted { settings });
+        journal.checkpoint(&mut trader).unwrap();
+        let (mut written, mut nth) = (0, 0);
+        // In batches, so that the test does not wait for the disk a thousand times.
+        while written < 3 * CHECKPOINT_AT_BYTES {
+            let mut facts = Vec::new();
+            for _ in 0..100 {
+                nth += 1;
+                let at = noon.plus_ms(nth * 10);
+                let event = book(nth, at);
+                trader.handle(at, &event).unwrap();
+                facts.push(Fact { at, event });
+            }
+            written += serde_json::to_string(&facts).unwrap().len();
+            let batch = Batch {
+                facts,
+                ..Batch::default()
+            };
+            let at = noon.plus_ms(nth * 10);
+            journal.commit(at, &batch, trader.digest()).unwrap();
+            journal.checkpoint_if_due(&mut trader).unwrap();
+        }
+        // As after a kill.
+        drop(journal);
+        let (_, loaded) = Journal::open(&path, None).unwrap();
+        let bytes_of_one = written / usize::try_from(nth).unwrap();
+        assert!(
+            loaded.replayed * bytes_of_one < CHECKPOINT_AT_BYTES + 100 * bytes_of_one,
+            "{} of {nth} facts were replayed",
+            loaded.replayed
+        );
+        super::super::verify(&path).unwrap();
     }
 
     /// A report that stands in no list would never be posted: a fill that the backend does not learn of.

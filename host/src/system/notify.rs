@@ -6,6 +6,13 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nobody listens there"))]
 pub enum Stand<'a> {
+    /// It is still starting, and is not to be given up before this time has passed once more.
+    Starting {
+        /// The time.
+        within: Duration,
+        /// A line for people.
+        status: &'a str,
+    },
     /// It trades.
     Ready,
     /// It lives; to be said again within the time of [`watchdog`].
@@ -21,6 +28,14 @@ pub enum Stand<'a> {
 pub fn tell(stand: Stand<'_>) {
     use sd_notify::NotifyState;
     let state = match stand {
+        Stand::Starting { within, status } => {
+            let within = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);
+            let _ = sd_notify::notify(&[
+                NotifyState::ExtendTimeoutUsec(within),
+                NotifyState::Status(status),
+            ]);
+            return;
+        }
         Stand::Ready => NotifyState::Ready,
         Stand::Alive => NotifyState::Watchdog,
         Stand::Stopping => NotifyState::Stopping,

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -305,14 +306,12 @@ fn what_does_not_work_leaves_nothing_behind() {
     assert!(!unit.exists());
 }
 
-#[test]
-fn systemd_hears_that_it_trades_that_it_lives_and_that_it_ends() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
+/// Listens as systemd does; each call gives all that was heard so far.
+fn ear(path: &Path) -> impl FnMut() -> String + use<> {
+    let socket = UnixDatagram::bind(path).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let mut heard = String::new();
-    let mut listen = move || {
+    move || {
         let mut space = [0; 4096];
         loop {
             match socket.recv(&mut space) {
@@ -323,7 +322,43 @@ fn systemd_hears_that_it_trades_that_it_lives_and_that_it_ends() {
                 Err(e) => panic!("{e}"),
             }
         }
-    };
+    }
+}
+
+/// systemd ends a start that has said nothing for 180 s, and begins it anew: a long journal would never have been read to
+/// its end.
+#[test]
+fn systemd_waits_for_a_journal_that_takes_long_to_read_and_people_see_how_far_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let mut listen = ear(&path);
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    let mut host = desk.host("");
+    host.trades();
+    assert_eq!(host.stop(), Some(0));
+    let slow = format!(
+        "export NOTIFY_SOCKET={} FAILPOINTS='journal-read=sleep(1100)'",
+        path.display()
+    );
+    let mut host = desk.host_after(&slow);
+    host.trades();
+    let all = listen();
+    let place = |word: &str| all.find(word).unwrap_or_else(|| panic!("{word}: {all}"));
+    assert!(
+        place("EXTEND_TIMEOUT_USEC=60000000\n") < place("READY=1\n"),
+        "{all}"
+    );
+    assert!(all.contains("is being read: commit "), "{all}");
+    assert!(desk.log().contains("is held to its check sum"), "{}", desk.log());
+    assert_eq!(host.stop(), Some(0));
+}
+
+#[test]
+fn systemd_hears_that_it_trades_that_it_lives_and_that_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let mut listen = ear(&path);
     let backend = Backend::start();
     let desk = Desk::new(&backend, &json!({}));
     let keeper = format!(
