@@ -451,7 +451,9 @@ impl House<'_> {
         while let Ok(Some((_, started))) = timeout(START_GRACE, starting.next()).await {
             self.desks.extend(started);
         }
-        join_all(self.desks.iter().map(Desk::stop_orders)).await;
+        // The queue of an engine that hangs may be full.
+        let stopping = join_all(self.desks.iter().map(Desk::stop_orders));
+        timeout(START_GRACE, stopping).await.ok();
         poller.await.ok();
         beside.iter().for_each(JoinHandle::abort);
         join_all(self.desks.into_iter().map(Desk::end)).await;

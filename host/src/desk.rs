@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use qt_core::{Event, SellBarrier, Settings, UtcMillis};
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::{Instrument, Span, error, info, warn};
 
 use crate::alerts::Alerts;
@@ -42,6 +43,8 @@ use crate::tend::tended;
 const REPORT_GRACE: Duration = Duration::from_millis(1500);
 /// How often it is asked how long reports have waited.
 const BACKLOG_EVERY: Duration = Duration::from_secs(5);
+/// How long an engine may take to finish, which is a call under way and a commit: beyond that it hangs.
+const ENGINE_GRACE: Duration = Duration::from_secs(10);
 /// How long a plugin may take to close.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
@@ -309,12 +312,12 @@ impl Opened {
         )?;
         let here = tokio::runtime::Handle::current();
         let inputs = self.inputs;
-        let (alive, ended) = oneshot::channel::<()>();
+        let (alive, ended) = watch::channel(());
         let engine = telemetry::thread("engine", move || {
             let _alive = alive;
             here.block_on(engine.run(inputs));
         })?;
-        let mourning = spawn(say_if_dead(ended, shared.clone()));
+        let mourning = spawn(say_if_dead(ended.clone(), shared.clone()));
         shared.monitor.watch(watched);
         let ready = spawn(tell_ready(status.clone(), self.ready));
         let looks = spawn(look_at_backlog(backlog.clone(), self.gauge.clone()));
@@ -335,6 +338,7 @@ impl Opened {
             engine_in: self.engine_in,
             lanes,
             engine,
+            engine_ended: ended,
             reporter,
             beside: [ready, sync, control, mourning, looks],
             span: Span::current(),
@@ -491,6 +495,8 @@ pub(crate) struct Desk {
     engine_in: Sender,
     lanes: broker::Running,
     engine: std::thread::JoinHandle<()>,
+    /// Closed once the engine has ended, however it did.
+    engine_ended: watch::Receiver<()>,
     reporter: JoinHandle<()>,
     /// Tasks that may be broken off at any moment.
     beside: [JoinHandle<()>; 5],
@@ -522,14 +528,28 @@ impl Desk {
         self.end_within().instrument(span).await;
     }
 
-    async fn end_within(self) {
-        self.reporter.await.ok();
-        self.beside.iter().for_each(JoinHandle::abort);
-        self.engine_in.send(Input::Stop).await.ok();
-        drop(self.engine_in);
-        drop(self.round);
-        let engine = self.engine;
-        tokio::task::spawn_blocking(move || engine.join().ok()).await.ok();
+    async fn end_within(mut self) {
+        // What an engine that hangs is told fills its queue, and whoever tells it waits.
+        let finishes = async {
+            (&mut self.reporter).await.ok();
+            self.beside.iter().for_each(JoinHandle::abort);
+            self.engine_in.send(Input::Stop).await.ok();
+            drop(self.engine_in);
+            drop(self.round);
+            self.engine_ended.changed().await.ok();
+        };
+        if timeout(REPORT_GRACE * 2 + ENGINE_GRACE, finishes).await.is_ok() {
+            self.engine.join().ok();
+        } else {
+            self.reporter.abort();
+            self.beside.iter().for_each(JoinHandle::abort);
+            error!(
+                critical = true,
+                "the engine hangs and has not finished within {} s: the host ends without it, and the next start finds every \
+                 order in the journal; please report this with the log",
+                (REPORT_GRACE * 2 + ENGINE_GRACE).as_secs()
+            );
+        }
         self.lanes.close(CLOSE_GRACE).await;
     }
 }
@@ -540,9 +560,9 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
 }
 
 /// An engine that ends before it is asked to has panicked: nothing moves for its account any more.
-async fn say_if_dead(ended: oneshot::Receiver<()>, shared: Shared) {
+async fn say_if_dead(mut ended: watch::Receiver<()>, shared: Shared) {
     // Nothing is ever sent: what ends the wait is the end of the engine's thread.
-    ended.await.ok();
+    ended.changed().await.ok();
     if !*shared.stopped.borrow() {
         shared.deaths.send(()).ok();
         error!(

@@ -17,6 +17,8 @@ use crate::monitor::{self, Monitor, Watched};
 use crate::system;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A hang is told where more than one look in a row found it.
+const HANGS_TWICE: Duration = Duration::from_secs(1);
 /// Asking for the free space is a call to the disk.
 const DISK_EVERY: u32 = 30;
 /// From this level on no signals are taken for want of a token.
@@ -135,6 +137,8 @@ fn disk(
 struct Sample {
     label: String,
     is_alive: bool,
+    /// For how long the engine has made no turn, where it hangs.
+    hangs_for: Option<Duration>,
     halted: Option<String>,
     is_connected: bool,
     why_not: String,
@@ -164,6 +168,7 @@ impl Sample {
         Self {
             label: account.meters.label().to_owned(),
             is_alive: account.status.has_changed().is_ok(),
+            hangs_for: monitor::hangs(account, now),
             halted: status.halted,
             is_connected: status.connected,
             why_not: monitor::why(&account.seen.borrow()),
@@ -186,13 +191,21 @@ impl Sample {
             let said = |lasted: Duration| text(lasted.as_secs());
             all.extend(conditions.look(kind, Some(&self.label), level, after, now, said));
         };
-        look(Kind::NotTraded, u64::from(!self.is_alive), at_once, &|_| {
-            if self.is_alive {
-                return "the account is traded again".to_owned();
+        let is_traded = self.is_alive && self.hangs_for.is_none();
+        // A machine that slept wakes up before its engines do.
+        let after = if self.is_alive { HANGS_TWICE } else { at_once };
+        look(Kind::NotTraded, u64::from(!is_traded), after, &|_| {
+            match (self.is_alive, self.hangs_for) {
+                (false, _) => "the engine has ended by a fault of its own: nothing is sent, cancelled or reported until qt-host \
+                               is started again"
+                    .to_owned(),
+                (true, Some(hangs_for)) => format!(
+                    "the engine hangs, it has made no turn for {} s: nothing is sent, cancelled or reported for this account; if \
+                     it does not go on, stop and start qt-host, which finds every order in the journal",
+                    hangs_for.as_secs()
+                ),
+                (true, None) => "the account is traded again".to_owned(),
             }
-            "the engine has ended by a fault of its own: nothing is sent, cancelled or reported until qt-host is started \
-             again"
-                .to_owned()
         });
         let halted = self.halted.as_deref();
         look(
@@ -337,7 +350,7 @@ mod tests {
     #[test]
     fn each_trouble_is_told_by_its_own_word() {
         let minute = Duration::from_secs(60);
-        let table: [(Sample, &[&str]); 13] = [
+        let table: [(Sample, &[&str]); 14] = [
             (
                 Sample {
                     halted: Some("by hand".into()),
@@ -402,6 +415,13 @@ mod tests {
             ),
             (
                 Sample {
+                    hangs_for: Some(minute / 4),
+                    ..well()
+                },
+                &["not_traded"],
+            ),
+            (
+                Sample {
                     barrier_for: minute * 10,
                     ..well()
                 },
@@ -433,6 +453,32 @@ mod tests {
         for (sample, expected) in table {
             assert_eq!(told(&sample), expected, "{sample:?}");
         }
+    }
+
+    /// A hang made `readyz` fail alone, and with several accounts nothing else noticed it.
+    #[test]
+    fn an_engine_that_hangs_is_told_as_critical_with_its_account_and_once_it_goes_on() {
+        let (settings, begun) = (settings(), Instant::now());
+        let mut conditions = Conditions::new(settings.repeat_after);
+        let mut look = |second: u64, hangs: Option<u64>| {
+            let sample = Sample {
+                hangs_for: hangs.map(Duration::from_secs),
+                ..well()
+            };
+            let news = sample.look(&settings, &mut conditions, begun + Duration::from_secs(second));
+            news.into_iter().next()
+        };
+        assert_eq!(look(0, Some(16)), None, "the machine may have slept");
+        let told = look(1, Some(17)).unwrap();
+        assert_eq!(
+            (told.kind, told.is_raised, told.is_critical),
+            (Kind::NotTraded, true, true)
+        );
+        assert_eq!(told.account.as_deref(), Some("SA-1/****0001"));
+        assert!(told.text.contains("no turn for 17 s"), "{}", told.text);
+        let over = look(90, None).unwrap();
+        assert!(!over.is_raised);
+        assert_eq!(over.text, "the account is traded again");
     }
 
     #[test]

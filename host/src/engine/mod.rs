@@ -196,6 +196,7 @@ impl Engine {
     }
 
     fn turn(&mut self, inputs: &mut Vec<Input>) {
+        crate::failpoint::die_at("engine-turn");
         let now = self.now();
         if let Some(jump) = self.clock.take_jump() {
             self.clock_jumped(now, jump);

@@ -139,12 +139,7 @@ impl Monitor {
 fn examine(account: &Watched, now: Instant, health: &mut Health) {
     let label = account.meters.label();
     let has_ended = account.status.has_changed().is_err();
-    if account
-        .meters
-        .since_turn(now)
-        .is_some_and(|ago| ago > HANGS_AFTER)
-        && !has_ended
-    {
+    if hangs(account, now).is_some() {
         let hangs = format!(
             "{label}: the engine has made no turn for {} s",
             HANGS_AFTER.as_secs()
@@ -188,6 +183,12 @@ fn examine(account: &Watched, now: Instant, health: &mut Health) {
     } else if let Some(late) = overdue(account, now) {
         not_ready(late);
     }
+}
+
+/// For how long its engine has made no turn, where it hangs. One that has ended does not.
+pub(crate) fn hangs(account: &Watched, now: Instant) -> Option<Duration> {
+    let ago = account.meters.since_turn(now)?;
+    (ago > HANGS_AFTER && account.status.has_changed().is_ok()).then_some(ago)
 }
 
 /// For how long signals should have been asked for and were not, where that is so.

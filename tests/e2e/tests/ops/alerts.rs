@@ -102,6 +102,40 @@ fn a_robot_that_fails_is_tried_again_and_its_address_is_not_logged() {
     assert!(!desk.log().contains(SECRET));
 }
 
+/// A hang made `readyz` fail and told nobody; and the stop that a person then tried never came to its end.
+#[test]
+fn an_engine_that_hangs_is_told_and_the_host_stops_without_it() {
+    let robot = Robot::start("{}");
+    let backend = Backend::start();
+    let desk = Desk::new(
+        &backend,
+        &json!({ "alerts": { "webhook": { "url": robot.url(SECRET) } } }),
+    );
+    // Six seconds of turns, for the start, and then none.
+    let mut host = desk.host("engine-turn=120*off->sleep(3600000)");
+    host.trades();
+    wait_until(&format!("the hang is told: {}", desk.log()), || {
+        !of_kind(&robot.posts(), "not_traded").is_empty()
+    });
+    let posts = robot.posts();
+    let told = of_kind(&posts, "not_traded")[0];
+    assert_eq!(
+        (&told["state"], &told["severity"]),
+        (&json!("raised"), &json!("critical"))
+    );
+    assert!(
+        told["text"].as_str().unwrap().contains("made no turn for"),
+        "{told}"
+    );
+    assert_eq!(host.stop(), Some(0));
+    assert!(
+        desk.log()
+            .contains("the engine hangs and has not finished within 13 s"),
+        "{}",
+        desk.log()
+    );
+}
+
 #[test]
 fn a_test_says_what_came_of_each_channel() {
     let robot = Robot::start(r#"{"errcode":0,"errmsg":"ok"}"#);
