@@ -26,6 +26,8 @@ pub(super) enum Mode {
     RetryAfter,
     /// Answered with 422, not applied.
     Refuse,
+    /// Answered with 422 and FastAPI's list of faults, which holds what was sent, not applied.
+    Echo,
     /// Answered with 404, not applied: a backend that does not have this call.
     NotFound,
     /// More signals are listed than were asked for.

@@ -323,6 +323,9 @@ async fn with_faults(
         if mode == Mode::Down {
             scissors.cut();
         }
+        if mode == Mode::Echo {
+            return echoed(request).await;
+        }
         return turned_away(mode, fault.and_then(|fault| fault.retry_after_s));
     }
     let fate = Fate {
@@ -340,6 +343,18 @@ async fn with_faults(
         _ => {}
     }
     response
+}
+
+/// What FastAPI answers where a field is missing: the fault, and what was sent.
+async fn echoed(request: Request) -> Response {
+    let body = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES)
+        .await
+        .unwrap_or_default();
+    let input = serde_json::from_slice(&body)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned()));
+    let fault =
+        json!({ "type": "missing", "loc": ["body", "code"], "msg": "Field required", "input": input });
+    json_answer(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "detail": [fault] }))
 }
 
 /// The answer to a request that is not applied.

@@ -87,7 +87,16 @@ impl Client {
         self.ahead_ms.store(ahead_ms, Ordering::Relaxed);
     }
 
-    pub(super) async fn judge(&self, mut response: reqwest::Response) -> Answer {
+    pub(super) async fn judge(&self, response: reqwest::Response) -> Answer {
+        self.judge_by(response, refusal).await
+    }
+
+    /// Judges an answer of which these are the words that may be shown.
+    pub(super) async fn judge_by(
+        &self,
+        mut response: reqwest::Response,
+        words: impl Fn(&[u8]) -> String,
+    ) -> Answer {
         self.note_date(response.headers());
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -95,7 +104,7 @@ impl Client {
             let body = read_body(&mut response).await.unwrap_or_default();
             return Answer::Refused {
                 status: status.as_u16(),
-                text: refusal(&body),
+                text: words(&body),
             };
         }
         let retry_after = retry_after(response.headers());
@@ -137,14 +146,14 @@ impl Client {
             // A page of HTML comes from something that stands between, not from the backend.
             _ if status.is_client_error() && !is_html(&body) => Answer::Refused {
                 status: code,
-                text: refusal(&body),
+                text: words(&body),
             },
             _ if status.is_client_error() => {
                 let why = format!("answered {status} with HTML, so this is not the backend: {FORMAT}");
                 not_known(why, Cause::NotJson(code))
             }
             _ => not_known(
-                format!("answered {status}: {}", refusal(&body)),
+                format!("answered {status}: {}", words(&body)),
                 Cause::Status(code),
             ),
         }
@@ -243,7 +252,7 @@ fn not_json(body: &[u8], error: &serde_json::Error) -> String {
 }
 
 /// The start of what a backend says about a refusal.
-pub(super) fn refusal(body: &[u8]) -> String {
+fn refusal(body: &[u8]) -> String {
     let text = match serde_json::from_slice::<Value>(body) {
         Ok(value) => wire::message_of(&value),
         Err(_) if is_html(body) => "a page of HTML".to_owned(),

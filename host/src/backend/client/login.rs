@@ -7,7 +7,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::answer::{FORMAT, Unread, is_html, read_body, refusal};
+use super::answer::{FORMAT, Unread, is_html, read_body};
+use super::said::Hidden;
 use super::token::wiped;
 use super::{Answer, Cause, Client, Token};
 use crate::config::Secret;
@@ -46,6 +47,9 @@ impl Client {
             password: password.expose(),
         };
         let mut body = Vec::with_capacity(1024 + 6 * (username.len() + password.expose().len()));
+        let (in_force, _) = self.token();
+        let in_force = in_force.as_ref().map_or("", Token::expose);
+        let hidden = Hidden::new(&[password.expose(), in_force]);
         // Writing two texts into memory does not fail.
         serde_json::to_writer(&mut body, &credentials).ok();
         let request = self
@@ -93,13 +97,20 @@ impl Client {
                 }),
                 Ok(body) => LoginAnswer::Refused {
                     status: status.as_u16(),
-                    text: refusal(&body),
+                    text: hidden.words(&body),
                 },
                 Err(_) => not_known(Answer::TokenRefused { status: 0 }),
             };
         }
         if !status.is_success() {
-            return not_known(self.judge(response).await);
+            // A redirect may repeat it too.
+            return match not_known(self.judge_by(response, |body| hidden.words(body)).await) {
+                LoginAnswer::NotKnown { why, retry_after } => LoginAnswer::NotKnown {
+                    why: hidden.out_of(&why),
+                    retry_after,
+                },
+                other => other,
+            };
         }
         let body = match read_body(&mut response).await {
             Ok(body) => Zeroizing::new(body),

@@ -2,6 +2,7 @@
 
 mod answer;
 mod login;
+mod said;
 mod settings;
 mod token;
 

@@ -36,6 +36,12 @@ impl Token {
         })
     }
 
+    /// The token itself, to be looked for in what must not show it.
+    pub(super) fn expose(&self) -> &str {
+        let header = self.header.to_str().unwrap_or_default();
+        header.strip_prefix("Bearer ").unwrap_or(header)
+    }
+
     /// What it says of itself, where it is a web token.
     pub(crate) const fn claims(&self) -> Option<&Claims> {
         self.claims.as_ref()

@@ -344,9 +344,27 @@ fn backend_fails(hunt: &mut Hunt, backend: &Backend) {
     wait_until("a new login was made", || {
         hunt.desk.log().contains("a new login gave another one")
     });
+    // It says again what it was told, to the host and to a person.
+    backend.fault(&json!({ "mode": "echo", "path": "login" }));
+    backend.revoke();
+    wait_until("the host's login is refused", || {
+        hunt.desk
+            .log()
+            .contains("refuses the login that is kept (422: Field required)")
+    });
+    let out = log_in(&hunt.desk, &backend.password, &[]);
+    assert!(
+        text(&out.stderr).contains("422: Field required"),
+        "{}",
+        text(&out.stderr)
+    );
+    hunt.took("login that is repeated", &out);
+    backend.fault(&json!({ "mode": "up" }));
+    login_of(hunt, backend);
     for fault in [
         "retry_after",
         "refuse",
+        "echo",
         "not_found",
         "http500",
         "html",
