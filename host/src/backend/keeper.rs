@@ -208,6 +208,7 @@ impl Keeper {
                 self.last_trouble.clear();
                 let until = self.until();
                 match why {
+                    Why::Ending if self.plan.logins_for_nothing() > 0 => self.for_nothing(&until),
                     Why::Ending => {
                         info!(target: TRADING, "A new login replaced the token before its end: the new one is good{until}");
                     }
@@ -235,6 +236,20 @@ impl Keeper {
                 error!(target: TRADING, critical = true, "{text}");
             }
             LoginAnswer::NotKnown { why, retry_after } => self.no_login(&why, retry_after),
+        }
+    }
+
+    /// A login gave a token that ends no later than the one before.
+    fn for_nothing(&self, until: &str) {
+        let remedy = self.client.remedy();
+        if self.plan.logins_for_nothing() == 1 {
+            warn!(
+                target: TRADING,
+                "A new login gave a token that ends no later than the one before: it is good{until}. Logins are made ever more \
+                 rarely now, and once more at its end. If the backend gives no other then: {remedy}"
+            );
+        } else {
+            debug!(target: TRADING, "A new login gave a token that ends no later than the one before");
         }
     }
 

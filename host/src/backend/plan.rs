@@ -15,6 +15,8 @@ const LEAST_BETWEEN_MS: i64 = 2_000;
 const WORTH_WAITING_MS: i64 = 3_000;
 /// Where new tokens are refused as the old ones were, logins become as rare as this.
 const STORM: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
+/// Where a login before the end gives a token that ends no later than the old one, as a backend does that keeps its tokens.
+const SAME: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
 /// Where the backend does not answer a login.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
 /// A new token that was good for so long is none that is refused as the old one was.
@@ -67,7 +69,10 @@ pub(super) struct Plan {
     is_refusal_seen: bool,
     /// And before that it was seen to be good.
     is_acceptance_seen: bool,
+    /// The next login waits because the last one changed nothing about the end: a refusal does not wait for that.
+    waits_for_end: bool,
     storm: Backoff,
+    same: Backoff,
     again: Backoff,
 }
 
@@ -84,7 +89,9 @@ impl Plan {
             last_for_refusal_ms: None,
             is_refusal_seen: false,
             is_acceptance_seen: false,
+            waits_for_end: false,
             storm: Backoff::new(STORM.0, STORM.1),
+            same: Backoff::new(SAME.0, SAME.1),
             again: Backoff::new(AGAIN.0, AGAIN.1),
         };
         plan.measure(claims, now_ms);
@@ -99,6 +106,8 @@ impl Plan {
         self.is_acceptance_seen = false;
         self.said = Near::Far;
         self.not_before_ms = i64::MIN;
+        self.waits_for_end = false;
+        self.same.reset();
         self.again.reset();
         self.measure(claims, now_ms);
     }
@@ -187,6 +196,9 @@ impl Plan {
             self.storm.reset();
             self.not_before_ms = now_ms;
         }
+        if std::mem::take(&mut self.waits_for_end) {
+            self.not_before_ms = self.not_before_ms.min(now_ms.saturating_add(LEAST_BETWEEN_MS));
+        }
     }
 
     /// A login gave a token.
@@ -196,7 +208,16 @@ impl Plan {
         self.is_acceptance_seen = false;
         self.said = Near::Far;
         let backend_ms = now_ms.saturating_add(ahead_ms);
+        let before_ms = self.ends_at_ms;
         self.measure(claims, backend_ms);
+        let left_ms = self.ends_at_ms.map_or(0, |ends| ends.saturating_sub(backend_ms));
+        let is_no_later = before_ms
+            .zip(self.ends_at_ms)
+            .is_some_and(|(before, ends)| ends <= before);
+        if !is_no_later {
+            self.same.reset();
+        }
+        self.waits_for_end = is_no_later && why == Why::Ending;
         // A new token that has ended already says that some clock is wrong: logging in again would change nothing.
         self.ends_at_ms = self.ends_at_ms.filter(|ends| *ends > backend_ms);
         let mut pause_ms = LEAST_BETWEEN_MS;
@@ -207,7 +228,16 @@ impl Plan {
             }
             pause_ms = pause_ms.max(millis(self.storm.next(None)));
         }
+        if self.waits_for_end {
+            // At the end itself it may give another one.
+            pause_ms = pause_ms.max(millis(self.same.next(None)).min(left_ms));
+        }
         self.not_before_ms = now_ms.saturating_add(pause_ms);
+    }
+
+    /// How many logins in a row gave a token that ends no later than the one before.
+    pub(super) const fn logins_for_nothing(&self) -> u32 {
+        self.same.failures()
     }
 
     /// It is not known what became of a login; how long until the next.
@@ -390,6 +420,56 @@ mod tests {
         let mut plan = Plan::new(None, true, NOW);
         plan.logged_in(Why::Refused, Some(&claims(NOW - 20_000, NOW - 10_000)), NOW, 0);
         assert_eq!(plan.step(NOW + DAY_MS, Some(0), false), Step::Wait);
+    }
+
+    /// Each of them led to the next after two seconds: some 1,700 logins in the last hour.
+    #[test]
+    fn a_backend_that_gives_the_same_token_until_its_end_is_asked_ever_more_rarely_and_at_the_end() {
+        let end = NOW + DAY_MS;
+        let old = claims(NOW, end);
+        let mut plan = Plan::new(Some(&old), true, NOW);
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for second in 0..DAY_MS / 1000 + 7200 {
+            let now = NOW + second * 1000;
+            if let Step::LogIn(why) = plan.step(now, Some(0), false) {
+                assert_eq!(why, Why::Ending);
+                if now < end {
+                    before.push(now - end);
+                    plan.logged_in(why, Some(&old), now, 0);
+                    assert_eq!(plan.logins_for_nothing() as usize, before.len());
+                } else {
+                    after.push(now - end);
+                    plan.logged_in(why, Some(&claims(now, now + DAY_MS)), now, 0);
+                    assert_eq!(plan.logins_for_nothing(), 0);
+                }
+            }
+        }
+        assert_eq!(before[0], -HOUR_MS);
+        assert!((10..=25).contains(&before.len()), "{before:?}");
+        assert!(after.len() == 1 && after[0] <= 2000, "{after:?}");
+    }
+
+    #[test]
+    fn a_token_that_is_revoked_while_the_end_is_waited_for_is_followed_by_a_login_at_once() {
+        let old = claims(NOW - DAY_MS, NOW + HOUR_MS);
+        let mut plan = Plan::new(Some(&old), true, NOW);
+        let mut now = NOW;
+        while plan.logins_for_nothing() < 8 {
+            now += 1000;
+            if let Step::LogIn(why) = plan.step(now, Some(0), false) {
+                plan.logged_in(why, Some(&old), now, 0);
+            }
+        }
+        // The next one is minutes away.
+        now += 10_000;
+        assert_eq!(plan.step(now, Some(0), false), Step::Wait);
+        assert_eq!(plan.step(now, Some(0), true), Step::Wait);
+        assert!(plan.is_renewal_near(now));
+        now += LEAST_BETWEEN_MS;
+        assert_eq!(plan.step(now, Some(0), true), Step::LogIn(Why::Refused));
+        plan.logged_in(Why::Refused, Some(&old), now, 0);
+        // And where that gives the same one, which is refused, there is no storm.
+        assert_eq!(plan.step(now + LEAST_BETWEEN_MS, Some(0), true), Step::Wait);
     }
 
     #[test]
