@@ -24,6 +24,8 @@ const DISK_EVERY: u32 = 30;
 /// From this level on no signals are taken for want of a token.
 pub(super) const NO_TOKEN: u64 = 3;
 const HOUR_MS: i64 = 3_600_000;
+/// So long new logins may take to give a token that is not refused.
+const REFUSED_YET: Duration = Duration::from_secs(120);
 const MIB: u64 = 1 << 20;
 
 /// Looks until it is broken off.
@@ -96,6 +98,10 @@ fn started(has_started: bool, conditions: &mut Conditions, now: Instant) -> Opti
 
 /// The token, which is the host's: told again while it lasts, and when it is over.
 fn token(trouble: TokenTrouble, remedy: &str, conditions: &mut Conditions, now: Instant) -> Option<News> {
+    let after = match trouble {
+        TokenTrouble::RefusedYet => REFUSED_YET,
+        _ => Duration::ZERO,
+    };
     let (level, what) = match trouble {
         TokenTrouble::None => (0, String::new()),
         TokenTrouble::EndsIn(left_ms) if left_ms > HOUR_MS => {
@@ -107,8 +113,14 @@ fn token(trouble: TokenTrouble, remedy: &str, conditions: &mut Conditions, now: 
             NO_TOKEN + 1,
             "the backend refuses the token: no signals are taken, and reports wait".to_owned(),
         ),
+        TokenTrouble::RefusedYet => (
+            NO_TOKEN + 1,
+            "the backend gives tokens to the login that is kept and refuses them: no signals are taken, and reports wait. Has \
+             its user the right to fetch signals?"
+                .to_owned(),
+        ),
     };
-    conditions.look(Kind::Token, None, level, Duration::ZERO, now, |_| match level {
+    conditions.look(Kind::Token, None, level, after, now, |_| match level {
         0 => "the token is good again".to_owned(),
         _ => format!("{what}; {remedy}"),
     })
@@ -511,6 +523,33 @@ mod tests {
         assert_eq!(look(40, TokenTrouble::Refused), raised(refused));
         let over = Some((false, true, "the token is good again".to_owned()));
         assert_eq!(look(41, TokenTrouble::None), over);
+    }
+
+    /// Nobody was told as long as the logins themselves went well.
+    #[test]
+    fn a_token_that_is_refused_whatever_logins_give_is_told_after_two_minutes() {
+        let now = Instant::now();
+        let mut conditions = Conditions::new(Duration::from_secs(1800));
+        let mut look = |second: u64, trouble| {
+            let now = now + Duration::from_secs(second);
+            token(trouble, "run `qt-host login`", &mut conditions, now)
+                .map(|news| (news.is_raised, news.is_critical, news.text))
+        };
+        // One that a login puts right is nobody's trouble.
+        assert_eq!(look(0, TokenTrouble::RefusedYet), None);
+        assert_eq!(look(5, TokenTrouble::None), None);
+        for second in [200, 260, 319] {
+            assert_eq!(look(second, TokenTrouble::RefusedYet), None);
+        }
+        let (is_raised, is_critical, text) = look(320, TokenTrouble::RefusedYet).unwrap();
+        assert!(is_raised && is_critical, "{text}");
+        assert!(
+            text.contains("no signals are taken") && text.contains("run `qt-host login`"),
+            "{text}"
+        );
+        assert_eq!(look(321, TokenTrouble::RefusedYet), None);
+        let over = Some((false, true, "the token is good again".to_owned()));
+        assert_eq!(look(400, TokenTrouble::None), over);
     }
 
     /// A host that waited for its first account to start told that it had started, after a minute.

@@ -103,6 +103,8 @@ pub(crate) enum TokenTrouble {
     Ended,
     /// The backend refuses it.
     Refused,
+    /// The backend refuses it, and new logins are made, which may give another one in a moment.
+    RefusedYet,
 }
 
 /// Who learned about the token.
@@ -376,18 +378,18 @@ impl Client {
     }
 
     /// Whether a person has to do something about the token, at `now_ms` by our clock. Where a new login is made without one
-    /// there is nothing to do, unless those fail.
+    /// there is nothing to do, unless those fail, or what they give is refused on and on.
     pub(crate) fn token_trouble(&self, now_ms: i64) -> TokenTrouble {
         let Renewal {
             is_possible,
             is_failing,
             ..
         } = *self.renewal.borrow();
-        if is_possible && !is_failing {
-            return TokenTrouble::None;
-        }
-        if self.is_token_refused() {
-            return TokenTrouble::Refused;
+        match (self.is_token_refused(), is_possible && !is_failing) {
+            (true, true) => return TokenTrouble::RefusedYet,
+            (true, false) => return TokenTrouble::Refused,
+            (false, true) => return TokenTrouble::None,
+            (false, false) => {}
         }
         let ends_s = self.token_claims().0.and_then(|claims| claims.ends_at_s);
         let Some((ends_s, ahead_ms)) = ends_s.zip(self.clock_ahead_ms()) else {

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::super::client::Answer;
+use super::super::client::{Answer, Caller, TokenTrouble};
 use super::super::keeper::{self, KeeperLinks};
 use super::super::sync::{BookSync, Outcome};
 use super::super::wire::View;
@@ -288,6 +288,10 @@ async fn the_refusal_of_the_token_that_a_login_gave_is_noted_with_the_call_that_
     let (_, number) = bench.client.token_claims();
     assert_eq!((number, bench.client.renewal().borrow().refused), (2, 2));
     assert_eq!(bench.client.renewal().borrow().accepted, 0);
+    // Of which nobody was told, since the login went well.
+    assert_eq!(bench.client.token_trouble(0), TokenTrouble::None);
+    bench.client.token_refused(Caller::Poller, true);
+    assert_eq!(bench.client.token_trouble(0), TokenTrouble::RefusedYet);
 }
 
 /// A keyring in a file that holds an old login, that login, and who looks at it.
