@@ -221,6 +221,16 @@ fn run_until(
         };
         runtime.spawn(tended("keeper of the token", stopped.clone(), keep, |_| {}));
     }
+    if let Some(credentials) = client.nats_credentials() {
+        let (credentials, shutdown) = (Arc::clone(credentials), stopped.clone());
+        let watch = move || Arc::clone(&credentials).watch(shutdown.clone(), || Clock::system().now_ms());
+        runtime.spawn(tended(
+            "watch over the credentials",
+            stopped.clone(),
+            watch,
+            |_| {},
+        ));
+    }
     let several = each.iter().any(Config::is_one_of_several);
     let (deaths, died) = mpsc::unbounded_channel();
     let house = House {

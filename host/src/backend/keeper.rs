@@ -263,7 +263,7 @@ impl Keeper {
 }
 
 /// A length of time for people.
-fn length(ms: i64) -> String {
+pub(super) fn length(ms: i64) -> String {
     let seconds = (ms + 999) / 1000;
     match seconds {
         ..=119 => format!("{seconds} s"),

@@ -3,6 +3,8 @@
 //! A signal is acknowledged once what it led to is durable, so that one which is lost on the way comes again; and a report
 //! carries its idempotency key as the message's id, by which the stream tells repeats. The shapes are those of REST.
 
+mod credentials;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -12,7 +14,7 @@ use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, PullConsum
 use async_nats::jetstream::context::{ConsumerInfoErrorKind, PublishErrorKind};
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, AckKind, Message};
-use async_nats::{Client, ConnectOptions, HeaderMap, Subject};
+use async_nats::{Client, ClientError, ConnectErrorKind, ConnectOptions, HeaderMap, Subject};
 use futures_util::StreamExt;
 use qt_core::{Left, SignalId, UtcMillis};
 use serde_json::{Value, json};
@@ -20,6 +22,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
+pub(crate) use self::credentials::Credentials;
 use super::TRADING;
 use super::client::{Answer, Cause};
 use super::routes::HandedOver;
@@ -54,7 +57,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Signals and reports by way of NATS.
 pub(crate) struct Nats {
     settings: config::Nats,
-    credentials: Option<String>,
+    credentials: Option<Arc<Credentials>>,
     ca_certificate: Option<PathBuf>,
     link: Mutex<Option<Link>>,
     settling: Settling,
@@ -137,16 +140,12 @@ impl Nats {
         if let Some(path) = ca_certificate {
             super::client::certificates(path).map_err(|e| e.to_string())?;
         }
-        let read = |path: &PathBuf| {
-            std::fs::read_to_string(path).map_err(|e| {
-                format!(
-                    "`nats.credentials`: the file {} cannot be read: {e}",
-                    crate::system::shown(path)
-                )
-            })
-        };
         Ok(Self {
-            credentials: settings.credentials.as_ref().map(read).transpose()?,
+            credentials: settings
+                .credentials
+                .clone()
+                .map(|path| Credentials::new(path).map(Arc::new))
+                .transpose()?,
             ca_certificate: ca_certificate.map(Path::to_owned),
             settings: settings.clone(),
             link: Mutex::default(),
@@ -220,16 +219,18 @@ impl Nats {
         // A second install fails because the first one stands, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let options = match &self.credentials {
-            Some(text) => ConnectOptions::with_credentials(text).map_err(|_| {
-                "`nats.credentials` is no file of credentials as `nsc` makes them (not shown)".to_owned()
-            })?,
+            Some(credentials) => {
+                // What is wrong with them is said in full here, and by the library in two words.
+                credentials.read()?;
+                credentials.options()
+            }
             None => ConnectOptions::new(),
         };
         let options = match &self.ca_certificate {
             Some(path) => options.add_root_certificates(path.clone()),
             None => options,
         };
-        let settling = self.settling.clone();
+        let (settling, credentials) = (self.settling.clone(), self.credentials.clone());
         let servers: Vec<&str> = self.settings.url.split(',').map(str::trim).collect();
         options
             .name(concat!("quantTrader ", env!("CARGO_PKG_VERSION")))
@@ -238,19 +239,49 @@ impl Nats {
                 match event {
                     async_nats::Event::Connected => {
                         settling.connected();
+                        if let Some(credentials) = &credentials {
+                            credentials.accepted();
+                        }
                         info!(target: TRADING, "NATS is connected");
                     }
                     async_nats::Event::Disconnected => {
                         settling.begin_anew();
                         warn!(target: TRADING, "NATS is not connected any more; it is tried on");
                     }
-                    other => debug!(target: TRADING, "NATS: {other}"),
+                    other => {
+                        debug!(target: TRADING, "NATS: {other}");
+                        if let (Some(credentials), async_nats::Event::ClientError(ClientError::Other(why))) =
+                            (&credentials, &other)
+                            && is_for_credentials(|kind| kind.to_string() == *why)
+                        {
+                            credentials.refused(why);
+                        }
+                    }
                 }
                 std::future::ready(())
             })
             .connect(servers)
             .await
-            .map_err(|e| format!("no connection to NATS at {}: {e}", self.settings.url))
+            .map_err(|e| {
+                let what = format!("no connection to NATS at {}: {e}", self.settings.url);
+                match &self.credentials {
+                    Some(credentials) if is_for_credentials(|kind| *kind == e.kind()) => {
+                        credentials.refused(&e.to_string());
+                        format!("{what}; {}", credentials.remedy())
+                    }
+                    _ => what,
+                }
+            })
+            .inspect(|_| {
+                if let Some(credentials) = &self.credentials {
+                    credentials.accepted();
+                }
+            })
+    }
+
+    /// What the host logs in with, where it does.
+    pub(crate) const fn credentials(&self) -> Option<&Arc<Credentials>> {
+        self.credentials.as_ref()
     }
 
     /// The durable consumer, which is made where it is not there.
@@ -558,6 +589,16 @@ impl Nats {
             }
         }
     }
+}
+
+/// Whether a connection fails for the credentials, by what says so of a kind.
+fn is_for_credentials(is: impl Fn(&ConnectErrorKind) -> bool) -> bool {
+    [
+        ConnectErrorKind::AuthorizationViolation,
+        ConnectErrorKind::Authentication,
+    ]
+    .iter()
+    .any(is)
 }
 
 /// How long until a message comes again: soon at first, then the longer the more often it came. No two wait equally long,

@@ -8,7 +8,7 @@ mod token;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,7 +28,7 @@ pub(super) use settings::certificates;
 pub(crate) use settings::{ClientSettings, SetupError, parse_base};
 pub(crate) use token::Token;
 
-use super::nats::Nats;
+use super::nats::{Credentials, Nats};
 use super::routes::HandedOver;
 use super::sales::Origin;
 use super::wire::{self, Post, View};
@@ -338,12 +338,24 @@ impl Client {
     ///
     /// The HTTP library, which nothing is asked of.
     pub(crate) fn over_nats(config: &Config, nats: Nats) -> Result<Self, SetupError> {
-        let client = Self::new(&ClientSettings::of(config, "http://127.0.0.1")?)?;
+        Self::at_nats(&ClientSettings::of(config, "http://127.0.0.1")?, nats)
+    }
+
+    /// The same with these settings, of which the address is not used.
+    pub(super) fn at_nats(settings: &ClientSettings, nats: Nats) -> Result<Self, SetupError> {
+        let client = Self::new(settings)?;
+        let remedy = nats.credentials().map(|credentials| credentials.remedy());
         Ok(Self {
             base: nats.shown().to_owned(),
             nats: Some(nats),
+            remedy: remedy.unwrap_or_default(),
             ..client
         })
+    }
+
+    /// What is logged in with at NATS, where it is.
+    pub(crate) fn nats_credentials(&self) -> Option<&Arc<Credentials>> {
+        self.nats.as_ref().and_then(Nats::credentials)
     }
 
     /// What became of the signals that were fetched last: whoever keeps them for us is told.
@@ -391,12 +403,19 @@ impl Client {
             (false, true) => return TokenTrouble::None,
             (false, false) => {}
         }
-        let ends_s = self.token_claims().0.and_then(|claims| claims.ends_at_s);
-        let Some((ends_s, ahead_ms)) = ends_s.zip(self.clock_ahead_ms()) else {
+        let (ends_ms, ahead_ms) = match self.nats_credentials() {
+            Some(credentials) if credentials.is_refused() => return TokenTrouble::Refused,
+            // Its server does not tell the time before signals are asked for.
+            Some(credentials) => (credentials.ends_at_ms(), Some(0)),
+            None => {
+                let ends_s = self.token_claims().0.and_then(|claims| claims.ends_at_s);
+                (ends_s.map(|seconds| seconds * 1000), self.clock_ahead_ms())
+            }
+        };
+        let Some((ends_ms, ahead_ms)) = ends_ms.zip(ahead_ms) else {
             return TokenTrouble::None;
         };
-        let left_ms = (ends_s * 1000).saturating_sub(now_ms).saturating_sub(ahead_ms);
-        match left_ms {
+        match ends_ms.saturating_sub(now_ms).saturating_sub(ahead_ms) {
             ..=0 => TokenTrouble::Ended,
             left_ms if left_ms <= DAY_MS => TokenTrouble::EndsIn(left_ms),
             _ => TokenTrouble::None,

@@ -1,16 +1,19 @@
 //! What is lost on the way from NATS, against a small server that speaks as much of its protocol as is needed.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::json;
+use data_encoding::BASE64URL_NOPAD;
+use nkeys::KeyPair;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::PATIENCE;
-use crate::backend::client::Answer;
+use super::{Logs, PATIENCE, settings_at};
+use crate::backend::client::{Answer, Client, TokenTrouble};
 use crate::backend::nats::Nats;
 use crate::backend::wire::View;
 use crate::config;
@@ -35,19 +38,35 @@ const NOTHING: Does = Does::Says("408 Request Timeout");
 /// What a server does in turn, and how much it has handed out.
 type Script = Mutex<(VecDeque<Does>, u64)>;
 
+/// Who comes in.
+#[derive(Default)]
+struct Door {
+    /// The tokens that are refused.
+    refused: Mutex<HashSet<String>>,
+    /// The token and the signature of each who came.
+    came: Mutex<Vec<(String, String)>>,
+}
+
+/// What is to be signed.
+const NONCE: &str = "a-nonce-of-the-server";
+
 /// A server, and what it does in turn; there is nothing after that.
 async fn server(script: &[Does]) -> Nats {
+    server_with(script, None, Arc::default()).await
+}
+
+async fn server_with(script: &[Does], credentials: Option<PathBuf>, door: Arc<Door>) -> Nats {
     let script = Arc::new(Mutex::new((VecDeque::from(script.to_vec()), 0)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("nats://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, Arc::clone(&script)));
+            tokio::spawn(serve(stream, Arc::clone(&script), Arc::clone(&door)));
         }
     });
     let settings = config::Nats {
         url,
-        credentials: None,
+        credentials,
         signals_stream: "S".to_owned(),
         signals_subject: "qt.signals.>".to_owned(),
         consumer: "mine".to_owned(),
@@ -58,10 +77,11 @@ async fn server(script: &[Does]) -> Nats {
     Nats::new(&settings, None).unwrap()
 }
 
-async fn serve(stream: TcpStream, script: Arc<Script>) -> Option<()> {
+async fn serve(stream: TcpStream, script: Arc<Script>, door: Arc<Door>) -> Option<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
-    let info = json!({ "server_id": "N", "version": "2.10.0", "headers": true, "jetstream": true, "max_payload": 1 << 20, "proto": 1 });
+    let info = json!({ "server_id": "N", "version": "2.10.0", "headers": true, "jetstream": true, "max_payload": 1 << 20, "proto": 1,
+                       "nonce": NONCE });
     writer
         .write_all(format!("INFO {info}\r\n").as_bytes())
         .await
@@ -75,6 +95,20 @@ async fn serve(stream: TcpStream, script: Arc<Script>) -> Option<()> {
         }
         let words: Vec<&str> = line.split_whitespace().collect();
         match *words.as_slice() {
+            ["CONNECT", ..] => {
+                let said: Value = serde_json::from_str(line.trim_start_matches("CONNECT ")).unwrap();
+                let part = |name: &str| said[name].as_str().unwrap_or_default().to_owned();
+                let jwt = part("jwt");
+                let is_refused = door.refused.lock().unwrap().contains(&jwt);
+                door.came.lock().unwrap().push((jwt, part("sig")));
+                if is_refused {
+                    writer
+                        .write_all(b"-ERR 'Authorization Violation'\r\n")
+                        .await
+                        .ok()?;
+                    return None;
+                }
+            }
             ["PING"] => writer.write_all(b"PONG\r\n").await.ok()?,
             ["SUB", subject, number] => {
                 let begins_with = subject.trim_end_matches('*').to_owned();
@@ -219,4 +253,91 @@ async fn purchases_wait_where_the_connection_was_lost_in_a_session() {
         _ = ask(&nats) => panic!("nobody answers"),
         lost = timeout(PATIENCE, lost) => lost.unwrap(),
     }
+}
+
+/// The token of a user whose credentials end so many seconds after 1970.
+fn user(name: &str, ends_at_s: i64) -> String {
+    let claims = json!({ "sub": name, "exp": ends_at_s }).to_string();
+    format!("e30.{}.c2ln", BASE64URL_NOPAD.encode(claims.as_bytes()))
+}
+
+fn credentials_of(jwt: &str, key: &KeyPair) -> String {
+    let seed = key.seed().unwrap();
+    format!(
+        "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    )
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let wait = async {
+        while !is_so() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+/// They were read once, at the start: a file that was renewed needed a restart, and of a refusal nothing was said.
+#[tokio::test]
+async fn credentials_that_are_renewed_are_used_for_the_next_connection() {
+    let (logs, _guard) = Logs::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("host.creds");
+    let key = KeyPair::new_user();
+    let (old, new) = (user("old", 1_790_000_000), user("new", 1_800_000_000));
+    std::fs::write(&path, credentials_of(&old, &key)).unwrap();
+    let door = Arc::new(Door::default());
+    let nats = server_with(&[NOTHING, Does::Dies], Some(path.clone()), Arc::clone(&door)).await;
+    let client = Client::at_nats(&settings_at("http://127.0.0.1"), nats).unwrap();
+    let ask = async || client.signals(100, View::Pending).await;
+    assert!(matches!(ask().await, Answer::Done(_)));
+    let (jwt, signature) = door.came.lock().unwrap()[0].clone();
+    assert_eq!(jwt, old);
+    let signature = BASE64URL_NOPAD.decode(signature.as_bytes()).unwrap();
+    key.verify(NONCE.as_bytes(), &signature).unwrap();
+    let trouble = |seconds: i64| client.token_trouble(seconds * 1000);
+    assert_eq!(trouble(1_789_000_000), TokenTrouble::None);
+    assert_eq!(trouble(1_790_000_000 - 3600), TokenTrouble::EndsIn(3_600_000));
+    assert_eq!(trouble(1_790_000_000), TokenTrouble::Ended);
+
+    // The server takes the old ones no more, and the connection ends.
+    door.refused.lock().unwrap().insert(old.clone());
+    let came = || door.came.lock().unwrap().len();
+    tokio::select! {
+        _ = ask() => panic!("nobody answers"),
+        () = until("it is refused again and again", || came() >= 5) => {}
+    }
+    assert_eq!(trouble(1_789_000_000), TokenTrouble::Refused);
+    let line = "NATS is not connected for want of good credentials (authorization violation)";
+    assert_eq!(logs.count("WARN", line), 1, "{}", logs.text());
+    assert!(logs.text().contains(path.to_str().unwrap()), "{}", logs.text());
+
+    std::fs::write(&path, credentials_of(&new, &key)).unwrap();
+    until("it is connected", || trouble(1_789_000_000) == TokenTrouble::None).await;
+    assert_eq!(door.came.lock().unwrap().last().unwrap().0, new);
+    assert_eq!(trouble(1_790_000_000), TokenTrouble::None);
+    for secret in [key.seed().unwrap().as_str(), &old, &new] {
+        assert!(!logs.text().contains(secret), "{}", logs.text());
+    }
+}
+
+/// Nobody was told of their end.
+#[tokio::test]
+async fn a_person_is_told_of_the_end_of_credentials_an_hour_before() {
+    let (logs, _guard) = Logs::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("host.creds");
+    let key = KeyPair::new_user();
+    let now_ms = || 1_790_000_000_000 - 3_600_000;
+    std::fs::write(&path, credentials_of(&user("old", 1_790_000_000), &key)).unwrap();
+    let nats = server_with(&[], Some(path.clone()), Arc::default()).await;
+    let (stop, shutdown) = tokio::sync::watch::channel(false);
+    let credentials = Arc::clone(nats.credentials().unwrap());
+    let watch = tokio::spawn(credentials.watch(shutdown, now_ms));
+    let line = "The credentials of NATS are good until 2026-09-21T22:13:20 in Shanghai, which is in 60 min";
+    until("it is told", || logs.count("WARN", line) == 1).await;
+    stop.send(true).unwrap();
+    watch.await.unwrap();
+    assert_eq!(nats.credentials().unwrap().ends_at_ms(), Some(1_790_000_000_000));
 }

@@ -1,9 +1,10 @@
 //! The way by NATS: the servers, both streams, and how far the consumer is.
 
 use super::Report;
-use crate::backend::nats::{Nats, Seen};
+use crate::backend::nats::{Credentials, Nats, Seen};
 use crate::cli::Failure;
-use crate::cli::login::wait_for;
+use crate::cli::login::{until, wait_for};
+use crate::clock::Clock;
 use crate::config::{self, Config};
 
 /// Looks at NATS for all accounts.
@@ -32,6 +33,9 @@ pub(super) fn examine(config: &Config, settings: &config::Nats, report: &mut Rep
             return Ok(());
         }
     };
+    if let Some(credentials) = nats.credentials() {
+        end_of(credentials, report);
+    }
     match wait_for(nats.look())? {
         Ok(seen) => {
             report.good("connection", format!("{url} answers"));
@@ -45,6 +49,25 @@ pub(super) fn examine(config: &Config, settings: &config::Nats, report: &mut Rep
         ),
     }
     Ok(())
+}
+
+/// How long the credentials are good, as far as they say.
+fn end_of(credentials: &Credentials, report: &mut Report) {
+    if let Err(why) = credentials.read() {
+        return report.bad("credentials", why, credentials.remedy());
+    }
+    let now_ms = Clock::system().now_ms();
+    let ends_ms = credentials.ends_at_ms();
+    let saw = format!(
+        "from {}; the token {}",
+        credentials.shown(),
+        until(ends_ms, now_ms)
+    );
+    match ends_ms.map(|ends| ends - now_ms) {
+        Some(..=0) => report.bad("credentials", saw, credentials.remedy()),
+        Some(..=86_400_000) => report.unclear("credentials", saw, credentials.remedy()),
+        _ => report.good("credentials", saw),
+    }
 }
 
 fn streams(settings: &config::Nats, seen: &Seen, report: &mut Report) {
