@@ -198,6 +198,9 @@ fn plan(
     sources.flags.metrics.clone_from(&with_metrics);
     let loaded = without_shell(&sources)?;
     needs_no_shell(&loaded.config, user.is_some())?;
+    if bare.is_system {
+        needs_no_session(&loaded.config)?;
+    }
     loaded.warnings.iter().for_each(|warning| super::warn(warning));
     let file = whole(given)?;
     let mut arguments = vec!["--config".to_owned(), text_of(&file)?];
@@ -288,6 +291,25 @@ fn needs_no_shell(config: &Config, is_other_user: bool) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Refuses a login in a keyring that opens with a person's session, which what starts with the machine has not: of the places
+/// of a login only the encrypted file can be read there.
+fn needs_no_session(config: &Config) -> Result<(), Failure> {
+    let (Some(ApiToken::Keyring), Some(url)) = (&config.api_token, &config.api_base_url) else {
+        return Ok(());
+    };
+    let file = Keyring::of(config, url.as_str())?.file();
+    // A folder that cannot be looked into is the other user's, and may hold it.
+    if config.passphrase_file.is_some() && file.try_exists().unwrap_or(true) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "`api_token` is \"keyring\", and a keyring of the system opens with a person's session, which a service of the machine \
+         has not: put a passphrase into a file that the service's user alone may read, name it with `passphrase_file`, and run \
+         `qt-host login --store file` as that user, which makes {}; or name a file with the token by \"file:PATH\"",
+        system::shown(&file)
+    )))
 }
 
 /// Where journal and logs will lie. The user's own folder is not another user's.

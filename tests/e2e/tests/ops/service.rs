@@ -306,6 +306,34 @@ fn what_does_not_work_leaves_nothing_behind() {
     assert!(!unit.exists());
 }
 
+/// It was taken, and the unit then found no login: it ended with code 1 and was started again for ever.
+#[test]
+fn a_service_of_the_machine_takes_a_login_from_an_encrypted_file_alone() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({ "api_token": "keyring" }));
+    let install = ["service", "install", "--system", "--user", "daemon", "--print"];
+    let refused = desk.fails(2, &install);
+    for part in [
+        "a person's session",
+        "`qt-host login --store file`",
+        "`passphrase_file`",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    desk.private("passphrase", "of the file\n");
+    desk.configure(
+        &backend,
+        &json!({ "api_token": "keyring", "passphrase_file": "passphrase" }),
+    );
+    assert!(desk.fails(2, &install).contains("login.enc"));
+    std::fs::create_dir_all(desk.path("data")).unwrap();
+    desk.private("data/login.enc", "of a login");
+    assert!(desk.done(&install).contains("User=daemon"));
+    // With the file alone its passphrase is in nobody's reach.
+    desk.configure(&backend, &json!({ "api_token": "keyring" }));
+    desk.fails(2, &install);
+}
+
 /// Listens as systemd does; each call gives all that was heard so far.
 fn ear(path: &Path) -> impl FnMut() -> String + use<> {
     let socket = UnixDatagram::bind(path).unwrap();
