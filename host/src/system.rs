@@ -13,7 +13,7 @@ pub mod paste;
 pub mod service;
 mod shutdown;
 
-pub use children::{Family, end_with_family, ended, exit, in_own_group, kill_family, limit_memory};
+pub use children::{Family, Helpers, end_with_family, ended, exit, in_own_group, kill_family, limit_memory};
 pub use files::{
     WholeFile, create_private_dir, is_open_elsewhere, make_private, open_private_append, private_folder,
     private_options, put_in_place, readable_by_others, replace_file, replace_passing_file, sync_dir,

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::{Alert, format};
 use crate::clock::Clock;
 use crate::config::{self, Secret, WebhookFormat};
+use crate::system;
 
 /// How long one post, and one run of the command, may take.
 const ONE_TRY: Duration = Duration::from_secs(10);
@@ -203,6 +204,7 @@ async fn run(command: &[String], alert: &Alert, held_back: u64) -> Result<(), St
     crate::secrets::hide_from(|name| {
         command.env_remove(name);
     });
+    system::in_own_group(command.as_std_mut());
     let mut child = command
         .args(arguments)
         .stdin(Stdio::piped())
@@ -211,6 +213,8 @@ async fn run(command: &[String], alert: &Alert, held_back: u64) -> Result<(), St
         .kill_on_drop(true)
         .spawn()
         .map_err(|e| format!("it cannot be started: {e}"))?;
+    // A script that hangs does so in a program that it started, which would stay, one for each alert.
+    let helpers = system::Helpers::of(&child);
     let text = format!("{}\n", format::object(alert, held_back));
     let work = async {
         if let Some(mut input) = child.stdin.take() {
@@ -219,14 +223,17 @@ async fn run(command: &[String], alert: &Alert, held_back: u64) -> Result<(), St
         }
         child.wait().await
     };
-    match timeout(ONE_TRY, work).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(format!("it ended with {status}")),
-        Ok(Err(e)) => Err(format!("nobody knows how it ended: {e}")),
-        // Dropping it ends it.
-        Err(_) => Err(format!(
+    let Ok(ended) = timeout(ONE_TRY, work).await else {
+        // Dropping them ends it and what it started.
+        return Err(format!(
             "it took longer than {} s and was ended",
             ONE_TRY.as_secs()
-        )),
+        ));
+    };
+    helpers.leave();
+    match ended {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("it ended with {status}")),
+        Err(e) => Err(format!("nobody knows how it ended: {e}")),
     }
 }

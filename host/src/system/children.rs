@@ -3,7 +3,7 @@
 use std::io;
 use std::process::{Child, Command, ExitStatus};
 
-pub use own::{Family, end_with_family, exit, in_own_group, limit_memory};
+pub use own::{Family, Helpers, end_with_family, exit, in_own_group, limit_memory};
 
 /// How a child that was started by [`in_own_group`] ended, if it has. What it started ends with it: it may work on, as
 /// a bridge to a broker does, and whoever takes the child's place would work beside it.
@@ -68,6 +68,33 @@ mod own {
         pub(super) fn kill(&self, child: &mut Child) {
             if !self.is_over.load(Ordering::Acquire) {
                 let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+            }
+        }
+    }
+
+    /// A command of a person's and what it starts, which are killed with this unless it is left: what a command that
+    /// came to its end started may go on.
+    #[derive(Debug)]
+    pub struct Helpers(Option<Pid>);
+
+    impl Helpers {
+        /// Those of a child that was started by [`in_own_group`] just now. To be dropped before the child, whose number is
+        /// its own only until it was waited for.
+        pub fn of(child: &tokio::process::Child) -> Self {
+            let number = child.id().and_then(|id| i32::try_from(id).ok());
+            Self(number.and_then(Pid::from_raw))
+        }
+
+        /// The child has ended by itself.
+        pub fn leave(mut self) {
+            self.0 = None;
+        }
+    }
+
+    impl Drop for Helpers {
+        fn drop(&mut self) {
+            if let Some(leader) = self.0 {
+                let _ = kill_process_group(leader, Signal::KILL);
             }
         }
     }
@@ -148,6 +175,45 @@ mod own {
         pub(super) fn kill(&self, _child: &mut Child) {
             // The exit code of what is killed here in any other way.
             let _ = self.0.terminate(1);
+        }
+    }
+
+    /// A command of a person's and what it starts, which are killed with this unless it is left: what a command that
+    /// came to its end started may go on.
+    #[derive(Debug)]
+    pub struct Helpers(Option<Job>);
+
+    impl Helpers {
+        /// Those of a child that was started just now. One that the system does not take in stands alone.
+        pub fn of(child: &tokio::process::Child) -> Self {
+            Self(Self::job_of(child).ok())
+        }
+
+        #[allow(unsafe_code)]
+        fn job_of(child: &tokio::process::Child) -> io::Result<Job> {
+            let handle = child
+                .raw_handle()
+                .ok_or_else(|| io::Error::other("the child has ended"))?;
+            // SAFETY: the child keeps its handle open for as long as it is borrowed here.
+            let handle = unsafe { std::os::windows::io::BorrowedHandle::borrow_raw(handle) };
+            // It does not end with its last handle: what is left goes on.
+            let job = Job::create(&JobLimits::new())?;
+            job.assign(&handle)?;
+            Ok(job)
+        }
+
+        /// The child has ended by itself.
+        pub fn leave(mut self) {
+            self.0 = None;
+        }
+    }
+
+    impl Drop for Helpers {
+        fn drop(&mut self) {
+            if let Some(job) = &self.0 {
+                // The exit code of what is killed here in any other way.
+                let _ = job.terminate(1);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use qt_test_support::{Backend, Desk, wait_until};
+use qt_test_support::{Backend, Desk, runs, wait_until};
 use serde_json::{Value, json};
 
 use super::robot::Robot;
@@ -216,6 +216,45 @@ fn a_test_says_what_came_of_each_channel() {
         said.contains("it cannot be reached") && !said.contains(SECRET),
         "{said}"
     );
+}
+
+/// Only the shell was killed; each alert left what the script waited for.
+#[test]
+fn a_command_that_hangs_is_ended_with_what_it_started() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    let (script, pid) = (desk.path("page-me"), desk.path("pid"));
+    let lines = format!("#!/bin/sh\nsleep 3600 &\necho $! > {}\nwait\n", pid.display());
+    std::fs::write(&script, lines).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
+    desk.configure(&backend, &json!({ "alerts": { "command": [script] } }));
+    let out = desk.run(&["alerts", "test"]);
+    assert_eq!(out.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(said.contains("it took longer than 10 s and was ended"), "{said}");
+    let started = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    wait_until("what it started has ended", || !runs(started));
+}
+
+/// A pager that goes on in the background is no hang.
+#[test]
+fn what_a_command_that_ended_left_behind_goes_on() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    let (script, done) = (desk.path("page-me"), desk.path("done"));
+    // It waits for this test's word, so that it is seen to outlive the command.
+    let word = desk.path("word");
+    let lines = format!(
+        "#!/bin/sh\n(while ! [ -e {} ]; do sleep 0.05; done; echo > {}) </dev/null >/dev/null 2>&1 &\n",
+        word.display(),
+        done.display()
+    );
+    std::fs::write(&script, lines).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
+    desk.configure(&backend, &json!({ "alerts": { "command": [script] } }));
+    assert!(desk.done(&["alerts", "test"]).contains("delivered"));
+    std::fs::write(&word, "").unwrap();
+    wait_until("it has gone on", || done.exists());
 }
 
 #[test]
