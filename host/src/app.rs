@@ -27,6 +27,7 @@ use crate::journal::JournalError;
 use crate::layout;
 use crate::lease::{self, Lease, LeaseError};
 use crate::monitor::{self, Monitor};
+use crate::patience::{self, Pulse};
 use crate::plugin::PluginError;
 use crate::round;
 use crate::secrets::{self, NoToken};
@@ -140,24 +141,33 @@ impl AppError {
     }
 }
 
-/// Trades until a signal asks for the end, or for one round where `once` is set.
+/// How it is started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way {
+    /// For one round.
+    pub(crate) once: bool,
+    /// By what starts it again when it has ended, and does nothing else for it.
+    pub(crate) is_kept: bool,
+}
+
+/// Trades until a signal asks for the end, or for one round.
 ///
 /// # Errors
 ///
 /// [`AppError`]. Where one of several accounts could not be traded, its error comes when the others have ended.
 pub(crate) fn run(
     config: &Config,
-    once: bool,
+    way: Way,
     asks: &ShutdownSender,
     end: ShutdownReceiver,
 ) -> Result<(), AppError> {
     let has_started = Arc::new(AtomicBool::new(false));
-    let result = run_until(config, once, asks, end, &has_started);
+    let result = run_until(config, way, asks, end, &has_started);
     if let Err(why) = &result
         && !has_started.load(Ordering::Relaxed)
-        && !once
-        // Who starts it by hand reads it.
-        && !std::io::stderr().is_terminal()
+        && !way.once
+        // Who starts it by hand reads it. A task of Windows has a window, and nobody before it.
+        && (way.is_kept || !std::io::stderr().is_terminal())
         && !is_traded_by_another(config, why)
         && let Ok(home) = config.home_dir()
     {
@@ -183,7 +193,7 @@ fn is_traded_by_another(config: &Config, why: &AppError) -> bool {
 
 fn run_until(
     config: &Config,
-    once: bool,
+    Way { once, is_kept }: Way,
     asks: &ShutdownSender,
     end: ShutdownReceiver,
     has_started: &Arc<AtomicBool>,
@@ -253,7 +263,12 @@ fn run_until(
         desks: Vec::new(),
         down,
         has_started: Arc::clone(has_started),
+        pulse: Pulse::default(),
     };
+    // A keeper that wants to hear that the host lives ends it by itself.
+    if is_kept && notify::watchdog().is_none() {
+        patience::watch(house.shared.monitor.clone(), house.pulse.clone())?;
+    }
     if let Some(alerting) = alerting {
         runtime.spawn(alerting);
     }
@@ -383,6 +398,8 @@ struct House<'a> {
     down: Vec<Down>,
     /// Some account trades, or did.
     has_started: Arc<AtomicBool>,
+    /// Beats with each round of the keeper's.
+    pulse: Pulse,
 }
 
 impl House<'_> {
@@ -397,7 +414,10 @@ impl House<'_> {
         routes.extend(self.down.iter().map(Down::route));
         let poller = tokio::spawn(self.poll(once.is_some(), routes));
         let mut beside: Vec<JoinHandle<()>> = Vec::new();
-        beside.push(tokio::spawn(tell_keeper(self.shared.monitor.clone())));
+        beside.push(tokio::spawn(tell_keeper(
+            self.shared.monitor.clone(),
+            self.pulse.clone(),
+        )));
         if let Some(listener) = self.metrics.take() {
             beside.push(tokio::spawn(monitor::http::serve(
                 listener,
@@ -553,10 +573,11 @@ impl House<'_> {
 
 /// Tells the system's keeper that the host lives, as long as it does: one whose engine hangs says nothing, and is started
 /// again; every order stands in the journal.
-async fn tell_keeper(monitor: Monitor) {
+async fn tell_keeper(monitor: Monitor, pulse: Pulse) {
     let every = notify::watchdog().map_or(KEEPER_LOOK, |within| (within / 3).min(KEEPER_LOOK));
     let mut said = String::new();
     loop {
+        pulse.beat();
         let health = monitor.health(Clock::system().monotonic());
         if health.ill.is_empty() {
             notify::tell(Stand::Alive);

@@ -364,7 +364,7 @@ pub(crate) async fn serve(
                 }
                 Ok(Asked::Stop) => {
                     leave_answer(&path, &Reply::done("the running host ends".to_owned()));
-                    asks.request(ShutdownCause::Terminate);
+                    asks.request(ShutdownCause::Stopped);
                     continue;
                 }
                 Err(reply) => Some(reply),

@@ -10,6 +10,15 @@ pub(crate) fn die_at(name: &str) {
     }
 }
 
+/// The number that a test armed `name` with; nothing at all in a release.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    let _ = name;
+    #[cfg(feature = "failpoints")]
+    return fail::eval(name, |number| number.and_then(|number| number.parse().ok())).flatten();
+    #[cfg(not(feature = "failpoints"))]
+    None
+}
+
 /// Takes the points that `FAILPOINTS` arms; to be called once, at the start.
 pub(crate) fn arm() {
     #[cfg(feature = "failpoints")]

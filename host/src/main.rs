@@ -26,6 +26,7 @@ mod layout;
 mod lease;
 mod monitor;
 mod paper;
+mod patience;
 mod plugin;
 mod round;
 mod sandbox;

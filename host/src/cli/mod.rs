@@ -77,6 +77,10 @@ struct Cli {
     #[arg(long, value_name = "ADDR", allow_negative_numbers = true)]
     metrics: Option<String>,
 
+    /// Who starts it again when it has ended, by the name that `service install` gave; nothing for people.
+    #[arg(long, value_name = "NAME", hide = true)]
+    kept_by: Option<String>,
+
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -322,7 +326,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure
     all_taken("--plugin", &arguments, cli.options.plugins.len())?;
     all_taken("--plugin-dir", &arguments, cli.options.plugin_dirs.len())?;
     match cli.command {
-        None => run::run(&cli.options, cli.once, cli.metrics),
+        None => run::run(&cli.options, cli.once, cli.metrics, cli.kept_by.as_deref()),
+        Some(_) if cli.kept_by.is_some() => Err(Failure::usage(
+            "--kept-by belongs to trading; leave it or the command out",
+        )),
         Some(_) if cli.metrics.is_some() => Err(Failure::usage(
             "--metrics belongs to trading; leave it or the command out",
         )),

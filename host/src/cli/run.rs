@@ -1,13 +1,19 @@
 //! Trading: configuration, log and signals in place, then the loop.
 
 use super::{Failure, Options};
-use crate::app::AppError;
+use crate::app::{AppError, Way};
 use crate::config::Purpose;
 use crate::secrets::NoToken;
+use crate::system::ShutdownCause;
 use crate::{system, telemetry};
 
 /// Trades until a signal asks for the end, or for one round.
-pub fn run(options: &Options, once: bool, metrics: Option<String>) -> Result<(), Failure> {
+pub fn run(
+    options: &Options,
+    once: bool,
+    metrics: Option<String>,
+    kept_by: Option<&str>,
+) -> Result<(), Failure> {
     crate::failpoint::arm();
     let mut sources = options.sources();
     sources.flags.metrics = metrics;
@@ -24,10 +30,31 @@ pub fn run(options: &Options, once: bool, metrics: Option<String>) -> Result<(),
     }
     let (asks, end) =
         system::shutdown().map_err(|error| Failure::failed(format!("cannot watch for Ctrl-C: {error}")))?;
-    crate::app::run(&config, once, &asks, end).map_err(|error| {
+    let way = Way {
+        once,
+        is_kept: kept_by.is_some(),
+    };
+    let result = crate::app::run(&config, way, &asks, end.clone()).map_err(|error| {
         tracing::error!(target: telemetry::QUANT_TRADER, critical = true, "{error}");
         Failure::from(error)
-    })
+    });
+    if let (Some(name), Some(ShutdownCause::Stopped | ShutdownCause::Interrupt)) = (kept_by, end.cause()) {
+        stay_ended(name);
+    }
+    result
+}
+
+/// Whoever stopped it would see it trade again a minute later.
+fn stay_ended(name: &str) {
+    match system::service::stay_ended(name) {
+        Ok(None) => {}
+        Ok(Some(what)) => tracing::info!(target: telemetry::QUANT_TRADER, "{what}"),
+        Err(error) => tracing::error!(
+            target: telemetry::QUANT_TRADER,
+            critical = true,
+            "{name} may start this host again within a minute: {error}; end it with `qt-host service stop`"
+        ),
+    }
 }
 
 impl From<NoToken> for Failure {

@@ -11,6 +11,8 @@ pub enum ShutdownCause {
     Interrupt,
     /// SIGTERM; on Windows the console was closed, the user logs off, or the system shuts down.
     Terminate,
+    /// A person, by `qt-host stop`.
+    Stopped,
     /// The program itself, through [`ShutdownSender::request`].
     Requested,
 }
@@ -20,7 +22,7 @@ impl ShutdownCause {
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Interrupt => 130,
-            Self::Terminate => 143,
+            Self::Terminate | Self::Stopped => 143,
             Self::Requested => 0,
         }
     }
@@ -47,7 +49,6 @@ pub struct ShutdownReceiver(watch::Receiver<Option<ShutdownCause>>);
 
 impl ShutdownReceiver {
     /// The cause, once a shutdown was asked for.
-    #[cfg(test)]
     pub fn cause(&self) -> Option<ShutdownCause> {
         *self.0.borrow()
     }

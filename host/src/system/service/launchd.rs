@@ -20,7 +20,9 @@ fn label(plan: &Plan) -> String {
     allow(dead_code, reason = "the test reads it")
 )]
 pub(super) fn text(plan: &Plan) -> String {
-    let words = std::iter::once(plan.program.display().to_string()).chain(plan.arguments.iter().cloned());
+    let words = std::iter::once(plan.program.display().to_string())
+        .chain(plan.arguments.iter().cloned())
+        .chain(["--kept-by".to_owned(), plan.name.clone()]);
     let words: String = words
         .map(|word| format!("    <string>{}</string>\n", escaped(&word)))
         .collect();

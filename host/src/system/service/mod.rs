@@ -177,6 +177,26 @@ pub fn act(plan: &Plan, action: Action) -> Result<Vec<String>, ServiceError> {
     }
 }
 
+/// Has the system leave the host that it keeps by this name ended, until `service start`, where it would start it again
+/// though a person stopped it; what a person should know about that.
+///
+/// # Errors
+/// The system does not do it.
+#[cfg_attr(
+    not(windows),
+    expect(clippy::unnecessary_wraps, reason = "another system may refuse it")
+)]
+pub fn stay_ended(name: &str) -> Result<Option<String>, ServiceError> {
+    #[cfg(windows)]
+    return here::stay_ended(name).map(Some);
+    // systemd and launchd start again what failed, and leave alone what was stopped.
+    #[cfg(not(windows))]
+    {
+        let _ = name;
+        Ok(None)
+    }
+}
+
 /// How it stands.
 ///
 /// # Errors

@@ -6,23 +6,30 @@ use super::Plan;
 #[cfg(windows)]
 use super::{ServiceError, State, must, run};
 
+/// A minute after it ended, however it did and however often, it is started again; one that runs is left alone
+/// (`IgnoreNew`). What the scheduler calls a restart on failure gives up after a number of them.
+const AGAIN: &str =
+    "<Repetition><Interval>PT1M</Interval><StopAtDurationEnd>false</StopAtDurationEnd></Repetition>";
+
 /// The task, as the scheduler reads it.
 #[cfg_attr(all(test, not(windows)), allow(dead_code, reason = "the test reads it"))]
 pub(super) fn text(plan: &Plan) -> String {
-    let words: Vec<String> = plan.arguments.iter().map(|word| quoted(word)).collect();
+    let kept = ["--kept-by", &plan.name];
+    let words = plan.arguments.iter().map(String::as_str).chain(kept);
+    let words: Vec<String> = words.map(quoted).collect();
     let user = match &plan.user {
         Some(user) => format!("<UserId>{}</UserId>", escaped(user)),
         None => String::new(),
     };
     let (trigger, logon) = if plan.is_system {
         (
-            "<BootTrigger><Enabled>true</Enabled></BootTrigger>".to_owned(),
+            format!("<BootTrigger>{AGAIN}<Enabled>true</Enabled></BootTrigger>"),
             "S4U",
         )
     } else {
         // Without a user it means everybody's logon, which takes an administrator.
         (
-            format!("<LogonTrigger><Enabled>true</Enabled>{user}</LogonTrigger>"),
+            format!("<LogonTrigger>{AGAIN}<Enabled>true</Enabled>{user}</LogonTrigger>"),
             "InteractiveToken",
         )
     };
@@ -38,7 +45,6 @@ pub(super) fn text(plan: &Plan) -> String {
          <DisallowStartIfOnBatteries>false</DisallowStartIfOnBatteries>\
          <StopIfGoingOnBatteries>false</StopIfGoingOnBatteries>\
          <ExecutionTimeLimit>PT0S</ExecutionTimeLimit>\
-         <RestartOnFailure><Interval>PT1M</Interval><Count>3</Count></RestartOnFailure>\
          <Priority>4</Priority></Settings>\r\n\
          <Actions Context=\"Author\"><Exec><Command>{}</Command><Arguments>{}</Arguments>\
          <WorkingDirectory>{}</WorkingDirectory></Exec></Actions>\r\n\
@@ -143,8 +149,18 @@ pub(super) fn uninstall(plan: &Plan) -> Result<Vec<String>, ServiceError> {
 #[cfg(windows)]
 pub(super) fn start(plan: &Plan) -> Result<Vec<String>, ServiceError> {
     installed(plan)?;
+    must("schtasks", &["/Change", "/TN", &plan.name, "/ENABLE"])?;
     must("schtasks", &["/Run", "/TN", &plan.name])?;
     Ok(vec![format!("the task {} is started", plan.name)])
+}
+
+/// Otherwise a minute passes, and it runs again.
+#[cfg(windows)]
+pub(super) fn stay_ended(name: &str) -> Result<String, ServiceError> {
+    must("schtasks", &["/Change", "/TN", name, "/DISABLE"])?;
+    Ok(format!(
+        "the task {name} stays ended, at the next logon and start of the machine, too, until `qt-host service start`"
+    ))
 }
 
 /// The scheduler would kill it; the program's own word lets it finish what is in hand.
@@ -174,8 +190,13 @@ fn end(plan: &Plan) -> Result<(), ServiceError> {
 #[cfg(windows)]
 pub(super) fn stop(plan: &Plan) -> Result<Vec<String>, ServiceError> {
     installed(plan)?;
-    end(plan)?;
-    Ok(vec![format!("the task {} has ended", plan.name)])
+    let said = stay_ended(&plan.name)?;
+    if let Err(error) = end(plan) {
+        // It runs on, and is to be kept running.
+        must("schtasks", &["/Change", "/TN", &plan.name, "/ENABLE"])?;
+        return Err(error);
+    }
+    Ok(vec![format!("the task {} has ended", plan.name), said])
 }
 
 #[cfg(windows)]
@@ -217,6 +238,33 @@ mod tests {
         }
     }
 
+    /// After three failures nothing started it again before the next logon.
+    #[test]
+    fn a_task_is_started_again_every_minute_without_end_and_never_twice() {
+        for is_system in [false, true] {
+            let plan = Plan {
+                name: "quanttrader".to_owned(),
+                is_system,
+                user: None,
+                program: "qt-host.exe".into(),
+                arguments: Vec::new(),
+                folder: "C:".into(),
+                writable: Vec::new(),
+            };
+            let task = text(&plan);
+            assert!(
+                task.contains("Trigger><Repetition><Interval>PT1M</Interval><StopAtDurationEnd>false"),
+                "{task}"
+            );
+            assert!(
+                task.contains("<MultipleInstancesPolicy>IgnoreNew</MultipleInstancesPolicy>")
+                    && !task.contains("<Duration>")
+                    && !task.contains("<Count>"),
+                "{task}"
+            );
+        }
+    }
+
     #[test]
     fn a_task_starts_at_logon_and_one_of_the_machine_with_it() {
         let plan = Plan {
@@ -230,10 +278,10 @@ mod tests {
         };
         let task = text(&plan);
         for part in [
-            r"<LogonTrigger><Enabled>true</Enabled><UserId>DESK\me</UserId></LogonTrigger>",
+            r"<Enabled>true</Enabled><UserId>DESK\me</UserId></LogonTrigger>",
             r"<UserId>DESK\me</UserId><LogonType>InteractiveToken",
             r"<Command>C:\a &amp; b\qt-host.exe</Command>",
-            r#"<Arguments>--config "C:\my files\c.json"</Arguments>"#,
+            r#"<Arguments>--config "C:\my files\c.json" --kept-by quanttrader</Arguments>"#,
             "<ExecutionTimeLimit>PT0S</ExecutionTimeLimit>",
         ] {
             assert!(task.contains(part), "{part}: {task}");
@@ -244,7 +292,8 @@ mod tests {
             ..plan
         });
         assert!(
-            machine.contains("<BootTrigger>") && machine.contains("<UserId>trader</UserId><LogonType>S4U"),
+            machine.contains("<BootTrigger><Repetition>")
+                && machine.contains("<UserId>trader</UserId><LogonType>S4U"),
             "{machine}"
         );
     }

@@ -34,6 +34,30 @@ fn a_poller_and_a_reporter_that_panic_begin_anew_and_nothing_is_lost_or_told_twi
     assert_eq!(desk.accepted(), 20);
 }
 
+/// A task of Windows and an agent of launchd see no hang: the host stood there until a person came.
+#[test]
+fn a_host_whose_engine_hangs_ends_itself_where_nobody_else_would() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    let slow = "engine-turn=60*off->sleep(3600000);patience-seconds=return(2)";
+    let mut command = desk.command();
+    command
+        .args(["--kept-by", "quanttrader"])
+        .env("FAILPOINTS", slow)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::fs::File::create(desk.path("kept.log")).unwrap());
+    let log = || std::fs::read_to_string(desk.path("kept.log")).unwrap();
+    let mut host = command.spawn().unwrap();
+    let mut code = None;
+    wait_until("it ends", || {
+        code = host.try_wait().unwrap();
+        code.is_some()
+    });
+    assert_eq!(code.unwrap().code(), Some(1), "{}", log());
+    let why = "ill for 2 s and nobody ends it: the account: the engine has made no turn for 15 s";
+    assert!(log().contains(why), "{}", log());
+}
+
 fn signals(account: Option<&str>, numbers: std::ops::RangeInclusive<u32>) -> Value {
     let one = |number: u32| {
         let mut one = json!({ "order_id": format!("S{number}"), "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 43.5 });
