@@ -161,6 +161,7 @@ pub(crate) fn run(
     asks: &ShutdownSender,
     end: ShutdownReceiver,
 ) -> Result<(), AppError> {
+    monitor::started(Clock::system().wall_ms());
     let has_started = Arc::new(AtomicBool::new(false));
     let result = run_until(config, way, asks, end, &has_started);
     if let Err(why) = &result

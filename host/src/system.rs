@@ -187,6 +187,19 @@ pub fn own_usage() -> Option<Usage> {
     None
 }
 
+/// The processor's time that this process has taken, all its threads together; nothing where the system does not say.
+#[cfg(unix)]
+pub fn own_cpu() -> Option<std::time::Duration> {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    spent.try_into().ok()
+}
+
+/// The processor's time that this process has taken; nothing where the system does not say.
+#[cfg(not(unix))]
+pub fn own_cpu() -> Option<std::time::Duration> {
+    None
+}
+
 /// Ends the process as `kill -9` does: nothing is flushed, nothing is unwound.
 #[cfg(feature = "failpoints")]
 pub fn die_now() -> ! {

@@ -5,7 +5,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec,
+    Opts, Registry,
 };
 use qt_core::OrderState;
 use qt_plugin_api::host::MetricRegistry;
@@ -46,6 +47,8 @@ pub(super) struct Families {
     pub(super) position_value: GaugeVec,
     pub(super) last_poll: GaugeVec,
     pub(super) process: [(IntGaugeVec, &'static str); 3],
+    pub(super) process_cpu: CounterVec,
+    pub(super) process_started: GaugeVec,
     pub(super) disk_free: IntGaugeVec,
     stream: IntGaugeVec,
 }
@@ -212,6 +215,21 @@ impl Families {
                 (whole("process_open_fds", "Open file handles.", &[]), "handles"),
                 (whole("process_threads", "Threads.", &[]), "threads"),
             ],
+            process_cpu: made(
+                &registry,
+                CounterVec::new(
+                    Opts::new(
+                        "process_cpu_seconds_total",
+                        "Time of processors that it has taken, in seconds.",
+                    ),
+                    &[],
+                ),
+            ),
+            process_started: gauge(
+                "process_start_time_seconds",
+                "When it started, in seconds since 1970.",
+                &[],
+            ),
             disk_free: whole(
                 "qt_disk_free_bytes",
                 "Free space where the data folder lies.",

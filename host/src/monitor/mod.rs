@@ -20,6 +20,8 @@ use crate::engine::Status;
 use crate::gating::Sessions;
 use meters::Meters;
 
+pub(crate) use render::started;
+
 /// An engine that makes no turn for so long hangs: it makes twenty in a second.
 const HANGS_AFTER: Duration = Duration::from_secs(15);
 

@@ -45,6 +45,12 @@ impl Monitor {
                 gauge.with_label_values::<&str>(&[]).set(whole(value));
             }
         }
+        if let Some(spent) = system::own_cpu() {
+            // The system counts it: what is shown is counted anew.
+            all.process_cpu.reset();
+            let counted = all.process_cpu.with_label_values::<&str>(&[]);
+            counted.inc_by(spent.as_secs_f64());
+        }
         if let Some(free) = system::disk_free(&self.data_dir()) {
             all.disk_free.with_label_values::<&str>(&[]).set(whole(free));
         }
@@ -52,6 +58,15 @@ impl Monitor {
             .encode_to_string(&all.registry.gather())
             .map_err(|e| format!("the figures cannot be written as text: {e}"))
     }
+}
+
+/// The process starts now, by the wall clock.
+pub(crate) fn started(at_ms: i64) {
+    let at = std::time::Duration::from_millis(at_ms.unsigned_abs());
+    families()
+        .process_started
+        .with_label_values::<&str>(&[])
+        .set(at.as_secs_f64());
 }
 
 fn whole(value: u64) -> i64 {

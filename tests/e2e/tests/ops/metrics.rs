@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use qt_test_support::{Backend, Desk, get, purchase as signal, wait_until};
+use qt_test_support::{Backend, Desk, get, purchase as signal, to_ten_in_shanghai_ms, wait_until};
 use serde_json::{Value, json};
 
 use super::scrape::Scrape;
@@ -111,11 +112,18 @@ fn a_scrape_agrees_with_what_happened() {
         "process_resident_memory_bytes",
         "process_open_fds",
         "process_threads",
+        "process_cpu_seconds_total",
         "qt_journal_bytes",
         "qt_disk_free_bytes",
     ] {
         assert!(scrape.sum(name, &[]) > 0.0, "{name}:\n{all}");
     }
+    // The host's clock stood at ten o'clock when the desk was made.
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now_ms = i64::try_from(since_1970.unwrap().as_millis()).unwrap();
+    let ten = Duration::from_millis((now_ms + to_ten_in_shanghai_ms()).unsigned_abs());
+    let after = scrape.sum("process_start_time_seconds", &[]) - ten.as_secs_f64();
+    assert!((0.0..300.0).contains(&after), "it started {after} s after ten");
     assert!(
         scrape.sum(
             "qt_backend_call_seconds_count",
