@@ -325,6 +325,9 @@ impl Nats {
                 "The time of NATS cannot be learnt ({e}): what it publishes is dated as if its clock were this machine's"
             );
         }
+        if let Some(credentials) = &self.credentials {
+            credentials.clock_is_ahead(*self.ahead_ms.lock().await);
+        }
         self.settling.begin(is_open);
         self.came().get_or_insert(found.delivered.consumer_sequence);
         if let Some(link) = &mut *self.link.lock().await {

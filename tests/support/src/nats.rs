@@ -8,6 +8,9 @@ use crate::wait_until;
 /// Debian puts it where a user's path does not lead.
 const PLACES: [&str; 2] = ["nats-server", "/usr/sbin/nats-server"];
 
+/// What it is told besides.
+const SETTINGS: &str = "settings.conf";
+
 /// One with JetStream, on a port of its own; it ends with the value.
 #[derive(Debug)]
 pub struct NatsServer {
@@ -24,10 +27,20 @@ impl NatsServer {
     /// When it is missing though `QT_NATS_NEEDED` is set.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// One with these settings besides.
+    ///
+    /// # Panics
+    /// When it is missing though `QT_NATS_NEEDED` is set.
+    #[must_use]
+    pub fn start_with(settings: &str) -> Option<Self> {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(SETTINGS), settings).unwrap();
         let started = PLACES
             .into_iter()
             .find_map(|program| Some((program, spawn(program, &folder, port)?)));
@@ -91,6 +104,8 @@ fn spawn(program: &str, folder: &tempfile::TempDir, port: u16) -> Option<Child> 
     let mut command = Command::new(program);
     command
         .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"])
-        .arg(folder.path());
+        .arg(folder.path())
+        .arg("-c")
+        .arg(folder.path().join(SETTINGS));
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
 }

@@ -405,8 +405,7 @@ impl Client {
         }
         let (ends_ms, ahead_ms) = match self.nats_credentials() {
             Some(credentials) if credentials.is_refused() => return TokenTrouble::Refused,
-            // Its server does not tell the time before signals are asked for.
-            Some(credentials) => (credentials.ends_at_ms(), Some(0)),
+            Some(credentials) => (credentials.ends_at_ms(), credentials.ahead_ms()),
             None => {
                 let ends_s = self.token_claims().0.and_then(|claims| claims.ends_at_s);
                 (ends_s.map(|seconds| seconds * 1000), self.clock_ahead_ms())

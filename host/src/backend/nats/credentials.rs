@@ -21,8 +21,10 @@ use crate::backend::keeper::length;
 use crate::backend::plan::{Plan, Step};
 use crate::secrets::{self, Claims};
 
-/// How often the file is looked at for the end of what it holds.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often the end is looked at, as far as it is known.
+const LOOK: Duration = Duration::from_secs(1);
+/// The file itself is read once in so many looks.
+const RARELY: u32 = 10;
 
 /// Where they are, and what is known of them.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ struct Seen {
     claims: Option<Claims>,
     /// The server refuses them, or they cannot be read, and nobody has connected since.
     is_refused: bool,
+    /// By how much the server's clock is ahead of ours, in milliseconds; nothing before that was looked at.
+    ahead_ms: Option<i64>,
 }
 
 impl Credentials {
@@ -78,6 +82,16 @@ impl Credentials {
         let seen = self.seen();
         let ends_at_s = seen.claims.as_ref().and_then(|claims| claims.ends_at_s);
         ends_at_s.map(|seconds| seconds * 1000)
+    }
+
+    /// By how much the server's clock is ahead of ours, in milliseconds: that one decides when they end.
+    pub(crate) fn ahead_ms(&self) -> Option<i64> {
+        self.seen().ahead_ms
+    }
+
+    /// The server's clock was looked at.
+    pub(super) fn clock_is_ahead(&self, ms: i64) {
+        self.seen().ahead_ms = Some(ms);
     }
 
     /// True while connections fail for them.
@@ -169,9 +183,11 @@ impl Credentials {
     async fn look(self: &Arc<Self>, now_ms: fn() -> i64) {
         let mut known = self.seen().claims.clone();
         let mut plan = Plan::new(known.as_ref(), false, now_ms());
-        loop {
+        for round in (0..RARELY).cycle() {
             let credentials = Arc::clone(self);
-            if let Ok(Err(why)) = spawn_blocking(move || credentials.read().map(drop)).await {
+            if round == 0
+                && let Ok(Err(why)) = spawn_blocking(move || credentials.read().map(drop)).await
+            {
                 // That is told where a connection needs them.
                 debug!(target: TRADING, "{why}");
             }
@@ -182,7 +198,7 @@ impl Credentials {
                 let until = self.until();
                 info!(target: TRADING, "New credentials of NATS were found and are used for the next connection{until}");
             }
-            if let Step::Warn(left_ms) = plan.step(now_ms(), Some(0), false) {
+            if let Step::Warn(left_ms) = plan.step(now_ms(), self.ahead_ms(), false) {
                 self.warn(left_ms);
             }
             sleep(LOOK).await;

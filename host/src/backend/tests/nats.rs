@@ -331,9 +331,12 @@ async fn a_person_is_told_of_the_end_of_credentials_an_hour_before() {
     let key = KeyPair::new_user();
     let now_ms = || 1_790_000_000_000 - 3_600_000;
     std::fs::write(&path, credentials_of(&user("old", 1_790_000_000), &key)).unwrap();
-    let nats = server_with(&[], Some(path.clone()), Arc::default()).await;
+    let nats = server_with(&[NOTHING], Some(path), Arc::default()).await;
     let (stop, shutdown) = tokio::sync::watch::channel(false);
     let credentials = Arc::clone(nats.credentials().unwrap());
+    // The server's clock decides, which is looked at with the first question.
+    assert_eq!(credentials.ahead_ms(), None);
+    assert_eq!(ask(&nats).await, Some(0));
     let watch = tokio::spawn(credentials.watch(shutdown, now_ms));
     let line = "The credentials of NATS are good until 2026-09-21T22:13:20 in Shanghai, which is in 60 min";
     until("it is told", || logs.count("WARN", line) == 1).await;

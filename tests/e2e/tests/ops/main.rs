@@ -6,6 +6,7 @@ mod alerts;
 mod metrics;
 mod nats;
 mod nats_kept;
+mod nats_login;
 mod robot;
 mod scrape;
 mod service;

@@ -17,13 +17,17 @@ pub struct House {
 
 impl House {
     pub fn of(server: &NatsServer) -> Self {
+        Self::with(server, async_nats::ConnectOptions::new())
+    }
+
+    pub fn with(server: &NatsServer, options: async_nats::ConnectOptions) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
         let context = runtime.block_on(async {
-            let client = async_nats::connect(server.url()).await.unwrap();
+            let client = options.connect(server.url()).await.unwrap();
             let context = jetstream::new(client);
             for (name, subject) in [("QT_SIGNALS", "qt.signals.>"), ("QT_REPORTS", "qt.reports.>")] {
                 let config = stream::Config {
@@ -152,7 +156,7 @@ impl House {
         }
     }
 
-    fn executions(&self) -> usize {
+    pub fn executions(&self) -> usize {
         self.reports()
             .iter()
             .filter(|(kind, ..)| kind == "executions")
@@ -169,7 +173,7 @@ fn desk_from_all(backend: &Backend, server: &NatsServer) -> Desk {
     desk_of(backend, &json!({ "url": server.url(), "begin": "all" }))
 }
 
-fn desk_of(backend: &Backend, nats: &Value) -> Desk {
+pub fn desk_of(backend: &Backend, nats: &Value) -> Desk {
     Desk::new(
         backend,
         &json!({ "backend": "nats", "nats": nats, "api_base_url": null, "api_token": null,
