@@ -378,9 +378,12 @@ class Terminals(Case):
         """One whose interpreter is stuck in a call of the library met every new line, and none could do without it."""
         desk = self.desk()
         far = self.listening(desk, secure=False)
-        far.connected()
+        before = far.connected()
         stuck = far.children()
         os.kill(stuck[0], signal.SIGSTOP)
+        # Its pipe is full, and who writes to it waits: not even its end was noticed then.
+        for _ in range(40):
+            before.say('ping', filler='x' * 10000)
         line = far.dial(first=100)
         self.assertTrue(line.auth['ok'])
         line.say('hello', protocol=1, account=None, resume=None, now_ms=now_ms())
@@ -388,11 +391,36 @@ class Terminals(Case):
         far.connected(first=500)
         self.assertNotIn(stuck[0], far.children())
 
+    def test_a_line_that_leaves_at_once_ends_no_child(self):
+        desk = self.desk()
+        far = self.listening(desk, secure=False)
+        far.connected()
+        child = far.children()
+        for n in range(5):
+            far.dial(first=100 * n + 100).close()
+        # As long as one that took no note of a line would live.
+        time.sleep(2 + 5 + 1)
+        self.assertEqual(far.children(), child)
+
+    def test_a_status_comes_behind_what_was_pushed_before_it_and_is_of_the_account_alone(self):
+        """A fill that waited behind others was let go where the account's status ended the connection before it was told."""
+        inbox = bridge.Inbox()
+        for item in (('push', 'trade', 1), ('probed', None, []), ('rows', 1, [])):
+            inbox.put(item)
+        self.assertEqual([item[0] for item in inbox.take(0)], ['rows', 'push', 'probed'])
+        terminal = bridge.Terminal({'account': '55'}, inbox)
+        terminal.account = type('Account', (), {'account_type': 2})()
+        row = lambda **fields: type('Row', (), fields)()
+        self.assertTrue(terminal.is_of_account(row(account_id='55', account_type=2, status=0)))
+        self.assertTrue(terminal.is_of_account(row(account_id='55', status=0)))
+        self.assertFalse(terminal.is_of_account(row(account_id='55', account_type=6, status=5)))
+        self.assertFalse(terminal.is_of_account(row(account_id='56', account_type=2, status=5)))
+
     def test_what_an_older_line_still_holds_is_passed_to_nobody(self):
         """An order came to the terminal under the limits of the line that had taken its own line's place."""
         killed = []
         relayed = object.__new__(bridge.Relayed)
-        relayed.lock, relayed.wire = threading.Lock(), 'the new line'
+        relayed.writing, relayed.to, relayed.heard = threading.Lock(), ('the new line', 2), 2
         relayed.child = type('Child', (), {'stdin': io.BytesIO(), 'kill': lambda self: killed.append(self)})()
         relayed.send('the old line', b'an order')
         relayed.restart('the old line')

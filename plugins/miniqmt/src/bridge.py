@@ -820,9 +820,15 @@ class Terminal(object):
         """The account's status; None where the terminal does not say."""
         rows = wait_for(lambda done: self.trader.query_account_status_async(done), wait)
         for row in rows or []:
-            if text_of(attribute(row, 'account_id', 'm_strAccountID')) == self.config['account']:
+            if self.is_of_account(row):
                 return attribute(row, 'status', 'm_nStatus')
         return None
+
+    def is_of_account(self, row):
+        """Whether a status is of this account: one number may have others beside it, as for Hong Kong's shares."""
+        kind = attribute(row, 'account_type', 'm_nAccountType')
+        return (text_of(attribute(row, 'account_id', 'm_strAccountID')) == self.config['account']
+                and kind in (None, self.account.account_type))
 
 
 def import_fault(error, folder):
@@ -891,9 +897,9 @@ class Inbox(object):
     """What waits for the pump. `queue.Queue` costs twice as much.
 
     Answers do not queue behind pushes: a terminal that pushes a long day again has hundreds of thousands of them. Pushes keep
-    their order, the end of the connection among them, which comes behind what was pushed before it."""
+    their order, what ends the connection among them, which comes behind what was pushed before it."""
 
-    PUSHED = ('push', 'status', 'down')
+    PUSHED = ('push', 'status', 'probed', 'down')
 
     def __init__(self):
         self.answers, self.pushes = collections.deque(), collections.deque()
@@ -1458,7 +1464,7 @@ class Bridge(object):
             row['recorded'] = row['client_order_id'] is not None or self.is_of_today(row['remark'])
 
     def account_status(self, status):
-        if text_of(attribute(status, 'account_id', 'm_strAccountID')) != self.config['account']:
+        if not self.terminal.is_of_account(status):
             return
         code = attribute(status, 'status', 'm_nStatus')
         if code not in (None, 0):
@@ -1873,14 +1879,21 @@ class Until(object):
 class Relayed(object):
     """A bridge of its own behind a relay: a child, and the line that it speaks to."""
 
+    # A child may be slow to start, and wait for a record that another one still holds.
+    STARTS_WITHIN = 60
+
     def __init__(self, settings):
         arguments = [sys.executable, '-B', os.path.abspath(__file__), '--stdio']
         self.child = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.wire = None
-        self.count = self.mark = self.heard = 0
+        # The line that stands, and the number of its mark: read as one, without a lock, for writing may block.
+        self.to = (None, 0)
+        # The mark that the child has spoken last; 0 before its first word.
+        self.heard = 0
         # A child answers behind a call of the terminal's library.
         self.answers_within = float(settings.get('hang_after_ms') or 10000) / 1000 + 5
+        self.timer = None
         self.lock = threading.Lock()
+        self.writing = threading.Lock()
         self.send(None, pack(dict(settings, op='config')))
         reader = threading.Thread(target=self.from_child)
         reader.daemon = True
@@ -1892,45 +1905,49 @@ class Relayed(object):
     def send(self, wire, data):
         """Passes on what came over the line that stands. What an older one still holds is for the host's end of that one: its
         limits are no longer in force."""
-        with self.lock:
-            if self.wire is wire:
+        with self.writing:
+            if self.to[0] is wire:
                 self.child.stdin.write(data)
                 self.child.stdin.flush()
 
     def restart(self, wire):
-        """The other end has found that the child hangs."""
-        with self.lock:
-            if self.wire is wire:
-                self.child.kill()
+        """The other end has found that the child hangs. One that has said nothing yet may just be starting: it is watched."""
+        if self.to[0] is wire and self.heard:
+            self.child.kill()
+
+    def stop_timer(self):
+        if self.timer is not None:
+            self.timer.cancel()
 
     def watch(self, mark):
         """One that does not even take note of a new line hangs, and would keep out every host."""
-        if self.mark == mark and self.heard != mark and self.is_alive():
+        if self.to[1] == mark and self.heard != mark and self.is_alive():
             complain('the bridge\'s child does not answer; it is ended')
             self.child.kill()
 
     def take(self, wire):
         """From here on it speaks to this line. What it still says to the one before ends with its own mark."""
         with self.lock:
-            before, self.wire = self.wire, None
-            self.count += 1
-            self.mark = mark = self.count
-            # A full pipe would hold this up for ever: the child's end frees it.
-            timer = threading.Timer(self.answers_within, self.watch, (mark,))
-            timer.daemon = True
-            timer.start()
+            before, mark = self.to[0], self.to[1] + 1
+            self.to = (wire, mark)
+            self.stop_timer()
+            # A full pipe would hold this up for ever, and whoever writes for the line before: the child's end frees them.
+            within = self.answers_within if self.heard else self.STARTS_WITHIN
+            self.timer = threading.Timer(within, self.watch, (mark,))
+            self.timer.daemon = True
+            self.timer.start()
+        with self.writing:
             self.child.stdin.write(pack({'op': 'detach', 'line': mark}))
             self.child.stdin.flush()
-            self.wire = wire
         if before is not None:
             before.drop()
 
     def leave(self, wire):
         """The line is gone, unless another one has come meanwhile."""
         with self.lock:
-            if self.wire is not wire:
+            if self.to[0] is not wire:
                 return
-            self.wire = None
+            self.to = (None, self.to[1])
         try:
             self.send(None, pack({'op': 'detach'}))
         except (IOError, OSError, ValueError):
@@ -1943,12 +1960,15 @@ class Relayed(object):
                 body = read_raw(self.child.stdout)
                 if body is None:
                     break
-                with self.lock:
-                    wire, mark = self.wire, self.mark
-                if wire is None:
-                    continue
+                wire, mark = self.to
                 if self.heard != mark:
                     self.heard = parse(body).get('line', self.heard)
+                    if self.heard == mark:
+                        with self.lock:
+                            if self.to[1] == mark:
+                                self.stop_timer()
+                    continue
+                if wire is None:
                     continue
                 try:
                     wire.sendall(struct.pack('>I', len(body)) + body)
@@ -1960,12 +1980,15 @@ class Relayed(object):
         self.child.wait()
         complain('the bridge\'s child has ended (%s)' % self.child.returncode)
         with self.lock:
-            wire = self.wire
+            self.stop_timer()
+        # Whoever writes to it fails now, and lets go.
+        with self.writing:
             for stream in (self.child.stdin, self.child.stdout):
                 try:
                     stream.close()
                 except (IOError, OSError, ValueError):
                     pass
+        wire = self.to[0]
         if wire is not None:
             wire.drop()
 

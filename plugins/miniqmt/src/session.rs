@@ -373,7 +373,8 @@ impl Session {
         let account = (!account.is_empty()).then(|| data_encoding::HEXLOWER.encode(&Sha256::digest(account)));
         let hello = json!({ "protocol": PROTOCOL, "resume": resume, "account": account, "limits": self.options.limits(),
                             "now_ms": self.clock.now_ms() });
-        let answer = self.demand(line, "hello", hello, BRIDGE_WITHIN)?;
+        let within = BRIDGE_WITHIN.max(self.options.connect_deadline());
+        let answer = self.demand(line, "hello", hello, within)?;
         if !answer.limits && self.options.has_limits() {
             return Err(setup(
                 "the bridge at `remote` does not know `caps`, `read_only` and `dry_run` of this block, so orders would go out \
