@@ -145,7 +145,7 @@ impl Plan {
         self.ends_at_ms
     }
 
-    /// Signals were had with the token in force.
+    /// The token in force was good for what it is refused for now.
     pub(super) const fn accepted(&mut self) {
         self.is_acceptance_seen = true;
     }

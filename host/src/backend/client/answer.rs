@@ -26,14 +26,14 @@ pub(crate) enum Answer {
         /// How long the backend asks to wait.
         retry_after: Option<Duration>,
     },
-    /// The token is no good: signals are refused with it.
+    /// The token is no good.
     TokenRefused {
-        /// 401 or 403.
+        /// 401, or 403 where signals are refused with it, too.
         status: u16,
     },
     /// The backend refuses this very call; repeating it changes nothing.
     Refused {
-        /// A 4xx status: 401 or 403 where signals are had with the same token.
+        /// A 4xx status: 403 where signals are had with the same token, and never 401.
         status: u16,
         /// What the backend says about it.
         text: String,

@@ -7,7 +7,7 @@ mod settings;
 mod token;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ pub(super) struct Renewal {
     pub(super) is_failing: bool,
     /// The newest token that was refused, by its number.
     pub(super) refused: u64,
-    /// The newest one with which signals were had.
+    /// The newest of them that was refused to a kind of call which it had been good for.
     pub(super) accepted: u64,
     /// For tokens up to this number there will be no other soon.
     pub(super) given_up: u64,
@@ -64,6 +64,9 @@ const RENEWAL_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The call by which signals are asked for.
 const SIGNALS: &str = "signals";
+
+/// The kinds of calls.
+const KINDS: [&str; 6] = [SIGNALS, "executions", "heartbeat", "sync", "status", "other"];
 
 /// The kind of a call, for figures: paths hold the names of orders.
 fn call_name(method: &Method, path: &str) -> &'static str {
@@ -126,6 +129,8 @@ pub(crate) struct Client {
     /// The number of the token in force; it changes while the lock on that is held.
     token_changes: watch::Sender<u64>,
     renewal: watch::Sender<Renewal>,
+    /// For each kind of call the newest token with which one was answered as it should be.
+    good_for: [AtomicU64; KINDS.len()],
     refused: AtomicU8,
     /// How many calls were answered as they should be.
     answered: watch::Sender<u64>,
@@ -198,6 +203,7 @@ impl Client {
             token: RwLock::new(settings.token.clone()),
             token_changes: watch::Sender::new(1),
             renewal: watch::Sender::new(Renewal::default()),
+            good_for: Default::default(),
             refused: AtomicU8::new(0),
             answered: watch::Sender::new(0),
             connect_timeout: settings.connect_timeout,
@@ -278,24 +284,27 @@ impl Client {
             .unwrap_or(false)
     }
 
-    /// Whoever gets new tokens learns that this one is refused.
-    fn note_refused(&self, number: u64) {
+    /// Whoever gets new tokens learns that this one is refused to a kind of call. What it is good for besides says nothing: a
+    /// backend that refuses one kind to every token would be logged in at again and again.
+    fn note_refused(&self, kind: &str, number: u64) {
+        let was_good = self.good_for(kind).load(Ordering::Relaxed) >= number;
         self.renewal.send_if_modified(|renewal| {
             let is_news = renewal.refused < number;
             renewal.refused = renewal.refused.max(number);
+            if was_good {
+                renewal.accepted = renewal.accepted.max(number);
+            }
             is_news
         });
     }
 
-    /// Whoever gets new tokens learns that signals were had with this one.
-    fn note_accepted(&self, number: u64) {
-        if self.renewal.borrow().accepted < number {
-            self.renewal.send_if_modified(|renewal| {
-                renewal.accepted = renewal.accepted.max(number);
-                // Nobody waits for that.
-                false
-            });
-        }
+    fn note_good(&self, kind: &str, number: u64) {
+        self.good_for(kind).fetch_max(number, Ordering::Relaxed);
+    }
+
+    fn good_for(&self, kind: &str) -> &AtomicU64 {
+        let place = KINDS.iter().position(|known| *known == kind);
+        &self.good_for[place.unwrap_or(KINDS.len() - 1)]
     }
 
     /// Tells about each new token.
@@ -530,9 +539,10 @@ impl Client {
         self.attempt(&method, path, (body, key)).await.0
     }
 
-    /// Makes a call with the token in force, whose number comes with the answer. Signals are what a token is for: where they
-    /// are refused, so is the token. Where another call is refused and signals are not, the backend refuses that call, and
-    /// no other token would change it.
+    /// Makes a call with the token in force, whose number comes with the answer. A 401 says that the token is no good,
+    /// whatever else is still answered: who it is that asks is known before what he may do, and signals may come out of a
+    /// store on the way. A 403 may be about this call alone: where signals are had with the same token, no other one would
+    /// change it.
     async fn attempt(
         &self,
         method: &Method,
@@ -540,25 +550,26 @@ impl Client {
         sent: (Option<Bytes>, Option<&str>),
     ) -> (Answer, u64) {
         let (token, number) = self.token();
-        let is_for_signals = call_name(method, path) == SIGNALS;
+        let kind = call_name(method, path);
         let answer = self.send(method, path, sent, token.clone()).await;
-        match answer {
-            Answer::Refused {
-                status: status @ (401 | 403),
-                ..
-            } if is_for_signals || !self.is_good(token.clone(), number).await => {
-                self.note_refused(number);
-                (Answer::TokenRefused { status }, number)
+        let refused_kind = match &answer {
+            Answer::Refused { status: 401, .. } => kind,
+            Answer::Refused { status: 403, .. } if kind == SIGNALS => kind,
+            Answer::Refused { status: 403, .. } if !self.is_good(token, number).await => SIGNALS,
+            Answer::Done(_) => {
+                self.note_good(kind, number);
+                return (answer, number);
             }
-            Answer::Done(_) if is_for_signals => {
-                self.note_accepted(number);
-                (answer, number)
-            }
-            answer => (answer, number),
-        }
+            _ => return (answer, number),
+        };
+        let Answer::Refused { status, .. } = answer else {
+            return (answer, number);
+        };
+        self.note_refused(refused_kind, number);
+        (Answer::TokenRefused { status }, number)
     }
 
-    /// Whether signals are had with a token now that another call was refused with it. Where the backend does not say, the
+    /// Whether signals are had with a token now that another call was forbidden with it. Where the backend does not say, the
     /// refusal stands.
     async fn is_good(&self, token: Option<Token>, number: u64) -> bool {
         let refused_at = Clock::system().monotonic();
@@ -575,7 +586,7 @@ impl Client {
         meters::backend_call(SIGNALS, answer.name(), at.elapsed());
         let is_good = matches!(answer, Answer::Done(_));
         if is_good {
-            self.note_accepted(number);
+            self.note_good(SIGNALS, number);
         }
         *asked = Some(Asked { number, at, is_good });
         is_good

@@ -42,6 +42,8 @@ const LOAD_RETRY: Duration = Duration::from_secs(1);
 /// How long the engine gets at the end to take the last acknowledgements.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Where the rows come from.
 pub(crate) trait OutboxSource: Send {
     /// The rows that wait to be posted with an id above `after_id`, by ascending id, `limit` at most with the damaged ones.
@@ -69,8 +71,8 @@ pub(crate) struct ReportSettings {
     pub(crate) concurrency: usize,
     /// How long to go on delivering after shutdown.
     pub(crate) grace: Duration,
-    /// A report that the backend forbids while the token is good is tried so often before it is a dead letter.
-    pub(crate) forbidden_at_most: u32,
+    /// A report that the backend forbids while the token is good is a dead letter so long after the first refusal.
+    pub(crate) forbidden_for: Duration,
 }
 
 impl Default for ReportSettings {
@@ -78,8 +80,9 @@ impl Default for ReportSettings {
         Self {
             concurrency: 16,
             grace: Duration::from_secs(2),
-            // With the waits of one order's reports that takes some minutes.
-            forbidden_at_most: 10,
+            // Rights come back: a firewall may take them for minutes, a person by mistake until another one looks. An alert
+            // tells of reports that are late long before.
+            forbidden_for: DAY,
         }
     }
 }
@@ -187,8 +190,8 @@ struct Reporter {
     posted_since: Option<Instant>,
     /// Damaged rows that were told of.
     aside: HashSet<i64>,
-    /// How often a row that is held was forbidden while the token was good.
-    forbidden: HashMap<i64, u32>,
+    /// Since when a row that is held is forbidden while the token is good.
+    forbidden: HashMap<i64, Instant>,
     words: VecDeque<Input>,
     last_cause: Option<Cause>,
     deadline: Option<Instant>,
@@ -323,12 +326,9 @@ impl Reporter {
                     Err(text) => self.dead(row, format!("success=false: {text}")),
                 }
             }
-            Answer::Refused {
-                status: status @ (401 | 403),
-                text,
-            } => {
+            Answer::Refused { status: 403, text } => {
                 self.reachable();
-                self.forbidden(row, status, &text, now);
+                self.forbidden(row, &text, now);
             }
             Answer::Refused { status, text } => {
                 self.reachable();
@@ -404,28 +404,33 @@ impl Reporter {
         }
     }
 
-    /// The token is good, and this post is forbidden all the same: a right that somebody took by mistake is given back before
-    /// long, and until then it waits by itself. Whoever waits for ever would hold back what follows it, unseen.
-    fn forbidden(&mut self, row: OutboxRow, status: u16, text: &str, now: Instant) {
-        let times = self.forbidden.entry(row.id).or_default();
-        *times += 1;
-        let times = *times;
-        let at_most = self.settings.forbidden_at_most;
-        if times >= at_most {
+    /// The token is good, and this post is forbidden all the same: a right that was taken by mistake is given back, and until
+    /// then it waits by itself. Time decides and not the number of tries, of which there are more where the backend comes and
+    /// goes. Whoever waits for ever would hold back what follows it.
+    fn forbidden(&mut self, row: OutboxRow, text: &str, now: Instant) {
+        let since = self.forbidden.get(&row.id).copied();
+        let lasts = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let at_most = self.settings.forbidden_for;
+        if lasts >= at_most {
             self.dead(
                 row,
-                format!("{status}, {times} times, and signals are given: {text}"),
+                format!(
+                    "403 for {} h, and signals are given: {text}",
+                    lasts.as_secs() / 3600
+                ),
             );
             return;
         }
         self.gauge.meters().posted(Posted::Repeated);
         let (key, signal) = (row.report.key(), row.report.signal.clone());
+        self.forbidden.entry(row.id).or_insert(now);
         let (wait, _) = self.queue.later(row, None, now);
-        if times == 1 {
+        if since.is_none() {
             warn!(
                 target: TRADING,
-                "The backend forbids the report {key} for order_id={signal} ({status}: {text}), and takes the token for signals: \
-                 has its user the right to report this order? It is tried {at_most} times and is a dead letter then"
+                "The backend forbids the report {key} for order_id={signal} (403: {text}), and takes the token for signals: \
+                 has its user the right to report this order? It is tried for {} h and is a dead letter then",
+                at_most.as_secs() / 3600
             );
         } else {
             debug!(target: TRADING, "Report for order_id={signal} is forbidden; it waits {} ms", wait.as_millis());
@@ -589,3 +594,7 @@ async fn post(client: Arc<Client>, row: OutboxRow, probe: bool) -> Flight {
     crate::failpoint::die_at("after-post");
     Flight { row, answer, probe }
 }
+
+#[cfg(test)]
+#[path = "forbidden_tests.rs"]
+mod tests;

@@ -277,6 +277,50 @@ async fn a_call_that_is_forbidden_while_signals_are_given_leads_to_no_login() {
     assert_eq!(bench.tokens.logins(), 1);
 }
 
+/// Signals came out of a store on the way: every report was refused for itself, and nobody logged in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_post_that_is_answered_401_leads_to_a_login_where_signals_are_still_given() {
+    let bench = bench().await;
+    let tokens = bench.tokens.clone();
+    bench.server.always(move |asked| {
+        let is_stored = asked.method == Method::GET;
+        Some(if is_stored {
+            Reply::new(200, r#"{"success":true,"data":[],"count":0}"#)
+        } else {
+            tokens.answer(asked)
+        })
+    });
+    assert!(matches!(
+        bench.client.signals(1, View::Pending).await,
+        Answer::Done(_)
+    ));
+    let answer = bench.client.post(super::reporter::failed_post("S1")).await;
+    assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+    assert_eq!(bench.tokens.logins(), 1);
+}
+
+/// A token that was good for signals alone counted as one that had stood: its refusal was followed by a login at once, each time.
+#[tokio::test]
+async fn what_a_token_is_good_for_besides_does_not_make_its_refusal_news() {
+    let server = Server::start().await;
+    let client = server.client();
+    let told = || {
+        let renewal = *client.renewal().borrow();
+        (renewal.refused, renewal.accepted)
+    };
+    let post = || client.post(super::reporter::failed_post("S1"));
+    assert!(matches!(client.signals(1, View::Pending).await, Answer::Done(_)));
+    server.then([Reply::new(401, "{}")]);
+    assert_eq!(post().await, Answer::TokenRefused { status: 401 });
+    assert_eq!(told(), (1, 0));
+    // One that was good for reports, too, and is revoked.
+    client.set_token(Token::new("another").unwrap());
+    assert!(matches!(post().await, Answer::Done(_)));
+    server.then([Reply::new(401, "{}")]);
+    assert_eq!(post().await, Answer::TokenRefused { status: 401 });
+    assert_eq!(told(), (2, 2));
+}
+
 /// It was found out by the next call, half a minute later, and the token was taken for one that had stood until then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_refusal_of_the_token_that_a_login_gave_is_noted_with_the_call_that_it_was_for() {

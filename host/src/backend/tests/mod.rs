@@ -4,7 +4,7 @@ mod client;
 mod keeper;
 mod nats;
 mod poller;
-mod reporter;
+pub(super) mod reporter;
 mod routes;
 mod sync;
 mod tls;
