@@ -59,6 +59,7 @@ impl Trader {
                 self.digest.sum = self.digest.sum.wrapping_sub(before).wrapping_add(after);
             }
         }
+        // Whom the broker's absence was told is no part of it, so that journals of before it was noted still fit.
         let rest = (
             self.digest.sum,
             self.orders.len(),
@@ -113,6 +114,7 @@ impl Trader {
             refused: self.refused.clone(),
             halted: self.halted.clone(),
             connected: self.connected,
+            away: self.away.clone(),
             reconciled: self.reconciled,
             foreign: self.foreign,
             reducing: self.reducing.clone(),
@@ -136,6 +138,7 @@ impl Trader {
             refused: frame.refused,
             halted: frame.halted,
             connected: frame.connected,
+            away: frame.away,
             reconciled: frame.reconciled,
             foreign: frame.foreign,
             ..Self::default()
@@ -318,6 +321,8 @@ pub struct Frame {
     connected: bool,
     reconciled: bool,
     foreign: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    away: Option<super::away::Away>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reducing: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

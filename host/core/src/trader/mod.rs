@@ -1,5 +1,6 @@
 //! The one owner of the state of trading.
 
+mod away;
 mod digest;
 mod evidence;
 mod exposure;
@@ -91,6 +92,8 @@ pub struct Trader {
     /// Why only sales go.
     reducing: Option<String>,
     connected: bool,
+    /// The broker's absence that nobody was alarmed by.
+    away: Option<away::Away>,
     reconciled: bool,
     foreign: u64,
     /// What the gates count.
@@ -180,6 +183,7 @@ impl Trader {
             }
             Event::Tick => {}
         }
+        self.tell_of_absence(now, &mut effects);
         if matches!(
             event,
             Event::Tick | Event::Connection { .. } | Event::HostStarted { .. }

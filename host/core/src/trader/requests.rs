@@ -5,7 +5,7 @@ use std::sync::Arc;
 use qt_market::Market;
 
 use super::{Settings, Trader, alarm};
-use crate::event::{Alarm, Effect};
+use crate::event::Effect;
 use crate::ids::{BrokerOrderId, ClientOrderId};
 use crate::order::{Cancel, Doubt, OrderState, Step};
 use crate::time::UtcMillis;
@@ -23,6 +23,7 @@ impl Trader {
         self.wake_anew();
         self.look_again = true;
         self.connected = false;
+        self.away_since_start(now);
         self.reconciled = false;
         self.restart_doubts(now, effects);
         self.restart_alarms(now, effects);
@@ -100,26 +101,19 @@ impl Trader {
 
     pub(super) fn connection(&mut self, up: bool, reason: &str, now: UtcMillis, effects: &mut Vec<Effect>) {
         if up == self.connected {
+            self.still_away(reason);
             return;
         }
         self.connected = up;
         if up {
+            self.away = None;
             // What happened while it was away is asked for before anything new is sent.
             self.reconciled = false;
             self.exposure.forget_book();
             self.restart_doubts(now, effects);
             effects.push(Effect::Ask);
         } else {
-            // Out of the sessions no order waits for it: terminals are restarted every day.
-            let sessions = &self.settings.gates.sessions;
-            let tell = match sessions.are_open_for_all(self.market(), now) {
-                true => Effect::Alarm,
-                false => Effect::Note,
-            };
-            effects.push(tell(Alarm {
-                code: "BROKER_DOWN",
-                text: format!("the broker is not connected: {reason}"),
-            }));
+            self.left(reason, now, effects);
         }
     }
 

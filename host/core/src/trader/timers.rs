@@ -118,7 +118,7 @@ impl Trader {
         // What waited while the clock showed an earlier day.
         let released = now.trading_date() >= self.day && self.may_release(now);
         let now = now.max(self.now);
-        released || now.trading_date() != self.day || self.some_order_is_due(now)
+        released || now.trading_date() != self.day || self.is_absence_due(now) || self.some_order_is_due(now)
     }
 
     fn some_order_is_due(&self, now: UtcMillis) -> bool {
@@ -153,6 +153,7 @@ impl Trader {
         }
         let is_far = self.now.since_ms(now) > CLOCK_SLACK_MS;
         self.now = now;
+        self.away_not_later_than(now);
         if is_behind {
             let text = format!(
                 "the clock was set back to before {}, a day that had begun; nothing is sent until it shows that day again",

@@ -111,6 +111,113 @@ fn a_broker_that_leaves_is_an_alarm_in_a_session_alone() {
     assert_eq!(always.alarms, ["BROKER_DOWN"]);
 }
 
+/// It left at night, which was a note, and the log had nothing more of it when the day's trading began without it.
+#[test]
+fn a_broker_that_left_at_night_and_is_away_at_the_open_is_an_alarm_once() {
+    let connection = |desk: &mut Desk, up| {
+        let reason = if up { "" } else { "the terminal is restarted" };
+        desk.take(Event::Connection {
+            up,
+            reason: reason.into(),
+        })
+    };
+    let mut desk = desk(cn_a());
+    desk.now = MORNING.plus_ms(10 * 3_600 * SECOND);
+    connection(&mut desk, false);
+    let mut restored = qt_core::Trader::restore(desk.trader.frame());
+    assert!(desk.alarms.is_empty());
+    // 9:15 is not there yet.
+    let open = early().plus_ms(15 * 60 * SECOND);
+    desk.now = open.plus_ms(-1);
+    for told in [
+        desk.take(Event::Tick),
+        restored.handle(desk.now, &Event::Tick).unwrap(),
+    ] {
+        assert_eq!(told, []);
+    }
+    assert!(!desk.trader.is_due(desk.now) && desk.trader.is_due(open));
+    desk.pass(1);
+    assert_eq!(desk.alarms, ["BROKER_DOWN"]);
+    let told = restored.handle(open, &Event::Tick).unwrap();
+    let [Effect::Alarm(alarm)] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(
+        alarm.text,
+        "the broker is not connected: the terminal is restarted"
+    );
+    // Not again in the afternoon, nor on the next day, while it never was there.
+    for hours in [1, 4, 24, 28] {
+        desk.now = open.plus_ms(hours * 3_600 * SECOND);
+        desk.take(Event::Tick);
+        assert!(!desk.trader.is_due(desk.now));
+    }
+    assert_eq!(desk.alarms, ["BROKER_DOWN"]);
+    // Another absence over another night.
+    desk.now = open.plus_ms(34 * 3_600 * SECOND);
+    connection(&mut desk, true);
+    connection(&mut desk, false);
+    desk.now = open.plus_ms(48 * 3_600 * SECOND);
+    assert!(desk.trader.is_due(desk.now));
+    desk.signals(Vec::new());
+    assert_eq!(desk.alarms, ["BROKER_DOWN"; 2], "whatever event comes first");
+    // One that is back before the open is nobody's alarm.
+    connection(&mut desk, true);
+    desk.now = open.plus_ms(58 * 3_600 * SECOND);
+    connection(&mut desk, false);
+    connection(&mut desk, true);
+    desk.now = open.plus_ms(120 * 3_600 * SECOND);
+    desk.take(Event::Tick);
+    assert_eq!(desk.alarms.len(), 2);
+    // Over lunch it is away until orders go again.
+    desk.now = MORNING.plus_ms(100 * 60 * SECOND + 7 * DAY);
+    connection(&mut desk, false);
+    desk.take(Event::Tick);
+    assert_eq!(desk.alarms.len(), 2);
+    desk.pass(80 * 60 * SECOND);
+    assert_eq!(desk.alarms.len(), 3);
+}
+
+/// A broker that never came was no alarm at all after a start.
+#[test]
+fn a_broker_that_is_not_there_a_minute_after_a_start_is_an_alarm_in_a_session() {
+    let mut desk = desk(cn_a());
+    desk.restart();
+    desk.pass(60 * SECOND - 1);
+    assert!(desk.alarms.is_empty());
+    // It is known to be away, which is no new absence, and why.
+    desk.take(Event::Connection {
+        up: false,
+        reason: "no terminal runs".into(),
+    });
+    assert!(desk.alarms.is_empty());
+    desk.now = desk.now.plus_ms(1);
+    let told = desk.take(Event::Tick);
+    let [Effect::Alarm(alarm)] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(alarm.text, "the broker is not connected: no terminal runs");
+    // At night it waits for the morning.
+    desk.now = early();
+    desk.restart();
+    desk.now = early().plus_ms(15 * 60 * SECOND - 1);
+    desk.take(Event::Tick);
+    assert_eq!(desk.alarms.len(), 1);
+    desk.pass(1);
+    assert_eq!(desk.alarms.len(), 2);
+    // A clock that was a day ahead at the start leaves nothing to wait for.
+    let now = desk.now;
+    desk.now = now.plus_ms(3_600 * SECOND);
+    desk.restart();
+    desk.now = now;
+    desk.take(Event::ClockJumped);
+    desk.pass(60 * SECOND);
+    assert_eq!(
+        desk.alarms.iter().filter(|code| **code == "BROKER_DOWN").count(),
+        3
+    );
+}
+
 /// 9:00, an hour before the desk's morning, of the next day.
 fn early() -> qt_core::UtcMillis {
     MORNING.plus_ms(DAY - 3_600 * SECOND)
