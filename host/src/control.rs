@@ -21,6 +21,7 @@ use crate::engine::input::{Input, Sender};
 use crate::engine::{Command, Reply};
 use crate::exchange::Exchange;
 use crate::lease::Lease;
+use crate::system::service::LINGERS;
 use crate::system::{self, ShutdownCause, ShutdownSender};
 
 const FOLDER: &str = "control";
@@ -127,7 +128,7 @@ pub(crate) enum ControlError {
     Refused(String),
     /// The host was asked to end, and has not.
     #[error(
-        "the running host was asked to end and still runs after {within_s} s; its log says what it waits for. Nothing is lost by ending its process, as at a loss of power"
+        "the running host {LINGERS} after {within_s} s; its log says what it waits for. Nothing is lost by ending its process, as at a loss of power"
     )]
     Lingers {
         /// How long was waited, in seconds.

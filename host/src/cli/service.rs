@@ -43,7 +43,7 @@ pub(super) struct ServiceArgs {
 
 #[derive(Debug, Subcommand)]
 enum ServiceCommand {
-    /// Make the host known to the system, which starts it by itself from then on.
+    /// Make the host known to the system, which starts it by itself from then on; on Windows from the first `service start` on.
     Install {
         /// Who it runs as, with --system.
         #[arg(long, value_name = "USER", value_parser = name)]
@@ -67,7 +67,7 @@ enum ServiceCommand {
     },
     /// End it and take it away; journal and logs stay.
     Uninstall,
-    /// Start it now.
+    /// Start it now; on Windows one that is still ending is waited for.
     Start,
     /// End it: what is in hand is finished and reported first.
     Stop,

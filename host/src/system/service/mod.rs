@@ -60,6 +60,9 @@ pub fn own_user() -> Option<String> {
     })
 }
 
+/// By these words whoever reads the failure of a stop knows that the host took the wish and is ending.
+pub const LINGERS: &str = "was asked to end and still runs";
+
 /// How it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
@@ -145,7 +148,7 @@ pub fn text(plan: &Plan) -> Result<String, ServiceError> {
 /// What can be done with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Makes it known to the system, and has it start by itself from then on.
+    /// Makes it known to the system, and has it start by itself from then on; on Windows from the first `Start` on.
     Install {
         /// Replaces another one of that name.
         force: bool,
@@ -178,7 +181,7 @@ pub fn act(plan: &Plan, action: Action) -> Result<Vec<String>, ServiceError> {
 }
 
 /// Has the system leave the host that it keeps by this name ended, until `service start`, where it would start it again
-/// though a person stopped it; what a person should know about that.
+/// though a person stopped it; what a person should know about that, and nothing where the system knows it no more.
 ///
 /// # Errors
 /// The system does not do it.
@@ -188,7 +191,7 @@ pub fn act(plan: &Plan, action: Action) -> Result<Vec<String>, ServiceError> {
 )]
 pub fn stay_ended(name: &str) -> Result<Option<String>, ServiceError> {
     #[cfg(windows)]
-    return here::stay_ended(name).map(Some);
+    return here::stay_ended(name);
     // systemd and launchd start again what failed, and leave alone what was stopped.
     #[cfg(not(windows))]
     {
@@ -215,6 +218,9 @@ pub fn state(plan: &Plan) -> Result<State, ServiceError> {
 #[cfg_attr(test, allow(dead_code, reason = "each system uses it"))]
 struct Said {
     is_well: bool,
+    /// What it ended with, where it ended by itself.
+    #[cfg(any(windows, test))]
+    code: Option<i32>,
     out: String,
     err: String,
 }
@@ -229,6 +235,8 @@ fn run(program: &str, arguments: &[&str]) -> Result<Said, ServiceError> {
         .map_err(|e| ServiceError::NoManager(format!("`{program}` cannot be started: {e}")))?;
     Ok(Said {
         is_well: out.status.success(),
+        #[cfg(any(windows, test))]
+        code: out.status.code(),
         out: String::from_utf8_lossy(&out.stdout).into_owned(),
         err: String::from_utf8_lossy(&out.stderr).trim().to_owned(),
     })
@@ -237,7 +245,12 @@ fn run(program: &str, arguments: &[&str]) -> Result<Said, ServiceError> {
 /// Runs a program of the system, which must end well.
 #[cfg_attr(test, allow(dead_code, reason = "each system uses it"))]
 fn must(program: &str, arguments: &[&str]) -> Result<String, ServiceError> {
-    let said = run(program, arguments)?;
+    well(program, arguments, run(program, arguments)?)
+}
+
+/// What a program of the system said, which must have ended well.
+#[cfg_attr(test, allow(dead_code, reason = "each system uses it"))]
+fn well(program: &str, arguments: &[&str], said: Said) -> Result<String, ServiceError> {
     if said.is_well {
         return Ok(said.out);
     }
