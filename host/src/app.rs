@@ -24,6 +24,7 @@ use crate::config::{ApiBaseUrl, Config, SignalsStream};
 use crate::desk::{Desk, Opened, Place, Shared};
 use crate::down::Down;
 use crate::journal::JournalError;
+use crate::kept::Kept;
 use crate::layout;
 use crate::lease::{self, Lease, LeaseError};
 use crate::monitor::{self, Monitor};
@@ -142,12 +143,12 @@ impl AppError {
 }
 
 /// How it is started.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Way {
     /// For one round.
     pub(crate) once: bool,
     /// By what starts it again when it has ended, and does nothing else for it.
-    pub(crate) is_kept: bool,
+    pub(crate) kept: Option<Kept>,
 }
 
 /// Trades until a signal asks for the end, or for one round.
@@ -163,12 +164,12 @@ pub(crate) fn run(
 ) -> Result<(), AppError> {
     monitor::started(Clock::system().wall_ms());
     let has_started = Arc::new(AtomicBool::new(false));
-    let result = run_until(config, way, asks, end, &has_started);
+    let result = run_until(config, &way, asks, end, &has_started);
     if let Err(why) = &result
         && !has_started.load(Ordering::Relaxed)
         && !way.once
         // Who starts it by hand reads it. A task of Windows has a window, and nobody before it.
-        && (way.is_kept || !std::io::stderr().is_terminal())
+        && (way.kept.is_some() || !std::io::stderr().is_terminal())
         && !is_traded_by_another(config, why)
         && let Ok(home) = config.home_dir()
     {
@@ -194,11 +195,12 @@ fn is_traded_by_another(config: &Config, why: &AppError) -> bool {
 
 fn run_until(
     config: &Config,
-    Way { once, is_kept }: Way,
+    way: &Way,
     asks: &ShutdownSender,
     end: ShutdownReceiver,
     has_started: &Arc<AtomicBool>,
 ) -> Result<(), AppError> {
+    let once = way.once;
     // Before anybody replaces the file: a worker must be the program that the host is.
     system::own_executable()?;
     // One that is taken is known before anything is touched.
@@ -265,9 +267,10 @@ fn run_until(
         down,
         has_started: Arc::clone(has_started),
         pulse: Pulse::default(),
+        kept: way.kept.clone(),
     };
     // A keeper that wants to hear that the host lives ends it by itself.
-    if is_kept && notify::watchdog().is_none() {
+    if way.kept.is_some() && notify::watchdog().is_none() {
         patience::watch(house.shared.monitor.clone(), house.pulse.clone())?;
     }
     if let Some(alerting) = alerting {
@@ -401,6 +404,7 @@ struct House<'a> {
     has_started: Arc<AtomicBool>,
     /// Beats with each round of the keeper's.
     pulse: Pulse,
+    kept: Option<Kept>,
 }
 
 impl House<'_> {
@@ -476,6 +480,8 @@ impl House<'_> {
         } else if cause != Some(ShutdownCause::Requested) {
             info!(target: TRADER_LOOP, "stopping: what is in hand is finished, new signals stay with the backend");
         }
+        let kept = self.kept.take();
+        let kept = kept.map(|kept| (kept.start_to_stay_ended(end.cause()), kept));
         notify::tell(Stand::Stopping);
         self.stop.send_replace(true);
         // One that is just opening has an engine in a moment, which may have been handed signals: it ends as the others do.
@@ -487,6 +493,9 @@ impl House<'_> {
         timeout(START_GRACE, stopping).await.ok();
         poller.await.ok();
         beside.iter().for_each(JoinHandle::abort);
+        if let Some((told, kept)) = kept {
+            kept.wait(told).await;
+        }
         join_all(self.desks.into_iter().map(Desk::end)).await;
         info!(target: TRADER_LOOP, "quantTrader stopped");
         let Some(cause) = cause else {

@@ -22,6 +22,7 @@ mod failpoint;
 mod gating;
 mod hosting;
 mod journal;
+mod kept;
 mod layout;
 mod lease;
 mod monitor;

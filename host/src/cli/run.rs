@@ -3,8 +3,8 @@
 use super::{Failure, Options};
 use crate::app::{AppError, Way};
 use crate::config::Purpose;
+use crate::kept::Kept;
 use crate::secrets::NoToken;
-use crate::system::ShutdownCause;
 use crate::{system, telemetry};
 
 /// Trades until a signal asks for the end, or for one round.
@@ -30,31 +30,20 @@ pub fn run(
     }
     let (asks, end) =
         system::shutdown().map_err(|error| Failure::failed(format!("cannot watch for Ctrl-C: {error}")))?;
+    let kept = kept_by.map(Kept::by);
     let way = Way {
         once,
-        is_kept: kept_by.is_some(),
+        kept: kept.clone(),
     };
     let result = crate::app::run(&config, way, &asks, end.clone()).map_err(|error| {
         tracing::error!(target: telemetry::QUANT_TRADER, critical = true, "{error}");
         Failure::from(error)
     });
-    if let (Some(name), Some(ShutdownCause::Stopped | ShutdownCause::Interrupt)) = (kept_by, end.cause()) {
-        stay_ended(name);
+    // One that had not come to trade, or that was stopped while it ended by itself.
+    if let Some(kept) = kept {
+        kept.stay_ended(end.cause());
     }
     result
-}
-
-/// Whoever stopped it would see it trade again a minute later.
-fn stay_ended(name: &str) {
-    match system::service::stay_ended(name) {
-        Ok(None) => {}
-        Ok(Some(what)) => tracing::info!(target: telemetry::QUANT_TRADER, "{what}"),
-        Err(error) => tracing::error!(
-            target: telemetry::QUANT_TRADER,
-            critical = true,
-            "{name} may start this host again within a minute: {error}; end it with `qt-host service stop`"
-        ),
-    }
 }
 
 impl From<NoToken> for Failure {

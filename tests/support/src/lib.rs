@@ -377,6 +377,17 @@ impl Desk {
         self.start(command)
     }
 
+    /// Starts a host with more arguments, and with points at which it is to die or to wait.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn host_with(&self, arguments: &[&str], failpoints: &str) -> Host {
+        let mut command = self.command();
+        command.args(arguments).env("FAILPOINTS", failpoints);
+        self.start(command)
+    }
+
     /// Starts a host by a shell that first does `before`, such as setting a limit that the host inherits.
     ///
     /// # Panics

@@ -58,6 +58,20 @@ fn a_host_whose_engine_hangs_ends_itself_where_nobody_else_would() {
     assert!(log().contains(why), "{}", log());
 }
 
+/// A task of Windows was disabled after the place was free: a `service start` right after a `service stop` enabled it before that,
+/// and nothing ran in the end.
+#[test]
+fn a_host_that_is_kept_and_stopped_gives_its_place_up_only_when_it_is_left_ended() {
+    let backend = Backend::start();
+    let desk = Desk::new(&backend, &json!({}));
+    let mut host = desk.host_with(&["--kept-by", "quanttrader"], "stay-ended=sleep(3000)");
+    host.trades();
+    let began = std::time::Instant::now();
+    assert!(desk.done(&["stop"]).contains("the host has ended"));
+    assert!(began.elapsed() >= Duration::from_secs(3), "{}", desk.log());
+    assert_eq!(host.stop(), Some(0), "{}", desk.log());
+}
+
 fn signals(account: Option<&str>, numbers: std::ops::RangeInclusive<u32>) -> Value {
     let one = |number: u32| {
         let mut one = json!({ "order_id": format!("S{number}"), "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 43.5 });
