@@ -243,7 +243,7 @@ fn run(program: &str, arguments: &[&str]) -> Result<Said, ServiceError> {
 }
 
 /// Runs a program of the system, which must end well.
-#[cfg_attr(test, allow(dead_code, reason = "each system uses it"))]
+#[cfg_attr(any(test, windows), allow(dead_code, reason = "each system uses it"))]
 fn must(program: &str, arguments: &[&str]) -> Result<String, ServiceError> {
     well(program, arguments, run(program, arguments)?)
 }
