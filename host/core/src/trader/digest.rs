@@ -118,7 +118,9 @@ impl Trader {
             reconciled: self.reconciled,
             foreign: self.foreign,
             reducing: self.reducing.clone(),
-            exposure: (!self.settings.gates.are_open()).then(|| Box::new(self.exposure.clone())),
+            // Who waited behind sales keeps that moment, also where a later start opened the gate.
+            exposure: (!self.settings.gates.are_open() || self.exposure.bars_any())
+                .then(|| Box::new(self.exposure.clone())),
         }
     }
 

@@ -437,6 +437,11 @@ impl Exposure {
         self.barred.remove(&id);
     }
 
+    /// True where sales of their plans have held purchases back.
+    pub(super) fn bars_any(&self) -> bool {
+        !self.barred.is_empty()
+    }
+
     /// Since when sales of its plan have held a purchase back.
     pub(super) fn barred_since(&self, id: ClientOrderId) -> Option<UtcMillis> {
         self.barred.get(&id).copied()

@@ -50,6 +50,20 @@ pub struct Wish {
     short: bool,
 }
 
+impl Wish {
+    /// A first try of one lot.
+    pub fn of(signal: u8, sale: bool, early: bool) -> Self {
+        Self {
+            signal,
+            retry: 0,
+            sale,
+            size: 1,
+            early,
+            short: false,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Row {
     order: u8,
