@@ -244,7 +244,8 @@ fn open(packages: &Path, folder: &Path, fill: &str) -> (LoadedBroker, Receiver<D
             if let Event::Trade(row) = event {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
                 // Its number is the moment at which the counter pushed it.
-                let pushed = Duration::from_nanos(row.trade_id.parse().unwrap());
+                let pushed = row.trade_id.rsplit('/').next().unwrap();
+                let pushed = Duration::from_nanos(pushed.parse().unwrap());
                 tell.lock().unwrap().send(now.saturating_sub(pushed)).ok();
             }
         }),

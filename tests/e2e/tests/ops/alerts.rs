@@ -109,11 +109,13 @@ fn an_engine_that_hangs_is_told_and_the_host_stops_without_it() {
     let backend = Backend::start();
     let desk = Desk::new(
         &backend,
-        &json!({ "alerts": { "webhook": { "url": robot.url(SECRET) } } }),
+        &json!({ "alerts": { "webhook": { "url": robot.url(SECRET) } }, "simulated": { "fill": "never" },
+                 "execution": { "buy_order_timeout_seconds": 0.2 } }),
     );
-    // Six seconds of turns, for the start, and then none.
-    let mut host = desk.host("engine-turn=120*off->sleep(3600000)");
+    // The engine's thread stands still where the first cancel leaves.
+    let mut host = desk.host("before-cancel=sleep(3600000)");
     host.trades();
+    backend.add(&super::stream::signal(1));
     wait_until(&format!("the hang is told: {}", desk.log()), || {
         !of_kind(&robot.posts(), "not_traded").is_empty()
     });

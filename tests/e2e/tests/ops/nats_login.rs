@@ -87,7 +87,8 @@ fn credentials_that_end_while_the_host_trades_are_followed_by_those_that_took_th
         &unused,
         &json!({ "url": server.url(), "credentials": "host.creds", "begin": "all" }),
     );
-    let ends_at_s = now_s() + 8;
+    // Long enough for a start on a machine that has much to do.
+    let ends_at_s = now_s() + 15;
     desk.private("host.creds", &credentials(&account, &user, Some(ends_at_s)));
     house.publish(&signal(1));
     let host = desk.trading();

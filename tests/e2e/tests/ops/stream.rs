@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::scrape::Scrape;
 
-fn signal(number: usize) -> Value {
+pub fn signal(number: usize) -> Value {
     json!({ "order_id": format!("S{number}"), "symbol": "000858.SZ", "action": "BUY", "size": 100, "price": 43.5 })
 }
 
