@@ -46,8 +46,12 @@ mod cli {
         number.chars().map(|_| '*').collect()
     }
 }
+#[path = "../../../../host/src/clock.rs"]
+mod clock;
 #[path = "../../../../host/src/config/mod.rs"]
 mod config;
+#[path = "../../../../host/src/failpoint.rs"]
+mod failpoint;
 #[path = "../../../../host/src/journal/mod.rs"]
 mod journal;
 // Its own rooms are looked for below the name that it has here.
