@@ -416,6 +416,19 @@ class Terminals(Case):
         self.assertFalse(terminal.is_of_account(row(account_id='55', account_type=6, status=5)))
         self.assertFalse(terminal.is_of_account(row(account_id='56', account_type=2, status=5)))
 
+    def test_a_child_that_hangs_at_its_start_is_ended_however_many_lines_come(self):
+        """Each line once gave it another minute, and a host that tried more often than that never had a bridge."""
+        killed = threading.Event()
+        relayed = object.__new__(bridge.Relayed)
+        relayed.lock, relayed.writing = threading.Lock(), threading.Lock()
+        relayed.to, relayed.heard, relayed.timer, relayed.answers_within = (None, 0), 0, None, 15
+        relayed.begun = time.monotonic() - relayed.STARTS_WITHIN + 0.5
+        relayed.child = type('Child', (), {'stdin': io.BytesIO(), 'kill': lambda self: killed.set(),
+                                           'poll': lambda self: None})()
+        for _ in range(3):
+            relayed.take(type('Wire', (), {'drop': lambda self: None})())
+        self.assertTrue(killed.wait(10))
+
     def test_what_an_older_line_still_holds_is_passed_to_nobody(self):
         """An order came to the terminal under the limits of the line that had taken its own line's place."""
         killed = []

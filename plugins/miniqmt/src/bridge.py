@@ -1892,6 +1892,7 @@ class Relayed(object):
         # A child answers behind a call of the terminal's library.
         self.answers_within = float(settings.get('hang_after_ms') or 10000) / 1000 + 5
         self.timer = None
+        self.begun = time.monotonic()
         self.lock = threading.Lock()
         self.writing = threading.Lock()
         self.send(None, pack(dict(settings, op='config')))
@@ -1932,7 +1933,9 @@ class Relayed(object):
             self.to = (wire, mark)
             self.stop_timer()
             # A full pipe would hold this up for ever, and whoever writes for the line before: the child's end frees them.
-            within = self.answers_within if self.heard else self.STARTS_WITHIN
+            # A start is counted from its beginning, however many lines come meanwhile.
+            starts_in = self.begun + self.STARTS_WITHIN - time.monotonic()
+            within = self.answers_within if self.heard else max(0, starts_in)
             self.timer = threading.Timer(within, self.watch, (mark,))
             self.timer.daemon = True
             self.timer.start()
