@@ -65,19 +65,38 @@ const RENEWAL_PATIENCE: Duration = Duration::from_secs(20);
 /// The call by which signals are asked for.
 const SIGNALS: &str = "signals";
 
-/// The kinds of calls.
-const KINDS: [&str; 6] = [SIGNALS, "executions", "heartbeat", "sync", "status", "other"];
+/// Calls that a backend may each grant or refuse by itself.
+const ROUTES: [&str; 9] = [
+    SIGNALS,
+    "executions",
+    "heartbeat",
+    "positions/sync",
+    "positions/cleanup",
+    "positions/snapshot",
+    "account/sync",
+    "status",
+    "other",
+];
 
-/// The kind of a call, for figures: paths hold the names of orders.
-fn call_name(method: &Method, path: &str) -> &'static str {
+/// The route of a call: paths hold the names of orders.
+pub(super) fn route(method: &Method, path: &str) -> &'static str {
     let path = path.split('?').next().unwrap_or_default();
-    match path.strip_prefix("trader/").unwrap_or(path) {
-        "signals" if *method == Method::GET => SIGNALS,
-        "executions" => "executions",
-        "heartbeat" => "heartbeat",
-        "positions/sync" | "positions/cleanup" | "positions/snapshot" | "account/sync" => "sync",
+    let path = path.strip_prefix("trader/").unwrap_or(path);
+    match path {
+        SIGNALS if *method == Method::GET => SIGNALS,
         rest if rest.ends_with("/status") => "status",
-        _ => "other",
+        _ => ROUTES[1..]
+            .iter()
+            .find(|route| **route == path)
+            .unwrap_or(&"other"),
+    }
+}
+
+/// The kind of a call, for figures.
+pub(super) fn call_name(method: &Method, path: &str) -> &'static str {
+    match route(method, path) {
+        "positions/sync" | "positions/cleanup" | "positions/snapshot" | "account/sync" => "sync",
+        other => other,
     }
 }
 
@@ -130,7 +149,7 @@ pub(crate) struct Client {
     token_changes: watch::Sender<u64>,
     renewal: watch::Sender<Renewal>,
     /// For each kind of call the newest token with which one was answered as it should be.
-    good_for: [AtomicU64; KINDS.len()],
+    good_for: [AtomicU64; ROUTES.len()],
     refused: AtomicU8,
     /// How many calls were answered as they should be.
     answered: watch::Sender<u64>,
@@ -303,8 +322,8 @@ impl Client {
     }
 
     fn good_for(&self, kind: &str) -> &AtomicU64 {
-        let place = KINDS.iter().position(|known| *known == kind);
-        &self.good_for[place.unwrap_or(KINDS.len() - 1)]
+        let place = ROUTES.iter().position(|known| *known == kind);
+        &self.good_for[place.unwrap_or(ROUTES.len() - 1)]
     }
 
     /// Tells about each new token.
@@ -550,7 +569,7 @@ impl Client {
         sent: (Option<Bytes>, Option<&str>),
     ) -> (Answer, u64) {
         let (token, number) = self.token();
-        let kind = call_name(method, path);
+        let kind = route(method, path);
         let answer = self.send(method, path, sent, token.clone()).await;
         let refused_kind = match &answer {
             Answer::Refused { status: 401, .. } => kind,

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::super::client::{Answer, Caller, TokenTrouble};
+use super::super::client::{Answer, Caller, TokenTrouble, call_name, route};
 use super::super::keeper::{self, KeeperLinks};
 use super::super::sync::{BookSync, Outcome};
 use super::super::wire::View;
@@ -319,6 +319,38 @@ async fn what_a_token_is_good_for_besides_does_not_make_its_refusal_news() {
     server.then([Reply::new(401, "{}")]);
     assert_eq!(post().await, Answer::TokenRefused { status: 401 });
     assert_eq!(told(), (2, 2));
+}
+
+/// Calls that share a figure shared this, too: where one of them was always refused, each of its rounds was a new login.
+#[test]
+fn each_route_is_granted_by_itself_and_figures_count_them_by_their_kinds() {
+    use reqwest::Method;
+    let routes = [
+        (Method::GET, "trader/signals?limit=1", "signals", "signals"),
+        (Method::POST, "trader/positions/sync", "positions/sync", "sync"),
+        (
+            Method::POST,
+            "trader/positions/cleanup",
+            "positions/cleanup",
+            "sync",
+        ),
+        (
+            Method::POST,
+            "trader/positions/snapshot",
+            "positions/snapshot",
+            "sync",
+        ),
+        (Method::POST, "trader/account/sync", "account/sync", "sync"),
+        (Method::POST, "trader/executions", "executions", "executions"),
+        (Method::POST, "trader/heartbeat", "heartbeat", "heartbeat"),
+        (Method::PUT, "trader/signals/S1/status", "status", "status"),
+        (Method::POST, "trader/signals", "other", "other"),
+        (Method::POST, "trader/new/call", "other", "other"),
+    ];
+    for (method, path, by_itself, figure) in routes {
+        let found = (route(&method, path), call_name(&method, path));
+        assert_eq!(found, (by_itself, figure), "{method} {path}");
+    }
 }
 
 /// It was found out by the next call, half a minute later, and the token was taken for one that had stood until then.
